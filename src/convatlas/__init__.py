@@ -1,0 +1,27 @@
+"""An atlas of the classic convolutional networks in which every published fact is executable.
+
+The public names are resolved on first use, so that `import convatlas` loads no torch.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "card": "convatlas.registry",
+    "create": "convatlas.weights",
+    "names": "convatlas.registry",
+}
+
+__all__ = ["__version__", "card", "create", "names"]  # noqa: PLE0604 - resolved by __getattr__
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'convatlas' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,89 @@
+"""One registry: name -> builder and card. Families register themselves when their module is imported."""
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from convatlas.structures import NetworkCard, Shape, UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Builder = TypeVar("Builder", bound=Callable[..., Any])
+
+_cards: dict[str, NetworkCard] = {}
+_aliases: dict[str, str] = {}
+
+
+def register(
+    *,
+    paper: str,
+    input_shape: Shape,
+    task: Any = "classification",
+    num_classes: int = 1000,
+    aliases: tuple[str, ...] = (),
+    name: str | None = None,
+) -> Callable[[Builder], Builder]:
+    """Registers a builder under its own name, or under `name` where the name is no identifier.
+
+    The builder is keyword-only: `(*, num_classes: int, in_channels: int) -> nn.Module`.
+
+    Raises:
+        ValueError: the name or an alias is taken.
+    """
+
+    def add(builder: Builder) -> Builder:
+        key = name or builder.__name__
+        taken = {key, *aliases} & (_cards.keys() | _aliases.keys())
+        if taken:
+            raise ValueError(f"network names registered twice: {sorted(taken)}")
+        summary = (builder.__doc__ or "").strip().split("\n")[0]
+        _cards[key] = NetworkCard(key, task, paper, input_shape, num_classes, summary, aliases, builder)
+        _aliases.update(dict.fromkeys(aliases, key))
+        return builder
+
+    return add
+
+
+def _import_families() -> None:
+    package = importlib.import_module("convatlas.architectures")
+    for module in pkgutil.walk_packages(package.__path__, "convatlas.architectures."):
+        importlib.import_module(module.name)
+
+
+def names() -> list[str]:
+    """All registered names, sorted, without aliases."""
+    _import_families()
+    return sorted(_cards)
+
+
+def card(name: str) -> NetworkCard:
+    """The card of a network, by its name or an alias.
+
+    Raises:
+        UsageError: no such network; the message suggests the nearest names.
+    """
+    _import_families()
+    key = _aliases.get(name, name)
+    if key in _cards:
+        return _cards[key]
+    near = difflib.get_close_matches(name, [*_cards, *_aliases], n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "; `convatlas list` shows all names."
+    raise UsageError(f"unknown network {name!r}{hint}")
+
+
+def build(name: str, *, num_classes: int | None = None, in_channels: int | None = None) -> "nn.Module":
+    """A network as published, with the paper's initialisation and without trained weights.
+
+    Raises:
+        UsageError: unknown name, or a number of classes or channels below 1.
+    """
+    network = card(name)
+    classes = network.num_classes if num_classes is None else num_classes
+    channels = network.input_shape[0] if in_channels is None else in_channels
+    for argument, value in (("num_classes", classes), ("in_channels", channels)):
+        if value < 1:
+            raise UsageError(f"{argument} is {value}; expected at least 1")
+    return network.builder(num_classes=classes, in_channels=channels)

@@ -1,0 +1,117 @@
+"""Values that cross packages: small, frozen, with units in their names. Nothing here imports torch at run time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Shape = tuple[int, ...]  # without the batch axis: (C, H, W), or (C,) for a vector
+
+
+class ConvatlasError(Exception):
+    """Something the user can put right: one sentence that names the argument, the value and what was expected."""
+
+    exit_code = 1
+
+
+class UsageError(ConvatlasError):
+    """The command or the call was wrong (exit code 2), not the machine or the data (exit code 1)."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class NetworkCard:
+    """What the registry knows of a network without building it."""
+
+    name: str
+    task: Literal["classification", "detection", "segmentation", "pose"]
+    paper: str  # key of the ledger's file, facts/papers/<paper>.toml
+    input_shape: Shape  # (C, H, W) as published
+    num_classes: int
+    summary: str  # first line of the builder's docstring
+    aliases: tuple[str, ...]
+    builder: Callable[..., nn.Module]
+
+
+class CountsItself(Protocol):
+    """A layer whose connections do not follow from its weight's shape (sparse tables, sub-sampling, distances)."""
+
+    def count(self, output_shape: Shape) -> tuple[int, int]:
+        """(connections, multiply-adds) of one forward pass of one sample."""
+        ...
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """One operation of one forward pass of one sample: a leaf module, or a function called outside any leaf module."""
+
+    index: int
+    name: str  # module path, e.g. "conv2_x.conv2_1.conv1"; for a function the enclosing path and "/" and its name
+    kind: str  # "conv", "fc", "maxpool", "avgpool", "batchnorm", "lrn", "relu", "dropout", "add", "cat", ...
+    kernel: tuple[int, ...] | None
+    stride: tuple[int, ...] | None
+    padding: tuple[int, ...] | None
+    dilation: tuple[int, ...] | None
+    groups: int | None
+    inputs: tuple[int, ...]  # indices of the records that it reads; -1 is the network's input
+    input_shapes: tuple[Shape, ...]
+    output_shape: Shape
+    parameters: int  # learnable, its own
+    connections: int | None  # weights used, biases included, as LeCun counts; None: not counted
+    multiply_adds: int | None  # None: not counted
+    output_bytes: int
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture becomes a network's input: convert, resize, centre-crop or pad with black, scale, normalise.
+
+    `resize` scales the short side ("short_side"), or the whole picture into a square ("fit", which keeps the
+    aspect), or each side ("stretch"), to `resize_to` pixels, bilinear with antialiasing. Then the picture is cropped or padded
+    around its centre to `size`. Values in [0, 1] become (value - mean) / std, channel by channel.
+    """
+
+    size: tuple[int, int]  # H, W
+    channels: int = 3  # 1 is grey
+    resize: Literal["none", "short_side", "fit", "stretch"] = "none"
+    resize_to: int | None = None
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that could not be used, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of a classifier on N labelled samples with K classes."""
+
+    classes: tuple[str, ...]
+    labels: Tensor  # (N,) int64
+    probabilities: Tensor  # (N, K) float32
+    loss: float  # mean over samples, the recipe's loss
+    top1_error: float  # fractions in [0, 1]
+    top5_error: float | None  # None below six classes
+    confusion: Tensor  # (K, K) int64, rows are true classes
+    seconds: float
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The k most probable classes of one picture, most probable first."""
+
+    path: str
+    classes: tuple[str, ...]
+    probabilities: tuple[float, ...]
