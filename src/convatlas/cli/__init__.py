@@ -1,0 +1,143 @@
+"""The command line: one thin module per command, imported only when its command runs.
+
+`convatlas --help` needs typer and rich, never torch: the group knows its commands from the table below.
+"""
+
+import errno
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+import convatlas
+from convatlas.structures import ConvatlasError
+
+# In the order of a first visit: look, prove, train, use. name -> (module, panel, one line)
+COMMANDS = {
+    "list": ("list_", "Look and prove", "What there is: networks with paper, year, size and task."),
+    "show": ("show", "Look and prove", "The layer table of a network: shapes, parameters, multiply-adds."),
+    "verify": ("verify", "Look and prove", "Recompute every published number and lay it beside the printed one."),
+    "train": ("train", "Train and use", "Train a network on a folder of pictures or a known data set."),
+    "eval": ("eval_", "Train and use", "Test error with its 95% interval, loss, and a table of classes."),
+    "predict": ("predict", "Train and use", "The most probable classes of pictures."),
+    "doctor": ("doctor", "This machine", "What this machine can do, what is missing, and how to get it."),
+}
+
+EXPECTED_OS_ERRORS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOENT: "no such file or folder",
+    errno.EISDIR: "expected a file, found a folder",
+    errno.ENOTDIR: "expected a folder, found a file",
+    errno.EEXIST: "it exists already",
+}
+
+
+class LazyGroup(TyperGroup):
+    """A group that lists its commands from `COMMANDS` and imports a command's module only to run it."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        _, panel, line = COMMANDS[cmd_name]
+        return TyperCommand(cmd_name, help=line, rich_help_panel=panel, rich_markup_mode="rich")
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        self.commands = {name: self.get_command(ctx, name) for name in COMMANDS}  # what a typing error is compared with
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command and load(command.name), rest
+
+
+def load(name: str) -> Any:
+    """Imports the module of a command and builds the command from its function `command`."""
+    module = importlib.import_module(f"convatlas.cli.{COMMANDS[name][0]}")
+    single = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    single.command(name, help=module.command.__doc__ or COMMANDS[name][2])(module.command)
+    return typer.main.get_command(single)
+
+
+app = typer.Typer(
+    name="convatlas",
+    cls=LazyGroup,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="First steps:  [bold]convatlas show lenet5[/]  ·  [bold]convatlas train lenet5 --data digits --out runs/first[/]",
+)
+
+
+@app.callback()
+def root(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; works after a command too.")] = False,
+) -> None:
+    """[bold]convatlas[/]: the classic convolutional networks, as published, proved, trained and opened up."""
+    if version:
+        typer.echo(f"convatlas {convatlas.__version__}")
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help(), nl=False)
+        raise typer.Exit
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    arguments, debug = split_debug(list(sys.argv[1:] if argv is None else argv))
+    try:
+        result = typer.main.get_command(app).main(arguments, prog_name="convatlas", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except BaseException as error:
+        if isinstance(error, SystemExit):
+            return error.code if isinstance(error.code, int) else 1
+        sentence, code = explain(error)
+        if debug:
+            traceback.print_exception(error)
+        print(f"convatlas: {'error: ' if code != 130 else ''}{sentence}", file=sys.stderr)
+        return code
+
+
+def split_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """Takes `--debug` out, wherever it stands before a `--`."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    kept = [argument for argument in arguments[:end] if argument != "--debug"]
+    environment = os.environ.get("CONVATLAS_DEBUG", "") not in ("", "0")
+    return kept + arguments[end:], environment or len(kept) < end
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """(one sentence, exit code) for anything that ended a command."""
+    if isinstance(error, ConvatlasError):
+        return str(error), error.exit_code
+    if isinstance(error, (KeyboardInterrupt, typer.Abort)):
+        return "interrupted", 130
+    if callable(format_message := getattr(error, "format_message", None)):  # typer's own usage errors
+        return usage_sentence(error, str(format_message())), getattr(error, "exit_code", 2)
+    if isinstance(error, OSError) and error.errno is not None:
+        reason = EXPECTED_OS_ERRORS.get(error.errno) or os.strerror(error.errno)
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes, os.PathLike)) else ""
+        return f"{where}{reason}", 1
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "out of memory; a smaller --batch-size or a smaller network would need less", 1
+    first_line = (str(error).strip().splitlines() or [""])[0]
+    return f"unexpected {type(error).__name__}: {first_line} (--debug shows where)", 1
+
+
+def usage_sentence(error: BaseException, message: str) -> str:
+    """typer's message, and where to read on."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "convatlas"
+    return f"{message.rstrip('.').replace(chr(10), ' ')}; `{command} --help` tells what is expected"

@@ -1,0 +1,47 @@
+"""What several commands share: where text goes, JSON, and progress."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+
+Progress = Callable[[int, int], None]  # (done, total)
+
+
+def console() -> Console:
+    """Standard output; without colours and without wrapping at 80 columns when it is no terminal."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output. NaN becomes null, since JSON has no NaN."""
+    sys.stdout.write(json.dumps(without_nan(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and value != value else value
+
+
+def warn(sentence: str) -> None:
+    """A line on standard error that does not end the command."""
+    print(f"convatlas: {sentence}", file=sys.stderr)
+
+
+@contextmanager
+def progress(description: str) -> Iterator[Progress]:
+    """A progress bar on standard error, only where that is a terminal: `with progress("Reading") as step: step(3, 10)`."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    terminal = Console(stderr=True)
+    with Bar(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
