@@ -1,16 +1,19 @@
-"""LeNet-5: convolution, sub-sampling and a distance to drawn prototypes, trained as one; and its neighbours.
+"""LeNet: shared weights, sub-sampling and a distance to drawn prototypes, trained as one by backpropagation.
 
+LeCun et al., "Backpropagation Applied to Handwritten Zip Code Recognition", Neural Computation 1(4), 1989.
 LeCun, Bottou, Bengio, Haffner, "Gradient-Based Learning Applied to Document Recognition", Proc. IEEE 86(11), 1998.
 
-Follows  Figure 2 and section II.B; Table I for the connections of C3; equation 9 for the loss (`EuclideanRBF.loss`).
+Follows  1989: figure 3. 1998: figure 2 and section II.B, Table I for the connections of C3, figure 3 for the codes.
          `caffe_lenet` follows Caffe's examples/mnist/lenet.prototxt, which is not the paper's network.
-Departs  The RBF units are printed as penalties (small is good). Ours return minus the penalty, so that the largest
-         output is the answer, as everywhere in the atlas. The 7 x 12 bitmaps are redrawn after figure 3, not copied.
-         Equation 9 leaves its constant j open; `EuclideanRBF` says what we take.
-Shapes   B batch, C maps, H x W map, K classes.
+Departs  1998 prints the RBF units as penalties (small is good); ours return minus the penalty, so that the largest
+         output is the answer, as everywhere in the atlas. The 7 x 12 codes are redrawn after figure 3. Classes beyond the
+         ten digits get codes of random +-1, the alternative that section II.B names.
+         1989 does not print which 8 of the 12 H1 maps an H2 map sees; ours sees two of three groups of four.
+Shapes   B batch, C channels, H x W map, K classes.
 """
 
 import math
+import random
 from collections import OrderedDict
 
 import torch
@@ -19,16 +22,25 @@ from torch.nn import functional as F
 
 from convatlas.blocks.activation import ScaledTanh
 from convatlas.registry import register
+from convatlas.structures import Shape
 
-# Table I: row = C3 map, entries = the S2 maps that it sees.
-C3_TABLE = (
+Table = tuple[tuple[int, ...], ...]  # for each output map, the input maps that it sees
+
+# 1998, Table I.
+C3_TABLE: Table = (
     (0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5),
     (0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5),
     (0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5), (0, 1, 2, 3, 4, 5),
 )  # fmt: skip
 
-# Figure 3: stylised digits, 7 wide and 12 high.
-DIGITS = (
+H2_TABLE: Table = (
+    *4 * (tuple(range(0, 8)),),
+    *4 * (tuple(range(4, 12)),),
+    *4 * ((*range(0, 4), *range(8, 12)),),
+)
+
+# 1998, figure 3: stylised digits, 7 wide and 12 high.
+DIGIT_CODES = (
     "....... ..###.. .#...#. ##...## ##...## ##...## ##...## ##...## ##...## .#...#. ..###.. .......",
     "....... ...##.. ..###.. .####.. ...##.. ...##.. ...##.. ...##.. ...##.. ...##.. .###### .......",
     "....... .#####. ##...## ##...## .....## ....##. ...##.. ..##... .##.... ##..... ####### .......",
@@ -42,8 +54,76 @@ DIGITS = (
 )
 
 
+def class_codes(num_classes: int) -> Tensor:
+    """The fixed targets of F6, +1 for ink and -1 for paper.  () -> (K, 84)"""
+    draw = random.Random(1998)
+    codes = [[1.0 if pixel == "#" else -1.0 for pixel in code.replace(" ", "")] for code in DIGIT_CODES[:num_classes]]
+    codes += [[draw.choice((-1.0, 1.0)) for _ in range(84)] for _ in range(num_classes - len(codes))]
+    return torch.tensor(codes)
+
+
+def fan_in_uniform_(parameter: Tensor, fan_in: int) -> None:
+    """Uniform in +-2.4 / fan-in (1989, "Training"; 1998, section III.C)."""
+    nn.init.uniform_(parameter, -2.4 / fan_in, 2.4 / fan_in)
+
+
+class SparseConv2d(nn.Module):
+    """Convolution in which each output map sees its own choice of input maps.  (B, C, H, W) -> (B, len(table), H', W')
+
+    Only connected pairs have kernels: `weight` is (pairs, k, k). With `units` = (H', W') every output unit has a bias of its
+    own. Pixels outside the image have the value `background`.
+    """
+
+    pairs: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        table: Table,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        background: float = 0.0,
+        units: tuple[int, int] = (1, 1),
+    ) -> None:
+        super().__init__()
+        self.in_channels, self.out_channels, self.table = in_channels, len(table), table
+        self.kernel_size, self.stride, self.padding = (kernel_size,) * 2, (stride,) * 2, (padding,) * 2
+        self.background = background
+        pairs = [target * in_channels + source for target, sources in enumerate(table) for source in sources]
+        self.register_buffer("pairs", torch.tensor(pairs), persistent=False)
+        self.weight = nn.Parameter(torch.empty(len(pairs), kernel_size, kernel_size))
+        self.bias = nn.Parameter(torch.empty(len(table), *units))
+
+    def dense_weight(self) -> Tensor:
+        """The kernels with zeros where the table has no connection.  () -> (C', C, k, k)"""
+        dense = self.weight.new_zeros(self.out_channels * self.in_channels, *self.kernel_size)
+        return dense.index_copy(0, self.pairs, self.weight).view(-1, self.in_channels, *self.kernel_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if any(self.padding):
+            x = F.pad(x, 2 * self.padding, value=self.background)
+        return F.conv2d(x, self.dense_weight(), stride=self.stride) + self.bias
+
+    def count(self, output_shape: Shape) -> tuple[int, int]:
+        multiply_adds = self.weight.numel() * math.prod(output_shape[1:])
+        return multiply_adds + math.prod(output_shape), multiply_adds
+
+    def initialise(self) -> None:
+        fan_ins = [len(sources) * math.prod(self.kernel_size) for sources in self.table]
+        kernels = self.weight.split([len(sources) for sources in self.table])
+        with torch.no_grad():
+            for kernel, bias, fan_in in zip(kernels, self.bias, fan_ins, strict=True):
+                fan_in_uniform_(kernel, fan_in)
+                fan_in_uniform_(bias, fan_in)
+
+
 class SubSampling(nn.Module):
-    """Sum of each 2 x 2 block, times a coefficient, plus a bias, one pair per map.  (B, C, H, W) -> (B, C, H/2, W/2)"""
+    """Sum of each 2 x 2 block, times a coefficient, plus a bias, one pair a map.  (B, C, H, W) -> (B, C, H/2, W/2)"""
+
+    kernel_size = stride = (2, 2)
+    padding = (0, 0)
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -56,72 +136,127 @@ class SubSampling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.addcmul(self.bias, self.sums(x), self.coefficient)
 
+    def count(self, output_shape: Shape) -> tuple[int, int]:
+        units = math.prod(output_shape)
+        return (4 + 1) * units, 4 * units
 
-class SparseConv2d(nn.Module):
-    """Convolution in which each output map sees its own choice of input maps.  (B, C, H, W) -> (B, len(table), H', W')
-
-    Only the kernels of the connected pairs exist as parameters: `weight` is (pairs, k, k).
-    """
-
-    def __init__(self, in_channels: int, table: tuple[tuple[int, ...], ...], kernel_size: int) -> None:
-        super().__init__()
-        self.in_channels, self.out_channels, self.table = in_channels, len(table), table
-        self.kernel_size, self.stride, self.padding = (kernel_size, kernel_size), (1, 1), (0, 0)
-        pairs = [out * in_channels + source for out, sources in enumerate(table) for source in sources]
-        self.register_buffer("pairs", torch.tensor(pairs), persistent=False)
-        self.weight = nn.Parameter(torch.empty(len(pairs), kernel_size, kernel_size))
-        self.bias = nn.Parameter(torch.empty(len(table)))
-
-    pairs: Tensor
-
-    def forward(self, x: Tensor) -> Tensor:
-        dense = self.weight.new_zeros(self.out_channels * self.in_channels, *self.kernel_size)
-        dense = dense.index_copy(0, self.pairs, self.weight)
-        return F.conv2d(x, dense.view(self.out_channels, self.in_channels, *self.kernel_size), self.bias)
+    def initialise(self) -> None:
+        fan_in_uniform_(self.coefficient, 4)
+        fan_in_uniform_(self.bias, 4)
 
 
 class EuclideanRBF(nn.Module):
-    """Minus the squared distance to each class's fixed code of +-1.  (B, 84) -> (B, K)"""
+    """Minus the squared distance to each class's fixed code (eq. 7).  (B, 84) -> (B, K)
+
+    The number that it counts as multiply-adds is that of squared differences.
+    """
+
+    codes: Tensor
 
     def __init__(self, codes: Tensor) -> None:
         super().__init__()
         self.register_buffer("codes", codes)
 
-    codes: Tensor
-
     def forward(self, x: Tensor) -> Tensor:
         return -(x.unsqueeze(1) - self.codes).square().sum(dim=2)
 
+    def count(self, output_shape: Shape) -> tuple[int, int]:
+        return self.codes.numel(), self.codes.numel()
+
+
+class LeNet1989(nn.Sequential):
+    """(B, C, 16, 16) in [-1, 1] -> (B, K) in the range of the squashing function; the target is +1 for the class, else -1."""
+
+    def __init__(self, *, num_classes: int = 10, in_channels: int = 1) -> None:
+        whole = 12 * (tuple(range(in_channels)),)
+        super().__init__(
+            OrderedDict(
+                H1=SparseConv2d(
+                    in_channels, whole, 5, stride=2, padding=2, background=-1.0, units=(8, 8)
+                ),  # 12 x 8 x 8
+                squash_H1=ScaledTanh(),
+                H2=SparseConv2d(12, H2_TABLE, 5, stride=2, padding=2, background=-1.0, units=(4, 4)),  # 12 x 4 x 4
+                squash_H2=ScaledTanh(),
+                flatten=nn.Flatten(),  # 192
+                H3=nn.Linear(12 * 4 * 4, 30),  # 30
+                squash_H3=ScaledTanh(),
+                output=nn.Linear(30, num_classes),  # 10
+                squash_output=ScaledTanh(),
+            )
+        )
+        _initialise(self)
+
 
 class LeNet5(nn.Sequential):
-    """(B, 1, 32, 32) -> (B, K) minus the penalties."""
+    """(B, C, 32, 32) with paper at -0.1 and ink at 1.175 -> (B, K) minus the penalties."""
 
-    def __init__(self, num_classes=10, in_channels=1) -> None:
-        super().__init__(OrderedDict(
-            C1=nn.Conv2d(in_channels, 6, 5),
-            squash1=ScaledTanh(),
-            S2=SubSampling(6),
-            squash2=ScaledTanh(),
-            C3=SparseConv2d(6, C3_TABLE, 5),
-            squash3=ScaledTanh(),
-            S4=SubSampling(16),
-            squash4=ScaledTanh(),
-            C5=nn.Conv2d(16, 120, 5),
-            squash5=ScaledTanh(),
-            flatten=nn.Flatten(),
-            F6=nn.Linear(120, 84),
-            squash6=ScaledTanh(),
-            output=EuclideanRBF(torch.tensor([[1. if c=='#' else -1. for c in d.replace(' ','')] for d in DIGITS])),
-        ))
-        for name, p in self.named_parameters():
-            layer = name.split('.')[0]
-            fan_in = {"C1":25,"S2":4,"C3":0,"S4":4,"C5":400,"F6":120}[layer]
-            if layer == "C3":
-                continue
-            nn.init.uniform_(p, -2.4/fan_in, 2.4/fan_in)
-        i = 0
-        for out, src in enumerate(C3_TABLE):
-            b = 2.4/(25*len(src))
-            with torch.no_grad():
-                self.C3.weight[i:i+len(src)].uniform_(-b,b); self.C3.bias[out].uniform_(-b,b)
-            i += len(src)
+    def __init__(self, *, num_classes: int = 10, in_channels: int = 1) -> None:
+        super().__init__(
+            OrderedDict(
+                C1=nn.Conv2d(in_channels, 6, 5),  # 6 x 28 x 28
+                squash_C1=ScaledTanh(),
+                S2=SubSampling(6),  # 6 x 14 x 14
+                squash_S2=ScaledTanh(),
+                C3=SparseConv2d(6, C3_TABLE, 5),  # 16 x 10 x 10
+                squash_C3=ScaledTanh(),
+                S4=SubSampling(16),  # 16 x 5 x 5
+                squash_S4=ScaledTanh(),
+                C5=nn.Conv2d(16, 120, 5),  # 120 x 1 x 1
+                squash_C5=ScaledTanh(),
+                flatten=nn.Flatten(),  # 120
+                F6=nn.Linear(120, 84),  # 84
+                squash_F6=ScaledTanh(),
+                output=EuclideanRBF(class_codes(num_classes)),  # 10
+            )
+        )
+        _initialise(self)
+
+
+def _initialise(net: nn.Sequential) -> None:
+    for layer in net:
+        if isinstance(layer, SparseConv2d | SubSampling):
+            layer.initialise()
+        elif isinstance(layer, nn.Conv2d | nn.Linear):
+            for parameter in layer.parameters():
+                fan_in_uniform_(parameter, layer.weight[0].numel())
+
+
+class CaffeLeNet(nn.Sequential):
+    """(B, C, 28, 28) in [0, 1) -> (B, K) logits."""
+
+    def __init__(self, *, num_classes: int = 10, in_channels: int = 1) -> None:
+        super().__init__(
+            OrderedDict(
+                conv1=nn.Conv2d(in_channels, 20, 5),  # 20 x 24 x 24
+                pool1=nn.MaxPool2d(2),  # 20 x 12 x 12
+                conv2=nn.Conv2d(20, 50, 5),  # 50 x 8 x 8
+                pool2=nn.MaxPool2d(2),  # 50 x 4 x 4
+                flatten=nn.Flatten(),  # 800
+                ip1=nn.Linear(50 * 4 * 4, 500),  # 500
+                relu1=nn.ReLU(),
+                ip2=nn.Linear(500, num_classes),  # 10
+            )
+        )
+        for layer in self:
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                bound = math.sqrt(3 / layer.weight[0].numel())  # Caffe's "xavier" filler
+                nn.init.uniform_(layer.weight, -bound, bound)
+                nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
+
+
+@register(paper="lecun1989", input_shape=(1, 16, 16), num_classes=10)
+def lenet_1989(*, num_classes: int = 10, in_channels: int = 1) -> LeNet1989:
+    """The zip-code network of 1989: undersampled shared-weight maps with a bias for each unit."""
+    return LeNet1989(num_classes=num_classes, in_channels=in_channels)
+
+
+@register(paper="lecun1998", input_shape=(1, 32, 32), num_classes=10)
+def lenet5(*, num_classes: int = 10, in_channels: int = 1) -> LeNet5:
+    """LeNet-5 as published: C3 table, trainable sub-sampling, scaled tanh, Euclidean RBF output."""
+    return LeNet5(num_classes=num_classes, in_channels=in_channels)
+
+
+@register(paper="caffe_lenet", input_shape=(1, 28, 28), num_classes=10)
+def caffe_lenet(*, num_classes: int = 10, in_channels: int = 1) -> CaffeLeNet:
+    """Caffe's LeNet: 20 and 50 maps, max pooling, one ReLU, 500 units."""
+    return CaffeLeNet(num_classes=num_classes, in_channels=in_channels)
