@@ -1,0 +1,11 @@
+"""Trained weights: read safely, translated from the layouts they were released in, fitted to a network, saved.
+
+A weights file of ours is .safetensors with a card in its metadata, `{"convatlas": JSON}`: the network's name, its
+numbers of classes and channels, the names of the classes, and the preprocessing. `make_card` makes a card.
+"""
+
+from convatlas.weights.cards import make_card, preprocessing_of
+from convatlas.weights.files import save
+from convatlas.weights.loading import create, load_into, read, read_card
+
+__all__ = ["create", "load_into", "make_card", "preprocessing_of", "read", "read_card", "save"]

@@ -1,0 +1,126 @@
+"""Weights files: reading executes nothing that a file brings, writing leaves nothing half-written."""
+
+import contextlib
+import json
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from convatlas.structures import ConvatlasError, UsageError
+from convatlas.weights.cards import check_card
+
+_PICKLED = (".pth", ".pt", ".th", ".tar")
+_KEY = "convatlas"  # of the metadata
+
+
+def read_file(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """The tensors of a weights file under the names that they have there, on the CPU, and the card if it brings one.
+
+    `.pth`, `.pt`, `.th` and `.tar` are unpickled with `weights_only=True`; of a checkpoint only the state dict is
+    taken, and a prefix "module." is taken off.
+
+    Raises:
+        UsageError: there is no such file, or its name has another ending.
+        ConvatlasError: it can't be read: cut off, damaged, no weights, or it would execute code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(
+            f"weights {path}: {'is a folder' if path.is_dir() else 'no such file'}; expected a weights file"
+        )
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if path.suffix in _PICKLED:
+        return _state_dict(_unpickle(path), path), None
+    raise UsageError(f"weights {path}: unknown ending; expected .safetensors or one of {', '.join(_PICKLED)}")
+
+
+def read_file_card(path: Path) -> dict[str, Any] | None:
+    """The card in the metadata of a .safetensors file, without reading its tensors. Raises as `read_file`."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return _card(file.metadata(), path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ConvatlasError(f"weights {path} can't be read: {error}; cut off, or no safetensors file") from error
+
+
+def save(path: str | Path, weights: nn.Module | Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
+    """Writes a network's state dict and its card (`make_card`) as .safetensors, completely or not at all.
+
+    Raises:
+        UsageError: the path does not end in .safetensors.
+        ConvatlasError: the card is none, or the file can't be written.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise UsageError(f"weights path {path}; expected a name that ends in .safetensors")
+    metadata = {_KEY: json.dumps(check_card(dict(card), path), ensure_ascii=False)}
+    tensors = weights.state_dict() if isinstance(weights, nn.Module) else weights
+    data = safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # it may never have come into being
+            temporary.unlink()
+        raise ConvatlasError(f"weights can't be written to {path}: {error.strerror or error}") from error
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    card = read_file_card(path)
+    try:
+        return safetensors.torch.load_file(path), card
+    except (safetensors.SafetensorError, OSError, KeyError) as error:  # KeyError: a type of number torch lacks
+        raise ConvatlasError(f"weights {path} can't be read: {error}") from error
+
+
+def _card(metadata: Mapping[str, str] | None, path: Path) -> dict[str, Any] | None:
+    text = (metadata or {}).get(_KEY)
+    if text is None:
+        return None
+    try:
+        return check_card(json.loads(text), path)
+    except (ValueError, RecursionError) as error:
+        raise ConvatlasError(f"the card of {path} is no JSON: {error}") from error
+
+
+def _unpickle(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings():  # on old pickle protocols, which load all the same
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes raise whatever they happen to run into
+        if refused := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            raise ConvatlasError(
+                f"weights {path} hold Python objects ({refused[1]}), expected only tensors; nothing of it was executed"
+            ) from error
+        raise ConvatlasError(
+            f"weights {path} can't be read: cut off, damaged, or no weights file of PyTorch"
+        ) from error
+
+
+def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
+    if isinstance(content, Mapping):
+        for key in ("state_dict", "model"):
+            if isinstance(content.get(key), Mapping):
+                content = content[key]
+                break
+    items = content.items() if isinstance(content, Mapping) else ()
+    tensors = {name: value for name, value in items if isinstance(name, str) and isinstance(value, Tensor)}
+    if not tensors:
+        raise ConvatlasError(f"weights {path} hold no named tensors; expected a state dict")
+    if all(name.startswith("module.") for name in tensors):  # left by DataParallel
+        return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    return tensors

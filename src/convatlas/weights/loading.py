@@ -1,0 +1,111 @@
+"""From a weights file to a network that computes with it."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convatlas import registry
+from convatlas.structures import ConvatlasError, UsageError
+from convatlas.weights.files import read_file, read_file_card
+from convatlas.weights.layouts import translate
+
+_LISTED = 12
+
+
+def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """The tensors of a weights file under our names, on the CPU, and its card.
+
+    A file in a layout that we know (`convatlas.weights.layouts`) is translated and gets the layout's card. Any other
+    file comes as it is, with card None where it brings none.
+
+    Raises:
+        UsageError: there is no such file, or its name has an unknown ending.
+        ConvatlasError: it can't be read: cut off, damaged, no weights, or it would execute code.
+    """
+    tensors, card = read_file(path)
+    if card is None and (translated := translate(tensors)) is not None:
+        return translated
+    return tensors, card
+
+
+def read_card(path: str | Path) -> dict[str, Any] | None:
+    """The card of a weights file, as `read` gives it; raises the same."""
+    path = Path(path)
+    if path.suffix == ".safetensors" and path.is_file() and (card := read_file_card(path)) is not None:
+        return card
+    return read(path)[1]
+
+
+def load_into(net: nn.Module, weights: str | Path | Mapping[str, Tensor]) -> dict[str, Any] | None:
+    """Copies weights into a network, completely or not at all, and returns the card of the file.
+
+    Counters of batch normalisation (`num_batches_tracked`) may be absent: old files lack them.
+
+    Raises:
+        ConvatlasError: the tensors do not fit (the message says which), or as `read`.
+    """
+    tensors, card = (weights, None) if isinstance(weights, Mapping) else read(weights)
+    _check_fit(net, tensors, source="the weights" if isinstance(weights, Mapping) else f"weights {weights}")
+    net.load_state_dict(dict(tensors))
+    return card
+
+
+def create(
+    name: str,
+    *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    weights: str | Path | None = None,
+) -> nn.Module:
+    """A network by its registered name: as published, with the paper's initialisation or with weights from a file.
+
+    Numbers of classes and channels that are not given are those of the file's card, else the paper's.
+
+    Raises:
+        UsageError: unknown name, a number below 1, no such file, or a file whose card names another network.
+        ConvatlasError: the file can't be read, or does not fit.
+    """
+    if weights is None:
+        return registry.build(name, num_classes=num_classes, in_channels=in_channels)
+    network = registry.card(name).name
+    tensors, card = read(weights)
+    if card is not None:
+        if registry.card(card["network"]).name != network:
+            raise UsageError(f"weights {weights} are of {card['network']}; expected weights of {network}")
+        num_classes = card["num_classes"] if num_classes is None else num_classes
+        in_channels = card["in_channels"] if in_channels is None else in_channels
+    with torch.device("meta"):  # a card is not to be trusted with the size of an allocation
+        _check_fit(
+            registry.build(network, num_classes=num_classes, in_channels=in_channels), tensors, f"weights {weights}"
+        )
+    net = registry.build(network, num_classes=num_classes, in_channels=in_channels)
+    load_into(net, tensors)
+    return net
+
+
+def _check_fit(net: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Raises ConvatlasError with the tensors that are missing, left over or misshapen, if there are any."""
+    expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    missing = [name for name in expected if name not in found and not name.endswith(".num_batches_tracked")]
+    left_over = [name for name in found if name not in expected]
+    misshapen = [name for name in expected if name in found and found[name] != expected[name]]
+    if not (missing or left_over or misshapen):
+        return
+    lines = [f"{source} do not fit {type(net).__name__}:"]
+    lines += _listed("missing", (f"{name} {expected[name]}" for name in missing), len(missing))
+    lines += _listed("left over", (f"{name} {found[name]}" for name in left_over), len(left_over))
+    shapes = (f"{name} is {found[name]}, expected {expected[name]}" for name in misshapen)
+    lines += _listed("misshapen", shapes, len(misshapen))
+    raise ConvatlasError("\n".join(lines))
+
+
+def _listed(what: str, entries: Iterable[str], count: int) -> list[str]:
+    if count == 0:
+        return []
+    shown = [f"    {entry}" for entry, _ in zip(entries, range(_LISTED), strict=False)]
+    rest = [f"    and {count - _LISTED} more"] if count > _LISTED else []
+    return [f"  {count} {what}:", *shown, *rest]
