@@ -1,0 +1,118 @@
+"""The preprocessing that suits a network and a data set where no recipe says otherwise."""
+
+import torch
+from torch import Tensor
+
+from convatlas.data.preprocess import prepare
+from convatlas.data.splits import ArraySplit, Split
+from convatlas.structures import ConvatlasError, NetworkCard, Preprocessing
+
+_Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+
+IMAGENET: _Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+# Published input scales of the digit networks, as mean and std of values in [0, 1]
+_PUBLISHED: dict[str, _Statistics] = {
+    "lenet5": ((0.1 / 1.275,), (1 / 1.275,)),  # background -0.1 and ink 1.175, LeCun et al. 1998, section III.A
+    "lenet_1989": ((0.5,), (0.5,)),  # -1 to 1, LeCun et al. 1989
+    "caffe_lenet": ((0.0,), (256 / 255,)),  # `scale: 0.00390625` in Caffe's lenet_train_test.prototxt
+}
+_DIGIT_FIELD = {32: 28}  # LeNet-5 sees the digit in the middle 28 x 28 of its 32 x 32 pixels
+_LARGE = 64  # from here on inputs are photographs
+_SAMPLE = 10_000  # encoded pictures that are read for mean and std
+_SIZED = 9  # encoded pictures that are read for the usual size
+
+
+def default_preprocessing(card: NetworkCard, split: Split) -> Preprocessing:
+    """Size, resizing and normalisation for a network (by its published input) and the pictures of a training part.
+
+    Digit networks fit the whole picture into their field (28 of 32 pixels for LeNet-5). Inputs of 64 pixels and more
+    take the short side at 256/224 of the input and the centre, or the input's side where the pictures are smaller
+    than it. Between these, pictures of nearly the input's size are padded and others scaled. Means and deviations are
+    the published ones, ImageNet's for large inputs, and otherwise those of the training pictures after the resizing,
+    rounded to 4 digits (of 10,000 evenly spaced ones where they have to be decoded).
+
+    Raises:
+        ConvatlasError: none of the pictures that were tried can be read.
+    """
+    channels, height, width = card.input_shape
+    side = min(height, width)
+    kind, to = _resizing(channels, side, _usual_size(split))
+    geometry = Preprocessing((height, width), channels, kind, to)
+    if card.name in _PUBLISHED:
+        mean, std = _PUBLISHED[card.name]
+    elif side >= _LARGE and channels == 3:
+        mean, std = IMAGENET
+    else:
+        mean, std = statistics(split, geometry)
+    return Preprocessing((height, width), channels, kind, to, mean, std)
+
+
+def _resizing(channels: int, side: int, picture: tuple[int, int]) -> tuple:
+    """(`resize`, `resize_to`) for an input of `side` pixels and pictures of (H, W)."""
+    short, long = min(picture), max(picture)
+    if channels == 1 and side < _LARGE:
+        field = _DIGIT_FIELD.get(side, side)
+        return ("none", None) if field <= long <= side else ("fit", field)
+    if side >= _LARGE:
+        ratio = 256 / side if 224 <= side <= 227 else 8 / 7
+        return "short_side", side if short < side else round(side * ratio)
+    nearly = side * 0.8 <= short and long <= side
+    return ("none", None) if nearly else ("short_side", side)
+
+
+def _usual_size(split: Split) -> tuple[int, int]:
+    """Median (H, W) of a few pictures."""
+    if isinstance(split, ArraySplit):
+        return split.images.shape[2], split.images.shape[3]
+    sizes = torch.tensor([picture.shape[1:] for picture in _readable(split, _SIZED)])
+    height, width = sizes.median(dim=0).values.tolist()
+    return height, width
+
+
+def _readable(split: Split, count: int) -> list[Tensor]:
+    """Evenly spaced pictures, without the damaged ones."""
+    pictures: list[Tensor] = []
+    reason = "it has no pictures"
+    for index in _evenly(len(split), count):
+        try:
+            pictures.append(split.read(index))
+        except ConvatlasError as error:
+            reason = str(error)
+    if not pictures:
+        raise ConvatlasError(f"none of the training pictures that were tried can be read: {reason}")
+    return pictures
+
+
+def _evenly(n: int, count: int) -> list[int]:
+    return list(range(n)) if n <= count else [i * n // count for i in range(count)]
+
+
+def statistics(split: Split, geometry: Preprocessing) -> _Statistics:
+    """Mean and std, channel by channel, of prepared pictures in [0, 1], rounded to 4 digits."""
+    total = torch.zeros(geometry.channels, dtype=torch.float64)
+    squares = torch.zeros(geometry.channels, dtype=torch.float64)
+    count = 0
+    for batch in _prepared(split, geometry):
+        values = batch.transpose(0, 1).flatten(1).to(torch.float64)  # (C, B h w)
+        total += values.sum(1)
+        squares += values.square().sum(1)
+        count += values.shape[1]
+    mean = total / count
+    std = (squares / count - mean.square()).clamp_min(0).sqrt()
+    spread = [round(value, 4) for value in (std / 255).tolist()]
+    # pictures of one colour have no spread to divide by
+    return tuple(round(value, 4) for value in (mean / 255).tolist()), tuple(value or 1.0 for value in spread)
+
+
+def _prepared(split: Split, geometry: Preprocessing):
+    if isinstance(split, ArraySplit):
+        for batch in split.images.split(1024):
+            yield prepare(batch, geometry)
+        return
+    for index in _evenly(len(split), _SAMPLE):
+        try:
+            picture = split.read(index)
+        except ConvatlasError:
+            continue  # the loader will name it
+        yield prepare(picture, geometry)[None]

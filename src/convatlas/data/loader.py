@@ -1,0 +1,199 @@
+"""Batches in a reproducible order, from memory where the prepared pictures fit, otherwise from worker processes.
+
+In memory, whole batches are gathered, augmented and normalised at once, several small batches together, because a
+tensor operation costs the same few microseconds for one sample as for hundreds. Worker processes hand over uint8, and
+the batch is normalised on its device.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from convatlas.data import store
+from convatlas.data.augment import Augmentation
+from convatlas.data.preprocess import normalise, prepare, prepare_for_crop
+from convatlas.data.random import permutation, table, uniforms
+from convatlas.data.splits import Split
+from convatlas.structures import ConvatlasError, Preprocessing, UsageError
+
+_CHUNK_BYTES = 2 << 20  # float32 input that is made at once; stays in a processor's cache
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """B samples, ready for the network."""
+
+    images: Tensor  # (B, C, H, W) float32, on the loader's device
+    labels: Tensor  # (B,) int64, on the loader's device
+    indices: Tensor  # (B,) int64 into the split, on the CPU
+
+
+class Loader:
+    """Batches of a split. The order depends on (seed, epoch) alone, the augmentation on (seed, epoch, sample index).
+
+    Pictures are decoded when the loader is made: damaged ones are dropped from the split (in place) and named in its
+    `problems`.
+
+    Args:
+        split: the pictures.
+        preprocessing: how they become the network's input.
+        batch_size: samples a batch; the last may be smaller.
+        augment: applied one after another to the prepared uint8 pictures. Where one of them crops, pictures keep
+            their aspect and size after the resizing, and the last crop must give `preprocessing.size`.
+        shuffle: a new order every epoch; otherwise the split's.
+        seed: of order and augmentation.
+        device: of the batches; pictures in memory are kept there.
+        workers: processes that decode where the pictures don't fit in memory; the values don't depend on it.
+        drop_last: leave out a last batch that isn't full.
+        on_progress: called with (done, total) while pictures are decoded.
+        memory_limit_bytes: prepared pictures up to this size are kept in memory.
+
+    Raises:
+        UsageError: an argument out of range, or a crop of another size than `preprocessing.size`.
+        ConvatlasError: no pictures, or more than half are damaged.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        preprocessing: Preprocessing,
+        *,
+        batch_size: int,
+        augment: Sequence[Augmentation] = (),
+        shuffle: bool = False,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        workers: int = 0,
+        drop_last: bool = False,
+        on_progress: store.Progress | None = None,
+        memory_limit_bytes: int = store.MEMORY_LIMIT_BYTES,
+    ) -> None:
+        for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0), ("workers", workers, 0)):
+            if value < least:
+                raise UsageError(f"{name} is {value}; expected at least {least}")
+        if len(split) == 0:
+            raise ConvatlasError("there are no pictures to load; expected at least one")
+        crop_sizes = [step.crop_size for step in augment if step.crop_size is not None]
+        if crop_sizes and tuple(crop_sizes[-1]) != tuple(preprocessing.size):
+            raise UsageError(f"the last crop gives {crop_sizes[-1]}; expected the network's input {preprocessing.size}")
+        self.split = split
+        self.preprocessing = preprocessing
+        self.batch_size = batch_size
+        self.augment = tuple(augment)
+        self.shuffle = shuffle
+        self.seed = seed
+        self.device = torch.device(device)
+        self.workers = workers
+        self.drop_last = drop_last
+        self._draws = sum(step.draws for step in self.augment)
+        self._pictures: Tensor | list[Tensor] | None = None
+        cropping = bool(crop_sizes)
+        if store.fits(split, preprocessing, cropping=cropping, limit_bytes=memory_limit_bytes):
+            pictures = store.prepare_all(split, preprocessing, cropping=cropping, on_progress=on_progress)
+            self._pictures = pictures.to(self.device) if isinstance(pictures, Tensor) else pictures
+        else:
+            store.check_all(split, on_progress)
+        self._labels = split.labels.to(self.device)
+
+    def __len__(self) -> int:
+        """Steps an epoch."""
+        full, rest = divmod(len(self.split), self.batch_size)
+        return full + bool(rest and not self.drop_last)
+
+    @property
+    def in_memory(self) -> bool:
+        return self._pictures is not None
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from `start_step` on, so that a run can go on where it stopped."""
+        n = len(self.split)
+        order = permutation(n, self.seed, epoch) if self.shuffle else torch.arange(n)
+        batches = order[: len(self) * self.batch_size].split(self.batch_size)[start_step:]
+        if isinstance(self._pictures, Tensor):
+            return self._from_stack(self._pictures, order, epoch, start_step)
+        if self._pictures is not None:
+            return self._finished(_Assembly(self, self._pictures, epoch, batches))
+        return self._from_files(epoch, batches)
+
+    def _from_stack(self, pictures: Tensor, order: Tensor, epoch: int, start_step: int) -> Iterator[Batch]:
+        height, width = self.preprocessing.size
+        sample_bytes = 4 * self.preprocessing.channels * height * width
+        together = max(1, _CHUNK_BYTES // (sample_bytes * self.batch_size)) * self.batch_size
+        draws = table(len(self.split), self._draws, self.seed, epoch) if self._draws else None
+        for indices in order[: len(self) * self.batch_size][start_step * self.batch_size :].split(together):
+            places = indices.to(self.device)
+            images = pictures.index_select(0, places)
+            if draws is not None:
+                images = apply(self.augment, images, draws[indices])
+            images = normalise(images, self.preprocessing)
+            yield from map(
+                Batch,
+                images.split(self.batch_size),
+                self._labels[places].split(self.batch_size),
+                indices.split(self.batch_size),
+            )
+
+    def _from_files(self, epoch: int, batches: Sequence[Tensor]) -> Iterator[Batch]:
+        assembly = _Assembly(self, self.split, epoch, batches)
+        if self.workers == 0 or not batches:
+            return self._finished(assembly)
+        loading = DataLoader(
+            assembly,
+            batch_size=None,  # an item is a batch
+            num_workers=self.workers,
+            pin_memory=self.device.type == "cuda",
+            generator=torch.Generator(),  # the loop's own random numbers must not depend on the number of workers
+        )
+        return self._finished(loading)
+
+    def _finished(self, batches: "_Assembly | DataLoader") -> Iterator[Batch]:
+        for images, indices in batches:
+            moved = images.to(self.device, non_blocking=True)
+            yield Batch(normalise(moved, self.preprocessing), self._labels[indices.to(self.device)], indices)
+
+
+class _Assembly(Dataset):
+    """The augmented batches of an epoch, picture by picture: item k is (images, indices) of the k-th batch.
+
+    It travels to worker processes, so it holds no more than they need.
+    """
+
+    def __init__(self, loader: Loader, pictures: list[Tensor] | Split, epoch: int, batches: Sequence[Tensor]) -> None:
+        self._pictures = pictures
+        self._batches = batches
+        self._augment = loader.augment
+        self._draws = loader._draws
+        self._seed, self._epoch = loader.seed, epoch
+        self._preprocessing = loader.preprocessing
+        self._cropping = any(step.crop_size is not None for step in loader.augment)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        if step >= len(self):
+            raise IndexError(step)
+        indices = self._batches[step]
+        images = [self._picture(index)[None] for index in indices.tolist()]
+        if self._draws:
+            u = uniforms(indices, self._draws, self._seed, self._epoch)
+            images = [apply(self._augment, image, row[None]) for image, row in zip(images, u, strict=True)]
+        return torch.cat(images), indices
+
+    def _picture(self, index: int) -> Tensor:
+        if isinstance(self._pictures, list):
+            return self._pictures[index]
+        image = self._pictures.read(index)
+        return (prepare_for_crop if self._cropping else prepare)(image, self._preprocessing)
+
+
+def apply(augment: Sequence[Augmentation], images: Tensor, u: Tensor) -> Tensor:
+    """One augmentation after another, each with its own columns of u: (B, C, H, W), (B, draws) -> (B, C, h, w)"""
+    start = 0
+    for step in augment:
+        images = step(images, u[:, start : start + step.draws])
+        start += step.draws
+    return images

@@ -1,0 +1,135 @@
+"""From a picture to a network's input, in two halves.
+
+`prepare` changes the geometry and stays in uint8, once for each picture; `normalise` makes the float values of a
+whole batch on its device. Channels are the second last axis but one everywhere: (C, H, W) or (B, C, H, W).
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from convatlas.structures import Preprocessing, UsageError
+
+# ITU-R BT.601 luma in 16-bit fixed point, as Pillow's convert("L") has it
+_LUMA = (19595, 38470, 7471)
+
+_MAX_ASPECT = 64  # of pictures that are scaled by their short side; the ends of longer ones are cut off
+
+
+def prepare(image: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Converts, resizes, then crops or pads with black around the centre: uint8 (C, H, W) -> uint8 (c, h, w).
+
+    A batch (B, C, H, W) is prepared as one.
+
+    Raises:
+        UsageError: the channels can't be converted, or the resizing lacks its size.
+    """
+    return centre(resize(convert_channels(image, preprocessing.channels), preprocessing), preprocessing.size)
+
+
+def prepare_for_crop(image: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """As `prepare`, but nothing is cropped: an augmentation will. Never smaller than `preprocessing.size`."""
+    image = resize(convert_channels(image, preprocessing.channels), preprocessing)
+    height, width = preprocessing.size
+    return centre(image, (max(height, image.shape[-2]), max(width, image.shape[-1])))
+
+
+def convert_channels(image: Tensor, channels: int) -> Tensor:
+    """Grey to any number of equal channels, or RGB to grey: uint8 (..., C, H, W) -> uint8 (..., channels, H, W)"""
+    have = image.shape[-3]
+    if have == channels:
+        return image
+    if have == 1:
+        return image.expand(*image.shape[:-3], channels, *image.shape[-2:])
+    if (have, channels) == (3, 1):
+        red, green, blue = image.to(torch.int32).unbind(-3)
+        grey = (red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2] + 0x8000) >> 16
+        return grey.to(torch.uint8).unsqueeze(-3)
+    raise UsageError(f"pictures with {have} channels can't become {channels} channels; expected grey or RGB")
+
+
+def resize(image: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Bilinear with antialiasing, to what `preprocessing` asks for: uint8 (..., C, H, W) -> uint8 (..., C, h, w)"""
+    if preprocessing.resize == "short_side":  # a line of pixels would otherwise grow to gigabytes
+        short = min(image.shape[-2:])
+        longest = _MAX_ASPECT * short
+        image = centre(image, (min(image.shape[-2], longest), min(image.shape[-1], longest)))
+    height, width = image.shape[-2:]
+    target = resized_size(height, width, preprocessing)
+    if target == (height, width):
+        return image
+    batch = image if image.ndim == 4 else image[None]
+    if image.device.type == "cpu":  # has a fixed-point kernel for uint8, like Pillow's
+        scaled = F.interpolate(batch, target, mode="bilinear", antialias=True)
+    else:
+        scaled = F.interpolate(batch.float(), target, mode="bilinear", antialias=True)
+        scaled = scaled.round_().clamp_(0, 255).to(torch.uint8)
+    return scaled if image.ndim == 4 else scaled[0]
+
+
+def resized_size(height: int, width: int, preprocessing: Preprocessing) -> tuple[int, int]:
+    """(H, W) after the resizing, before the crop. Raises UsageError where `resize_to` is missing."""
+    if preprocessing.resize == "none":
+        return height, width
+    side = preprocessing.resize_to
+    if side is None or side < 1:
+        raise UsageError(f"resize_to is {side}; expected at least 1 pixel with resize {preprocessing.resize!r}")
+    if preprocessing.resize == "stretch":
+        return side, side
+    if preprocessing.resize == "short_side":  # the long side is truncated, as torchvision's Resize does
+        short = min(height, width)
+        return (side, side * width // short) if height == short else (side * height // short, side)
+    long = max(height, width)
+    return max(1, round(height * side / long)), max(1, round(width * side / long))  # "fit"
+
+
+def centre(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Crops or pads with 0 around the centre; an odd pixel goes to the bottom or right: (..., H, W) -> (..., h, w)"""
+    for axis, wanted in ((-2, size[0]), (-1, size[1])):
+        if image.shape[axis] > wanted:
+            image = image.narrow(axis, (image.shape[axis] - wanted) // 2, wanted)
+    down, right = size[0] - image.shape[-2], size[1] - image.shape[-1]
+    if down or right:
+        image = F.pad(image, (right // 2, right - right // 2, down // 2, down - down // 2))
+    return image
+
+
+def normalise(batch: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """(x / 255 - mean) / std, channel by channel: uint8 or float of 0..255 (B, C, H, W) -> float32 (B, C, H, W)
+
+    `mean` and `std` belong to the channels in RGB order; with channel order "bgr" the result is then turned round.
+
+    Raises:
+        UsageError: the number of means or deviations is neither 1 nor the number of channels.
+    """
+    scaling = _scaling(preprocessing, batch.device)
+    if preprocessing.channel_order == "bgr":
+        batch = batch.flip(1)
+    if batch.dtype == torch.float32:
+        return batch.mul(scaling.factor).add_(scaling.offset)
+    return batch.to(torch.float32).mul_(scaling.factor).add_(scaling.offset)
+
+
+class _Scaling(NamedTuple):
+    factor: Tensor  # float32 (C, 1, 1)
+    offset: Tensor
+
+
+@lru_cache(maxsize=32)
+def _scaling(preprocessing: Preprocessing, device: torch.device) -> _Scaling:
+    for name, values in (("mean", preprocessing.mean), ("std", preprocessing.std)):
+        if len(values) not in (1, preprocessing.channels):
+            raise UsageError(f"{name} has {len(values)} values; expected 1 or {preprocessing.channels}, one a channel")
+    with torch.inference_mode(False):  # the cache may be filled during an evaluation and read during training
+        mean = torch.tensor(preprocessing.mean, dtype=torch.float64)
+        std = torch.tensor(preprocessing.std, dtype=torch.float64)
+        if not (std > 0).all():
+            raise UsageError(f"std is {preprocessing.std}; expected values above 0")
+        factor = (1 / (255 * std)).expand(max(len(mean), len(std)))
+        offset = (-mean / std).expand(max(len(mean), len(std)))
+        if preprocessing.channel_order == "bgr":
+            factor, offset = factor.flip(0), offset.flip(0)
+        return _Scaling(*(value.to(torch.float32).view(-1, 1, 1).to(device) for value in (factor, offset)))

@@ -1,0 +1,108 @@
+"""Prepared pictures, kept in memory as uint8 where they fit, and read one by one where they don't."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from convatlas.data.decode import picture_size
+from convatlas.data.preprocess import prepare, prepare_for_crop, resized_size
+from convatlas.data.splits import ArraySplit, FileSplit, Split
+from convatlas.structures import ConvatlasError, Preprocessing
+
+MEMORY_LIMIT_BYTES = 1 << 30
+Progress = Callable[[int, int], None]  # (done, total)
+
+_TASK = 32  # pictures a thread takes at once
+
+
+def threads() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def fits(split: Split, preprocessing: Preprocessing, *, cropping: bool, limit_bytes: int) -> bool:
+    """Whether all prepared pictures fit into `limit_bytes`; for files that keep their aspect the headers are read."""
+    height, width = preprocessing.size
+    if cropping and isinstance(split, FileSplit):
+        return _files_fit(split, preprocessing, limit_bytes)
+    if cropping and isinstance(split, ArraySplit):
+        height, width = _kept_size(split.images.shape[2], split.images.shape[3], preprocessing)
+    return len(split) * preprocessing.channels * height * width <= limit_bytes
+
+
+def _files_fit(split: FileSplit, preprocessing: Preprocessing, limit_bytes: int) -> bool:
+    total = 0
+    for path in split.paths:
+        try:
+            height, width = _kept_size(*picture_size(path), preprocessing)
+        except ConvatlasError:
+            continue  # will be named when it is decoded
+        total += preprocessing.channels * height * width
+        if total > limit_bytes:
+            return False
+    return True
+
+
+def _kept_size(height: int, width: int, preprocessing: Preprocessing) -> tuple[int, int]:
+    scaled = resized_size(height, width, preprocessing)
+    return max(scaled[0], preprocessing.size[0]), max(scaled[1], preprocessing.size[1])
+
+
+def prepare_all(
+    split: Split, preprocessing: Preprocessing, *, cropping: bool, on_progress: Progress | None
+) -> Tensor | list[Tensor]:
+    """All pictures, prepared: uint8 (N, C, H, W), or a list of (C, H, W) where the sizes differ.
+
+    Damaged pictures are dropped from the split and named in its `problems`.
+
+    Raises:
+        ConvatlasError: more than half of the pictures are damaged.
+    """
+    shape_it = prepare_for_crop if cropping else prepare
+    if isinstance(split, ArraySplit):
+        return torch.cat([shape_it(part, preprocessing) for part in split.images.split(1024)])
+    survey = _survey(split, lambda image: shape_it(image, preprocessing).contiguous(), on_progress)
+    if cropping:
+        pictures = list(survey)
+        return torch.stack(pictures) if len({picture.shape for picture in pictures}) == 1 else pictures
+    stack = torch.empty(len(split), preprocessing.channels, *preprocessing.size, dtype=torch.uint8)
+    for place, picture in enumerate(survey):
+        stack[place] = picture
+    return stack[: len(split)]  # shorter by now where pictures were dropped
+
+
+def check_all(split: Split, on_progress: Progress | None) -> None:
+    """Decodes every picture and drops the damaged ones, for pictures that are read one by one later."""
+    for _ in _survey(split, lambda image: None, on_progress):
+        pass
+
+
+def _survey(split: Split, keep: Callable[[Tensor], Tensor | None], on_progress: Progress | None) -> Iterator:
+    """`keep(picture)` of every whole picture in order; at the end the damaged ones are dropped from the split."""
+    n = len(split)
+    reasons: dict[int, str] = {}
+
+    def work(first: int) -> list:
+        results = []
+        for index in range(first, min(first + _TASK, n)):
+            try:
+                picture = split.read(index)
+            except ConvatlasError as error:
+                reasons[index] = str(error.__cause__ or error)
+                continue
+            results.append(keep(picture))
+        return results
+
+    pool = ThreadPoolExecutor(threads())  # decoding and resizing release the interpreter's lock
+    try:
+        for first, results in zip(range(0, n, _TASK), pool.map(work, range(0, n, _TASK)), strict=True):
+            yield from results
+            if on_progress is not None:
+                on_progress(min(first + _TASK, n), n)
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupted run ends at once
+    if reasons:
+        split.drop(reasons)

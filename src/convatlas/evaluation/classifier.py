@@ -1,0 +1,83 @@
+"""A classifier on a labelled split: one pass, all the numbers."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from convatlas.data import Loader
+from convatlas.evaluation.functional import confusion_matrix, top_k_error
+from convatlas.structures import ConvatlasError, Evaluation, UsageError
+
+_TOP5_CLASSES = 6  # with five classes or fewer the top-5 error is 0 by definition
+
+
+def evaluate(
+    net: nn.Module,
+    loader: Loader,
+    *,
+    classes: Sequence[str],
+    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+    device: str | torch.device = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Runs every sample of a split through the network in eval mode; results are in the split's order, on the CPU.
+
+    Args:
+        net: images (B, C, H, W) -> logits (B, K). Its mode is restored, also after an error.
+        loader: without `drop_last`.
+        classes: K names.
+        loss: (logits, labels) -> the mean over the batch.
+        device: of the network; batches are moved there.
+        progress: called with (batches done, batches).
+
+    Raises:
+        UsageError: the loader drops its last batch.
+        ConvatlasError: the network's output does not have one logit a class.
+    """
+    if loader.drop_last and len(loader) * loader.batch_size < len(loader.split):
+        raise UsageError("the loader drops its last batch; expected every sample to be evaluated")
+    n, total_loss = 0, 0.0
+    logits: list[Tensor] = []
+    indices: list[Tensor] = []
+    training = {module: module.training for module in net.modules()}
+    start = time.perf_counter()
+    net.eval()
+    try:
+        with torch.inference_mode():
+            for step, batch in enumerate(loader.epoch(0), start=1):
+                labels = batch.labels.to(device)
+                output = net(batch.images.to(device))
+                if output.ndim != 2 or output.shape[1] != len(classes):
+                    raise ConvatlasError(
+                        f"the network's output is {tuple(output.shape)}; expected (batch, {len(classes)}) logits"
+                    )
+                total_loss += loss(output, labels).item() * len(labels)
+                n += len(labels)
+                logits.append(output.float().cpu())
+                indices.append(batch.indices)
+                if progress is not None:
+                    progress(step, len(loader))
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+    order = torch.cat(indices).argsort()
+    return _summary(torch.cat(logits)[order], total_loss / n, classes, loader, time.perf_counter() - start)
+
+
+def _summary(logits: Tensor, loss: float, classes: Sequence[str], loader: Loader, seconds: float) -> Evaluation:
+    labels = loader.split.labels
+    predicted = logits.argmax(1)
+    return Evaluation(
+        classes=tuple(classes),
+        labels=labels,
+        probabilities=logits.softmax(1),
+        loss=loss,
+        top1_error=top_k_error(logits, labels, 1),
+        top5_error=top_k_error(logits, labels, 5) if len(classes) >= _TOP5_CLASSES else None,
+        confusion=confusion_matrix(predicted, labels, len(classes)),
+        seconds=seconds,
+        problems=tuple(loader.split.problems),
+    )
