@@ -107,7 +107,7 @@ def _unpickle(path: Path) -> Any:
                 f"weights {path} hold Python objects ({refused[1]}), expected only tensors; nothing of it was executed"
             ) from error
         raise ConvatlasError(
-            f"weights {path} can't be read: cut off, damaged, or no weights file of PyTorch"
+            f"weights {path} can't be read: cut off, damaged, or no file of tensors that loads without executing code"
         ) from error
 
 

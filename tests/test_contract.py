@@ -1,0 +1,107 @@
+"""What every registered network keeps, whatever its paper."""
+
+import functools
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from convatlas import registry
+
+NAMES = registry.names()
+
+
+@functools.cache
+def _on_meta(name: str) -> nn.Module:
+    with torch.device("meta"):
+        return registry.build(name)
+
+
+def _is_cheap(name: str) -> bool:
+    net = _on_meta(name)
+    layers = sum(isinstance(layer, (nn.Conv2d, nn.Linear)) for layer in net.modules())
+    return sum(p.numel() for p in net.parameters()) <= 30e6 and layers <= 200
+
+
+EVERY = [pytest.param(name, marks=() if _is_cheap(name) else pytest.mark.slow) for name in NAMES]
+
+
+def _batch(name: str, channels: int | None = None) -> torch.Tensor:
+    shape = registry.card(name).input_shape
+    return torch.randn(2, channels or shape[0], *shape[1:])
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shapes_on_meta(name: str) -> None:
+    card = registry.card(name)
+    assert card.summary
+    logits = _on_meta(name)(torch.empty(2, *card.input_shape, device="meta"))
+    assert logits.shape == (2, card.num_classes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_honours_classes_and_channels(name: str) -> None:
+    shape = registry.card(name).input_shape
+    with torch.device("meta"):
+        net = registry.build(name, num_classes=7, in_channels=2)
+        assert net(torch.empty(2, 2, *shape[1:])).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_gradient_reaches_every_parameter(name: str) -> None:
+    net = registry.build(name)
+    logits = net(_batch(name))
+    assert logits.isfinite().all()
+    (logits * torch.randn_like(logits)).sum().backward()
+    without = [path for path, p in net.named_parameters() if p.grad is None or not p.grad.any()]
+    assert without == []
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_state_dict_round_trips(name: str) -> None:
+    net, other = registry.build(name).eval(), registry.build(name).eval()
+    other.load_state_dict(net.state_dict())
+    x = _batch(name)
+    with torch.no_grad():
+        torch.testing.assert_close(other(x), net(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_train_and_eval_differ_where_they_should(name: str) -> None:
+    net, x = registry.build(name), _batch(name)
+    random = any(isinstance(layer, nn.Dropout) for layer in net.modules())
+    adaptive = any(isinstance(layer, _BatchNorm) for layer in net.modules())
+    with torch.no_grad():
+        assert torch.equal(net.eval()(x), net(x)), "eval mode must be a function of the input"
+        before = {path: value.clone() for path, value in net.named_buffers()}
+        torch.manual_seed(1)
+        first = net.train()(x)
+        torch.manual_seed(2)
+        second = net(x)
+        assert torch.equal(first, second) is not random
+        changed = any(not torch.equal(value, before[path]) for path, value in net.named_buffers())
+        assert changed is adaptive
+        assert torch.equal(first, net.eval()(x)) is not (random or adaptive)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_activations_are_modules_of_their_own_place(name: str) -> None:
+    """Attribution hooks need one module a place, and values that nobody overwrites."""
+    net = _on_meta(name)
+    calls: dict[str, int] = {}
+    hooks = [
+        layer.register_forward_hook(lambda *_, path=path: calls.update({path: calls.get(path, 0) + 1}))
+        for path, layer in net.named_modules()
+        if not list(layer.children())
+    ]
+    net(torch.empty(2, *registry.card(name).input_shape, device="meta"))
+    for hook in hooks:
+        hook.remove()
+    assert [path for path, count in calls.items() if count != 1] == []
+    assert not [path for path, layer in net.named_modules() if getattr(layer, "inplace", False)]
