@@ -1,0 +1,234 @@
+"""One forward pass of one sample becomes a tuple of `LayerRecord`s: the source of every table in the atlas.
+
+Leaf layers are seen by forward hooks; what a network does between them (add, cat, slice, pad, flatten) is seen by a
+torch function mode. On the `meta` device nothing is computed and no weight is allocated.
+"""
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from convatlas import registry
+from convatlas.analysis.kinds import function_kind, function_name, module_kind, weight_counts
+from convatlas.analysis.window import Window, module_window, slice_steps
+from convatlas.structures import LayerRecord, Shape, UsageError
+
+FILLS = frozenset({"normal_", "uniform_", "fill_", "zero_", "trunc_normal_", "bernoulli_", "random_"})
+KEEP_SHAPE = frozenset({"batch_norm", "relu", "tanh", "sigmoid", "leaky_relu", "local_response_norm"})
+INPUT = -1  # the index that stands for the network's input in `LayerRecord.inputs`
+
+
+def trace(net: nn.Module, input_shape: Shape, *, device: str | torch.device = "meta") -> tuple[LayerRecord, ...]:
+    """The operations of one forward pass of one sample, in the order in which they ran.
+
+    Args:
+        net: all its tensors on `device`; it runs in eval mode, without gradients, and is left as it was found.
+        input_shape: without the batch axis, e.g. (3, 224, 224).
+        device: where the net's tensors are; "meta" computes nothing.
+
+    A module without children, or one with a method `count` (`structures.CountsItself`), is one record. A module
+    without children that is neither known, nor counts itself, nor has parameters is looked into: its functions are
+    recorded under its path. Parameters that are used twice are counted where they are used first.
+
+    Raises:
+        UsageError: the net can't take an input of this shape.
+    """
+    tracer = _Tracer(net)
+    sample = torch.empty(1, *input_shape, device=device)
+    tracer.made[id(sample)] = INPUT
+    tracer.alive.append(sample)
+    training = [module for module in net.modules() if module.training]
+    net.eval()
+    try:
+        with ExitStack() as stack, torch.no_grad():
+            for handle in tracer.hooks():
+                stack.callback(handle.remove)
+            stack.enter_context(tracer)
+            net(sample)
+    except (RuntimeError, ValueError, IndexError) as error:
+        shape = ",".join(map(str, input_shape))
+        raise UsageError(
+            f"input shape {shape} does not fit {type(net).__name__}: {str(error).splitlines()[0]}"
+        ) from error
+    finally:
+        for module in training:
+            module.training = True
+    return tuple(tracer.records)
+
+
+@functools.lru_cache(maxsize=256)
+def trace_network(name: str, input_shape: Shape | None = None) -> tuple[LayerRecord, ...]:
+    """The trace of a registered network on `meta`, at its published input unless another shape (C, H, W) is given.
+
+    Raises:
+        UsageError: unknown name, or a shape that the network can't take.
+    """
+    shape = input_shape or registry.card(name).input_shape
+    with torch.device("meta"), _Uninitialised():
+        net = registry.build(name, in_channels=shape[0])
+    return trace(net, shape)
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Leaves out what fills tensors: there is nothing to fill on `meta`, and torch takes a slow way to do so."""
+
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in FILLS and args and isinstance(args[0], Tensor) and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+class _Tracer(TorchFunctionMode):
+    """Collects the records of one forward pass."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.records: list[LayerRecord] = []
+        self.made: dict[int, int] = {}  # id of a tensor -> index of the record that made it
+        self.alive: list[Any] = []  # keeps every tensor, so that no id is used twice
+        self.unclaimed = {id(parameter): parameter.numel() for parameter in net.parameters()}
+        self.path: list[str] = []
+        self.leaf: nn.Module | None = None
+        self.functions: Counter[str] = Counter()
+
+    def hooks(self) -> Iterator[Any]:
+        """Registers the hooks; yields their handles."""
+        for path, module in self.net.named_modules():
+            known = module_kind(module) is not None and not any(True for _ in module.children())
+            own_parameters = not any(True for _ in module.children()) and any(True for _ in module.parameters())
+            if known or own_parameters or callable(getattr(module, "count", None)):
+                yield module.register_forward_pre_hook(self._enter_leaf)
+                yield module.register_forward_hook(functools.partial(self._leave_leaf, path), with_kwargs=True)
+            else:
+                yield module.register_forward_pre_hook(functools.partial(self._enter, path))
+                yield module.register_forward_hook(self._leave)
+
+    def _enter(self, path: str, module: nn.Module, args: Any) -> None:
+        self.path.append(path)
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        self.path.pop()
+
+    def _enter_leaf(self, module: nn.Module, args: Any) -> None:
+        if self.leaf is None:
+            self.leaf = module
+
+    def _leave_leaf(self, path: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if self.leaf is not module:  # a part of a layer that counts itself
+            return
+        self.leaf = None
+        sources, outputs = _tensors((args, kwargs)), _tensors(output)
+        kind = module_kind(module) or type(module).__name__.lower()
+        counts = _module_counts(module, kind, sources, outputs)
+        self._record(path, kind, module_window(module, sources, outputs), sources, outputs, counts, module.parameters())
+
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        output = _same_shape(func, args, kwargs)
+        if output is None:
+            output = func(*args, **kwargs)
+        if self.leaf is not None:
+            return output
+        outputs = _tensors(output)
+        if not outputs:
+            return output
+        sources = _tensors((args, kwargs))
+        if any(id(source) in self.made for source in sources):
+            name = function_name(func)
+            kind, free = function_kind(name)
+            window = Window()
+            counts: tuple[int, int] | None = (0, 0) if free else None
+            if kind in ("conv", "fc") and len(sources) > 1:
+                counts = weight_counts(
+                    kind, sources[1], sources[2] if len(sources) > 2 else None, sources[0], outputs[0]
+                )
+            if name == "getitem" and (steps := slice_steps(args[1], outputs[0].dim())):
+                kind, window = "subsample", Window((1,) * len(steps), steps, (0,) * len(steps))
+            enclosing = self.path[-1] if self.path else ""
+            self.functions[f"{enclosing}/{name}"] += 1
+            times = self.functions[f"{enclosing}/{name}"]
+            path = f"{enclosing}/{name}" + (f"_{times}" if times > 1 else "")
+            self._record(path, kind, window, sources, outputs, counts, sources)
+        return output
+
+    def _record(
+        self,
+        name: str,
+        kind: str,
+        window: Window,
+        sources: list[Tensor],
+        outputs: list[Tensor],
+        counts: tuple[int, int] | None,
+        parameters: Any,
+    ) -> None:
+        inputs = [source for source in sources if id(source) in self.made]
+        storages = {source.untyped_storage()._cdata for source in inputs}
+        index = len(self.records)
+        connections, multiply_adds = counts if counts is not None else (None, None)
+        self.records.append(
+            LayerRecord(
+                index=index,
+                name=name,
+                kind=kind,
+                kernel=window.kernel,
+                stride=window.stride,
+                padding=window.padding,
+                dilation=window.dilation,
+                groups=window.groups,
+                inputs=tuple(self.made[id(source)] for source in inputs),
+                input_shapes=tuple(tuple(source.shape[1:]) for source in inputs),
+                output_shape=tuple(outputs[0].shape[1:]),
+                parameters=sum(self.unclaimed.pop(id(parameter), 0) for parameter in parameters),
+                connections=connections,
+                multiply_adds=multiply_adds,
+                output_bytes=sum(
+                    out.numel() * out.element_size() for out in outputs if out.untyped_storage()._cdata not in storages
+                ),
+            )
+        )
+        for out in outputs:
+            self.made[id(out)] = index
+            self.alive.append(out)
+
+
+def _same_shape(func: Callable[..., Any], args: Any, kwargs: Any) -> Tensor | None:
+    """The output on `meta` of a function that keeps its input's shape, without torch's slow way through Python."""
+    if not args or not isinstance(args[0], Tensor) or not args[0].is_meta or kwargs.get("inplace"):
+        return None
+    name, first = getattr(func, "__name__", ""), args[0]
+    keeps = name in KEEP_SHAPE
+    if name in ("add", "__add__") and len(args) == 2 and isinstance(args[1], Tensor):
+        keeps = args[1].shape == first.shape and args[1].dtype == first.dtype
+    return torch.empty(first.shape, dtype=first.dtype, device="meta") if keeps else None
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    """All tensors in nested tuples, lists and dictionaries, in order."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, (tuple, list)):
+        return []
+    return [tensor for item in value for tensor in _tensors(item)]
+
+
+def _module_counts(
+    module: nn.Module, kind: str, sources: list[Tensor], outputs: list[Tensor]
+) -> tuple[int, int] | None:
+    count = getattr(module, "count", None)
+    if callable(count):
+        connections, multiply_adds = count(tuple(outputs[0].shape[1:]))  # type: ignore[misc]
+        return int(connections), int(multiply_adds)
+    if kind in ("conv", "deconv", "fc"):
+        bias = module.bias if isinstance(module.bias, Tensor) else None
+        assert isinstance(module.weight, Tensor)
+        return weight_counts(kind, module.weight, bias, sources[0], outputs[0])
+    return (0, 0) if module_kind(module) not in (None, "interpolate") else None

@@ -1,0 +1,199 @@
+"""The ledger against the live network: every published number recomputed and laid beside the printed one."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal
+
+from convatlas import facts, registry
+from convatlas.analysis.cost import Cost, cost
+from convatlas.analysis.trace import trace_network
+from convatlas.structures import LayerRecord, Shape
+
+Verdict = Literal["holds", "fails", "disputed"]
+
+DERIVED = "derived from the paper's table"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of the ledger, and what the network says."""
+
+    network: str
+    quantity: str
+    layer: str | None  # None: the whole network; else a layer's name, or a pattern such as "conv{1..2}"
+    printed: str
+    computed: str
+    verdict: Verdict
+    confidence: str
+    where: str
+    reason: str = ""
+
+
+def verify(name: str) -> tuple[Row, ...]:
+    """All rows of one network: what the paper claims, the totals, then its layers.
+
+    A claim holds when the computed number is less than one unit of the last printed digit away: papers round, and
+    papers cut. Totals and layers have to be equal. A claim that the ledger calls disputed, and that does not hold, is
+    "disputed" and gives the ledger's reason; anything else that does not hold "fails".
+
+    Raises:
+        UsageError: unknown network.
+    """
+    card = registry.card(name)
+    ledger = facts.network(card.name)
+    if ledger is None:
+        reason = f"facts/papers/{card.paper}.toml has no [networks.{card.name}]"
+        return (Row(card.name, "ledger", None, "an entry", "none", "fails", "", "", reason),)
+    return compare(ledger, trace_network(card.name), card.input_shape)
+
+
+def compare(ledger: facts.NetworkFacts, records: Sequence[LayerRecord], input_shape: Shape) -> tuple[Row, ...]:
+    """The rows for a ledger entry and a trace."""
+    by_name: dict[str, LayerRecord] = {}
+    for record in records:
+        by_name.setdefault(record.name, record)  # a layer that runs twice has its parameters in its first record
+    return (
+        *(_claim(ledger.name, claim, records, by_name, input_shape) for claim in ledger.claims),
+        *_totals(ledger, cost(records), records, input_shape),
+        *(row for layer in ledger.layers for row in _layer(ledger.name, layer, by_name)),
+        *_uncovered(ledger, records),
+    )
+
+
+def is_weight_layer(record: LayerRecord) -> bool:
+    """Whether the operation has connections: convolution, fully connected, and own layers that count themselves."""
+    return bool(record.connections)
+
+
+QUANTITIES: dict[str, Callable[[Sequence[LayerRecord], Shape], int]] = {
+    "parameters": lambda records, _: sum(record.parameters for record in records),
+    "connections": lambda records, _: sum(record.connections or 0 for record in records),
+    "multiply_adds": lambda records, _: sum(record.multiply_adds or 0 for record in records),
+    "convolution_multiply_adds": lambda records, _: sum(
+        record.multiply_adds or 0 for record in records if record.kind in ("conv", "sparse_conv")
+    ),
+    "units": lambda records, _: sum(math.prod(record.output_shape) for record in records if is_weight_layer(record)),
+    "units_with_input": lambda records, shape: math.prod(shape) + QUANTITIES["units"](records, shape),
+}
+
+
+def _claim(
+    network: str,
+    claim: facts.Claim,
+    records: Sequence[LayerRecord],
+    by_name: dict[str, LayerRecord],
+    input_shape: Shape,
+) -> Row:
+    value, unit = facts.parse_quantity(claim.value)
+    if claim.unit:
+        unit, _ = facts.parse_quantity(claim.unit)
+    if claim.layer == "input":
+        computed = math.prod(input_shape)
+    elif claim.layer is not None and claim.layer not in by_name:
+        return _row(
+            network, claim.quantity, claim.layer, claim.value, None, False, claim.confidence, claim.where, claim.note
+        )
+    else:
+        counted = records if claim.layer is None else [by_name[claim.layer]]
+        computed = QUANTITIES[claim.quantity](counted, input_shape)
+    holds = abs(computed - value) < unit
+    printed = claim.value if claim.printed else f"{claim.value} (derived)"
+    text = f"{computed:,}" + (f" (to {int(unit):,})" if claim.unit else "")
+    return _row(network, claim.quantity, claim.layer, printed, text, holds, claim.confidence, claim.where, claim.note)
+
+
+def _row(
+    network: str,
+    quantity: str,
+    layer: str | None,
+    printed: str,
+    computed: str | None,
+    holds: bool,
+    confidence: str = "derived",
+    where: str = DERIVED,
+    reason: str = "",
+) -> Row:
+    verdict: Verdict = "holds" if holds else "disputed" if confidence == "disputed" else "fails"
+    if computed is None:
+        verdict, computed, reason = "fails", "none", f"the network has no layer {layer!r}"
+    return Row(network, quantity, layer, printed, computed, verdict, confidence, where, reason)
+
+
+def _totals(
+    ledger: facts.NetworkFacts, sums: Cost, records: Sequence[LayerRecord], input_shape: Shape
+) -> Iterator[Row]:
+    if ledger.input is not None:
+        yield _row(ledger.name, "input", None, _shape(ledger.input), _shape(input_shape), ledger.input == input_shape)
+    if ledger.weight_layers is not None:
+        # Papers give a network's depth by its longest path: projections beside it are not counted.
+        path = [r for r in records if is_weight_layer(r) and "shortcut" not in r.name.split(".")]
+        layers = len({record.name for record in path})
+        yield _row(
+            ledger.name, "weight_layers", None, str(ledger.weight_layers), str(layers), layers == ledger.weight_layers
+        )
+    if ledger.totals is None:
+        return
+    for quantity in ("parameters", "connections", "multiply_adds"):
+        printed, computed = getattr(ledger.totals, quantity), getattr(sums, quantity)
+        if printed is not None:
+            yield _row(ledger.name, quantity, None, f"{printed:,}", f"{computed:,}", printed == computed)
+
+
+def _layer(network: str, layer: facts.LayerFacts, by_name: dict[str, LayerRecord]) -> Iterator[Row]:
+    """One row per quantity where all layers of a pattern agree with the ledger, else one per layer that does not."""
+    names = facts.expand(layer.name)
+    present = [(name, by_name.get(name)) for name in names]
+    for name, record in present:
+        if record is None:
+            yield _row(network, "operation", name, layer.op, None, False)
+    found = [(name, record) for name, record in present if record is not None]
+    for quantity, printed, read, show in _expectations(layer):
+        values = [(name, read(record)) for name, record in found]
+        wrong = [(name, value) for name, value in values if value != printed]
+        for name, value in wrong:
+            yield _row(network, quantity, name, show(printed), show(value), False)
+        if values and not wrong:
+            yield _row(network, quantity, layer.name, show(printed), show(values[0][1]), True)
+
+
+def _expectations(
+    layer: facts.LayerFacts,
+) -> Iterator[tuple[str, Any, Callable[[LayerRecord], Any], Callable[[Any], str]]]:
+    """(quantity, the ledger's value, how a record tells it, how it is shown) for all that is stated of a layer."""
+    yield "operation", layer.op, lambda record: record.kind, str
+    if layer.out is not None:
+        yield "output", layer.out, lambda record: record.output_shape, _shape
+    for quantity in ("kernel", "stride", "padding", "dilation"):
+        stated = getattr(layer, quantity)
+        if stated is not None:
+            yield quantity, stated, lambda record, quantity=quantity: getattr(record, quantity), _shape
+    if layer.op in ("conv", "deconv"):
+        yield "groups", layer.groups, lambda record: record.groups, str
+    for quantity, stated in (
+        ("parameters", layer.params),
+        ("connections", layer.connections),
+        ("multiply_adds", layer.macs),
+    ):
+        if stated is not None:
+            yield quantity, stated, lambda record, quantity=quantity: getattr(record, quantity), _integer
+
+
+def _uncovered(ledger: facts.NetworkFacts, records: Sequence[LayerRecord]) -> Iterator[Row]:
+    """A failing row for each layer with weights that the ledger's table leaves out."""
+    covered = {name for layer in ledger.layers for name in facts.expand(layer.name)}
+    seen: set[str] = set()
+    for record in records:
+        if (record.parameters or is_weight_layer(record)) and record.name not in covered | seen:
+            seen.add(record.name)
+            text = f"{record.kind} with {record.parameters:,} parameters"
+            yield _row(ledger.name, "layer", record.name, "none", text, False, reason="not in the ledger")
+
+
+def _shape(value: Sequence[int] | None) -> str:
+    return "none" if value is None else " x ".join(map(str, value))
+
+
+def _integer(value: int | Decimal | None) -> str:
+    return "not counted" if value is None else f"{value:,}"

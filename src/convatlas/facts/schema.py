@@ -1,0 +1,127 @@
+"""What the ledger holds: values as printed, where they stand, and how sure we are of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Confidence = Literal["verified", "stated", "recalled", "disputed"]
+
+CONFIDENCES = ("verified", "stated", "recalled", "disputed")
+QUANTITIES = (
+    "parameters",  # weights, biases and the affine part of normalisation; running statistics are never counted
+    "connections",  # weights used by one sample, biases included
+    "multiply_adds",  # one per use of a weight of a convolution or a fully connected layer; no bias, norm or pooling
+    "convolution_multiply_adds",  # the convolutions' part of it
+    "units",  # outputs of the weight layers
+    "units_with_input",
+)
+
+
+class LedgerError(ValueError):
+    """A ledger file breaks its schema; the message names the file, the place and what was expected."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One number about a network or one of its layers that can be recomputed."""
+
+    quantity: str  # one of QUANTITIES
+    value: str  # as printed: "60,000", "3.8e9", "0.27M"
+    where: str  # table, figure or section; empty where it is not known
+    confidence: Confidence
+    printed: bool = True  # False: derived by arithmetic, not printed by the paper
+    layer: str | None = None  # None: the whole network
+    unit: str | None = None  # overrides the unit of the last printed digit, for round numbers such as 650,000
+    note: str = ""  # a disputed claim says here why it can't be reproduced
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a paper reached: never recomputed by `verify`."""
+
+    data: str
+    quantity: str
+    value: str
+    protocol: str
+    confidence: str  # in words, since one row may mix grades
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """One row of a network's layer table, derived from the paper's. Its name may hold ranges, as in `conv{1..2}`."""
+
+    name: str
+    op: str
+    out: tuple[int, ...] | None = None
+    kernel: tuple[int, ...] | None = None
+    stride: tuple[int, ...] | None = None
+    padding: tuple[int, ...] | None = None
+    dilation: tuple[int, ...] | None = None
+    groups: int = 1
+    params: int | None = None
+    macs: int | None = None
+    connections: int | None = None
+    note: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)  # constants of the layer, formulas; see loader.LAYER_EXTRAS
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over the layer table (None: not in the source)."""
+
+    parameters: int
+    multiply_adds: int
+    connections: int | None = None
+    weights: int | None = None
+    biases: int | None = None
+    bn_affine: int | None = None
+    parameters_with_aux: int | None = None
+    multiply_adds_with_aux: int | None = None
+
+
+@dataclass(frozen=True)
+class NetworkFacts:
+    """A network as published: its table, its sums and what was claimed of it."""
+
+    name: str
+    paper: str
+    title: str
+    status: str = "complete"
+    input: tuple[int, ...] | None = None  # (C, H, W)
+    weight_layers: int | None = None
+    totals: Totals | None = None
+    totals_confidence: str = ""
+    structure_confidence: str = ""
+    source: str = ""
+    notes: tuple[str, ...] = ()
+    library: Mapping[str, Any] = field(default_factory=dict)  # what libraries ship under a similar name
+    claims: tuple[Claim, ...] = ()
+    layers: tuple[LayerFacts, ...] = ()
+
+
+@dataclass(frozen=True)
+class Paper:
+    """One file of the ledger."""
+
+    key: str
+    title: str
+    authors: str
+    year: int
+    venue: str
+    id: str  # DOI, arXiv number or address
+    input: str = ""
+    weight_layers: str = ""
+    test: str = ""
+    source: str = ""
+    partial: str = ""
+    claims: tuple[tuple[str, str], ...] = ()  # (quantity, value as printed)
+    claims_confidence: str = ""
+    facts: tuple[tuple[str, str], ...] = ()  # (statement, confidence in words)
+    nonstandard: tuple[str, ...] = ()
+    ablations: tuple[str, ...] = ()
+    deviations: tuple[str, ...] = ()
+    disputed: tuple[str, ...] = ()
+    recipe: Mapping[str, str] = field(default_factory=dict)
+    results: tuple[Result, ...] = ()
+    tables: Mapping[str, Any] = field(default_factory=dict)  # tables of the paper that fit no other field
+    networks: Mapping[str, NetworkFacts] = field(default_factory=dict)
