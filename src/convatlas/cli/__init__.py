@@ -56,7 +56,7 @@ class LazyGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         self.commands = {name: self.get_command(ctx, name) for name in COMMANDS}  # what a typing error is compared with
         name, command, rest = super().resolve_command(ctx, args)
-        return name, command and load(command.name), rest
+        return name, load(name) if name else command, rest
 
 
 def load(name: str) -> Any:
@@ -75,7 +75,7 @@ app = typer.Typer(
     add_completion=False,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="First steps:  [bold]convatlas show lenet5[/]  ·  [bold]convatlas train lenet5 --data digits --out runs/first[/]",
+    epilog="First steps: [bold]convatlas show lenet5[/], then [bold]convatlas train lenet5 --data digits[/]",
 )
 
 
@@ -83,7 +83,9 @@ app = typer.Typer(
 def root(
     ctx: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; works after a command too.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; works after a command too.")
+    ] = False,
 ) -> None:
     """[bold]convatlas[/]: the classic convolutional networks, as published, proved, trained and opened up."""
     if version:
@@ -130,7 +132,8 @@ def explain(error: BaseException) -> tuple[str, int]:
         reason = EXPECTED_OS_ERRORS.get(error.errno) or os.strerror(error.errno)
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes, os.PathLike)) else ""
         return f"{where}{reason}", 1
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    out_of_memory = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)  # torch's two
+    if isinstance(error, MemoryError) or out_of_memory:
         return "out of memory; a smaller --batch-size or a smaller network would need less", 1
     first_line = (str(error).strip().splitlines() or [""])[0]
     return f"unexpected {type(error).__name__}: {first_line} (--debug shows where)", 1

@@ -12,8 +12,8 @@ Progress = Callable[[int, int], None]  # (done, total)
 
 
 def console() -> Console:
-    """Standard output; without colours and without wrapping at 80 columns when it is no terminal."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    """Standard output; when that is no terminal, without colours and without wrapping at 80 columns."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
 def print_json(value: Any) -> None:
@@ -36,7 +36,10 @@ def warn(sentence: str) -> None:
 
 @contextmanager
 def progress(description: str) -> Iterator[Progress]:
-    """A progress bar on standard error, only where that is a terminal: `with progress("Reading") as step: step(3, 10)`."""
+    """A progress bar on standard error, only where that is a terminal.
+
+    `with progress("Reading") as step: step(3, 10)` shows 3 of 10.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 

@@ -1,0 +1,39 @@
+"""Which files are meant by the paths, folders and patterns of a command line."""
+
+import glob
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from convatlas.structures import Problem
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
+
+
+def find_pictures(inputs: Iterable[str | Path]) -> tuple[list[Path], list[Problem]]:
+    """The pictures in order, each once: files as named, folders recursively by suffix, patterns such as "*.png"."""
+    found: dict[Path, None] = {}
+    problems = []
+    for item in inputs:
+        paths = list(expand(str(item)))
+        if not paths:
+            problems.append(Problem(str(item), why_nothing(Path(item))))
+        found.update(dict.fromkeys(paths))
+    return list(found), problems
+
+
+def expand(item: str) -> Iterator[Path]:
+    path = Path(item)
+    if path.is_dir():
+        yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    elif path.exists():
+        yield path
+    elif glob.has_magic(item):
+        for match in sorted(glob.glob(item, recursive=True)):
+            if Path(match).is_file():
+                yield Path(match)
+
+
+def why_nothing(path: Path) -> str:
+    if path.is_dir():
+        return "no picture in this folder"
+    return "no file matches" if glob.has_magic(str(path)) else "no such file"

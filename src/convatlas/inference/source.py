@@ -1,0 +1,106 @@
+"""A trained network with all that it needs to look at a picture: from a run folder, or a name with weights."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from convatlas import data, registry, weights
+from convatlas.structures import ConvatlasError, NetworkCard, Preprocessing, UsageError
+from convatlas.training.recipe import Recipe
+from convatlas.training.recipe import read as read_recipe
+
+BEST = Path("checkpoints", "best", "weights.safetensors")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network in evaluation mode, the names of its outputs, and how it wants its pictures."""
+
+    net: nn.Module
+    name: str  # the registered name
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    run: Path | None  # the run folder, where it came from one
+    recipe: Recipe | None = None  # of the run folder
+    named_classes: bool = True  # False: the weights carry no names, and `classes` are "0", "1", ...
+
+
+def resolve_device(device: str = "auto") -> torch.device:
+    """ "auto" is the first GPU, else the CPU.
+
+    Raises:
+        UsageError: not a device of this machine.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise UsageError(f"--device {device} is not usable here; expected auto, cpu, or a GPU that "
+                         "`convatlas doctor` lists") from error  # fmt: skip
+    return found
+
+
+def open_source(source: str, weights_path: Path | None = None) -> Source:
+    """Opens a run folder, or a registered name together with a weights file.
+
+    Raises:
+        UsageError: neither a run folder nor a name, or a name without weights.
+        ConvatlasError: a run folder that is incomplete or of another version, or weights that do not fit.
+    """
+    folder = Path(source)
+    if folder.is_dir() and ((folder / "recipe.toml").exists() or not is_registered(source)):
+        return open_run(folder, weights_path)
+    if folder.is_file() or (not is_registered(source) and ("/" in source or "\\" in source)):
+        kind = "is a file" if folder.is_file() else "does not exist"
+        raise UsageError(f"{source} {kind}; expected a run folder or the name of a network (`convatlas list`)")
+    network = registry.card(source)
+    if weights_path is None:
+        raise UsageError(
+            f"{network.name} is a network without trained weights; expected --weights FILE, or a run folder"
+        )
+    return open_weights(network.name, weights_path)
+
+
+def is_registered(name: str) -> bool:
+    try:
+        registry.card(name)
+    except UsageError:
+        return False
+    return True
+
+
+def open_run(folder: Path, weights_path: Path | None = None) -> Source:
+    if not (folder / "recipe.toml").is_file():
+        raise UsageError(f"{folder} is no run folder: recipe.toml is absent; expected what `convatlas train` writes")
+    recipe = read_recipe(folder / "recipe.toml")
+    path = weights_path or folder / BEST
+    if not path.is_file():
+        raise ConvatlasError(f"{folder} is an incomplete run: {path} is absent; it is written after the first epoch")
+    return open_weights(None, path, folder, recipe)
+
+
+def open_weights(name: str | None, path: Path, run: Path | None = None, recipe: Recipe | None = None) -> Source:
+    """The network of a weights file; `name` may be None where the file's card names it."""
+    card = weights.read_card(path)
+    if card is None and name is None:
+        raise ConvatlasError(f"{path} carries no card; expected weights that `convatlas train` wrote")
+    network = registry.card(name if name is not None else card["network"] if card else "")
+    net = weights.create(network.name, weights=path)
+    known = weights.preprocessing_of(card) if card else None
+    named = card["classes"] if card else None
+    count = card["num_classes"] if card else network.num_classes
+    classes = tuple(named) if named else tuple(str(index) for index in range(count))
+    return Source(
+        net.eval(), network.name, classes, known or usual_preprocessing(network), run, recipe, named_classes=bool(named)
+    )
+
+
+def usual_preprocessing(network: NetworkCard) -> Preprocessing:
+    """For released weights that say nothing: what the network gets for pictures larger than its input."""
+    channels, height, width = network.input_shape
+    black = data.ArraySplit(torch.zeros(1, channels, 2 * height, 2 * width, dtype=torch.uint8), torch.zeros(1))
+    return data.default_preprocessing(network, black)

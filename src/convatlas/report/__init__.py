@@ -1,0 +1,6 @@
+"""The report of a run: one self-contained HTML page."""
+
+from convatlas.report.page import write
+from convatlas.report.tables import class_rows, error_interval, percent
+
+__all__ = ["class_rows", "error_interval", "percent", "write"]

@@ -1,0 +1,32 @@
+"""Pictures as data URIs, for a page that asks for nothing."""
+
+import base64
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+LONGEST_SIDE = 256
+
+
+def as_array(picture: Tensor) -> NDArray[np.uint8]:
+    """uint8 (C, H, W) -> (H, W) for grey, else (H, W, 3)"""
+    values = picture.permute(1, 2, 0).numpy()
+    return values[:, :, 0] if values.shape[2] == 1 else values[:, :, :3]
+
+
+def data_uri(picture: Tensor) -> str:
+    """uint8 (C, H, W): small pictures exactly (PNG), photographs reduced to 256 pixels (JPEG)."""
+    image = Image.fromarray(as_array(picture))
+    small = max(image.size) <= 96
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG" if small else "JPEG", quality=85)
+    return f"data:image/{'png' if small else 'jpeg'};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def is_small(picture: Tensor) -> bool:
+    """Whether its pixels should be seen as squares rather than smoothed."""
+    return max(picture.shape[1:]) <= 64

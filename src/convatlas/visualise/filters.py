@@ -1,0 +1,63 @@
+"""First-layer filters: what a network looks for in the pixels themselves."""
+
+import math
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from convatlas.structures import ConvatlasError
+from convatlas.visualise.style import MUTED, house_style
+
+Array = NDArray[np.float32]
+
+
+def first_layer_filters(net: nn.Module) -> tuple[str, Array]:
+    """(module path, weights (N, C, h, w)) of the first convolution in the order of the modules.
+
+    Raises:
+        ConvatlasError: the network has no module with a four-dimensional weight.
+    """
+    for name, module in net.named_modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, Tensor) and weight.ndim == 4:
+            return name, weight.detach().float().cpu().numpy()
+    raise ConvatlasError(f"{type(net).__name__} has no convolution whose filters could be shown")
+
+
+def figure(filters: Array, *, columns: int | None = None) -> Figure:
+    """A grid of the filters (N, C, h, w): colour where C is 3, else one grey tile per (filter, channel).
+
+    All tiles share one scale that is symmetric around 0 (mid-grey), so that strengths can be compared.
+    """
+    count, channels, height, width = filters.shape
+    coloured = channels == 3
+    tiles = filters.transpose(0, 2, 3, 1) if coloured else filters.reshape(count * channels, height, width)
+    tiles = tiles[:256]
+    limit = float(np.abs(tiles).max()) or 1.0
+    columns = columns or min(len(tiles), 16 if len(tiles) > 48 else max(6, math.ceil(math.sqrt(2.5 * len(tiles)))))
+    rows = math.ceil(len(tiles) / columns)
+    tile = min(1.25, 9.0 / columns)
+    with house_style():
+        picture = Figure(
+            figsize=(max(columns * tile, 4.0) + (0 if coloured else 0.8), rows * (tile + 0.2) + 0.15),
+            layout="constrained",
+        )
+        axes = picture.subplots(rows, columns, squeeze=False)
+        image = None
+        for index, axis in enumerate(axes.flat):
+            axis.set_axis_off()
+            if index >= len(tiles):
+                continue
+            if coloured:
+                axis.imshow(tiles[index] / (2 * limit) + 0.5, interpolation="none")
+            else:
+                image = axis.imshow(tiles[index], cmap="gray", vmin=-limit, vmax=limit, interpolation="none")
+            label = str(index) if coloured or channels == 1 else f"{index // channels}·{index % channels}"
+            axis.set_title(label, fontsize=7, color=MUTED, loc="center", pad=2, fontweight="normal")
+        if image is not None:
+            bar = picture.colorbar(image, ax=axes, shrink=0.9, aspect=18, pad=0.02)
+            bar.ax.tick_params(labelsize=7)
+            bar.outline.set_visible(False)
+    return picture
