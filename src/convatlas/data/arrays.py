@@ -52,7 +52,7 @@ def read_npz(path: Path) -> tuple[ArraySplit | PackedSplit, tuple[str, ...] | No
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ConvatlasError(f"{path} is one array; expected an .npz file with `images` and `labels`")
             return {name: archive[name] for name in archive.files}

@@ -37,7 +37,7 @@ def _windows(images: Tensor, top: Tensor, left: Tensor, height: int, width: int)
     rows = top.to(device)[:, None] + torch.arange(height, device=device)  # (B, h)
     columns = left.to(device)[:, None] + torch.arange(width, device=device)  # (B, w)
     places = (rows * W)[:, :, None] + columns[:, None, :]  # (B, h, w)
-    index = places.view(B, 1, -1).expand(B, C, -1)
+    index = places.view(B, 1, height * width).expand(B, C, height * width)
     return images.reshape(B, C, H * W).gather(2, index).view(B, C, height, width)
 
 

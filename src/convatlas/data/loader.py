@@ -111,19 +111,22 @@ class Loader:
         """The batches of an epoch from `start_step` on, so that a run can go on where it stopped."""
         n = len(self.split)
         order = permutation(n, self.seed, epoch) if self.shuffle else torch.arange(n)
-        batches = order[: len(self) * self.batch_size].split(self.batch_size)[start_step:]
+        order = order[start_step * self.batch_size : len(self) * self.batch_size]
+        if len(order) == 0:
+            return iter(())
         if isinstance(self._pictures, Tensor):
-            return self._from_stack(self._pictures, order, epoch, start_step)
+            return self._from_stack(self._pictures, order, epoch)
+        batches = order.split(self.batch_size)
         if self._pictures is not None:
             return self._finished(_Assembly(self, self._pictures, epoch, batches))
         return self._from_files(epoch, batches)
 
-    def _from_stack(self, pictures: Tensor, order: Tensor, epoch: int, start_step: int) -> Iterator[Batch]:
+    def _from_stack(self, pictures: Tensor, order: Tensor, epoch: int) -> Iterator[Batch]:
         height, width = self.preprocessing.size
         sample_bytes = 4 * self.preprocessing.channels * height * width
         together = max(1, _CHUNK_BYTES // (sample_bytes * self.batch_size)) * self.batch_size
         draws = table(len(self.split), self._draws, self.seed, epoch) if self._draws else None
-        for indices in order[: len(self) * self.batch_size][start_step * self.batch_size :].split(together):
+        for indices in order.split(together):
             places = indices.to(self.device)
             images = pictures.index_select(0, places)
             if draws is not None:
@@ -138,7 +141,7 @@ class Loader:
 
     def _from_files(self, epoch: int, batches: Sequence[Tensor]) -> Iterator[Batch]:
         assembly = _Assembly(self, self.split, epoch, batches)
-        if self.workers == 0 or not batches:
+        if self.workers == 0:
             return self._finished(assembly)
         loading = DataLoader(
             assembly,

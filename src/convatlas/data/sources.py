@@ -58,6 +58,8 @@ def load(
         raise UsageError(f"seed is {seed}; expected 0 or more")
     opened = _open(spec, root, download)
     train, held_out, classes, source = opened.train, opened.test, opened.classes, opened.source
+    if len(train.labels.unique()) < 2:
+        raise ConvatlasError(f"{spec} has fewer than two classes; expected at least two to tell apart")
     if test is not None:
         other = _open(test, root, download)
         held_out = other.test or other.train
@@ -79,8 +81,6 @@ def load(
             raise ConvatlasError(
                 f"label {int(split.labels.max())} in {source} is out of range; expected 0 to {len(classes) - 1}"
             )
-    if len(classes) < 2 or len(train.labels.unique()) < 2:
-        raise ConvatlasError(f"{spec} has fewer than two classes; expected at least two to tell apart")
     return DataSet(opened.name, train, held_out, classes, source)
 
 
