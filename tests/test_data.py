@@ -183,7 +183,7 @@ def test_cifar10_and_a_failing_download(tmp_path: Path, monkeypatch: pytest.Monk
     data = load("cifar10", root=tmp_path)
     assert data.test.labels.tolist() == [3, 9]
     assert data.train.read(0)[:, 0, 0].tolist() == [0, 5, 0]
-    with pytest.raises(ConvatlasError, match="'cifar10' can't be fetched into .*: no route to host"):
+    with pytest.raises(ConvatlasError, match=r"'cifar10' can't be fetched into .*: no route to host"):
         load("cifar10", root=tmp_path, download=True)
 
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from convatlas.data import Loader, PackedSplit, decode, load
-from convatlas.structures import ConvatlasError, Preprocessing
+from convatlas.structures import ConvatlasError, Preprocessing, UsageError
 
 GREY8 = Preprocessing((8, 8), channels=1, resize="stretch", resize_to=8, mean=(0.0,), std=(1.0,))
 
@@ -113,6 +113,15 @@ def test_folders_that_can_not_be_used_are_named(folder: Path, tmp_path: Path) ->
     noise(0).save(tmp_path / "empty" / "a" / "0.png")
     with pytest.raises(ConvatlasError, match="fewer than two classes"):
         load(str(tmp_path / "empty"))
+
+
+def test_unreadable_folder_is_a_usage_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(UsageError, match=r"set can't be read: Permission denied"):
+        load(str(folder))
 
 
 def test_other_files_are_problems_only_if_they_look_like_pictures(folder: Path) -> None:

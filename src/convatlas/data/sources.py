@@ -107,7 +107,10 @@ def _open(spec: str, root: Path | None, download: bool) -> _Opened:
         return _open_named(spec, root, download)
     path = Path(spec).expanduser()
     if path.is_dir():
-        train, held_out, classes = read_folder(path)
+        try:
+            train, held_out, classes = read_folder(path)
+        except OSError as error:
+            raise UsageError(f"folder {error.filename or spec} can't be read: {error.strerror or error}") from error
         return _Opened(path.resolve().name, train, held_out, classes, str(path))
     if path.is_file() and path.suffix == ".npz":
         return _open_npz(path, _partner(path))
