@@ -14,7 +14,7 @@ _PUBLIC = {
     "names": "convatlas.registry",
 }
 
-__all__ = ["__version__", "card", "create", "names"]  # noqa: PLE0604 - resolved by __getattr__
+__all__ = ["__version__", "card", "create", "names"]
 
 
 def __getattr__(name: str) -> Any:

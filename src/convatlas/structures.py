@@ -72,8 +72,8 @@ class Preprocessing:
     """How a picture becomes a network's input: convert, resize, centre-crop or pad with black, scale, normalise.
 
     `resize` scales the short side ("short_side"), or the whole picture into a square ("fit", which keeps the
-    aspect), or each side ("stretch"), to `resize_to` pixels, bilinear with antialiasing. Then the picture is cropped or padded
-    around its centre to `size`. Values in [0, 1] become (value - mean) / std, channel by channel.
+    aspect), or each side ("stretch"), to `resize_to` pixels, bilinear with antialiasing. Then the picture is cropped or
+    padded around its centre to `size`. Values in [0, 1] become (value - mean) / std, channel by channel.
     """
 
     size: tuple[int, int]  # H, W

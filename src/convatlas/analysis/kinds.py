@@ -4,6 +4,7 @@ The convention: a multiply-add is one use of a weight of a convolution or a full
 normalisation, pooling, activations and additions have none. Connections add one per bias and output position.
 """
 
+import math
 from typing import Any
 
 from torch import Tensor, nn
@@ -95,11 +96,9 @@ def weight_counts(kind: str, weight: Tensor, bias: Tensor | None, source: Tensor
 
     Each weight of a convolution is used once per output position, of a transposed one once per input position.
     """
-    spatial = weight.dim() - 2
     if kind == "fc":
-        positions = out[0].numel() // out.shape[-1]
+        positions = math.prod(out.shape[1:-1])
     else:
-        positions = (source if kind == "deconv" else out)[0].numel() // (source if kind == "deconv" else out).shape[1]
-        assert out.dim() == spatial + 2
+        positions = math.prod((source if kind == "deconv" else out).shape[2:])
     multiply_adds = weight.numel() * positions
     return multiply_adds + (out[0].numel() if bias is not None else 0), multiply_adds

@@ -16,11 +16,11 @@ from torch.overrides import TorchFunctionMode
 
 from convatlas import registry
 from convatlas.analysis.kinds import function_kind, function_name, module_kind, weight_counts
+from convatlas.analysis.shapes import quick_output
 from convatlas.analysis.window import Window, module_window, slice_steps
 from convatlas.structures import LayerRecord, Shape, UsageError
 
 FILLS = frozenset({"normal_", "uniform_", "fill_", "zero_", "trunc_normal_", "bernoulli_", "random_"})
-KEEP_SHAPE = frozenset({"batch_norm", "relu", "tanh", "sigmoid", "leaky_relu", "local_response_norm"})
 INPUT = -1  # the index that stands for the network's input in `LayerRecord.inputs`
 
 
@@ -131,32 +131,31 @@ class _Tracer(TorchFunctionMode):
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        output = _same_shape(func, args, kwargs)
+        output = quick_output(func, args, kwargs)
         if output is None:
             output = func(*args, **kwargs)
         if self.leaf is not None:
             return output
-        outputs = _tensors(output)
-        if not outputs:
-            return output
-        sources = _tensors((args, kwargs))
-        if any(id(source) in self.made for source in sources):
-            name = function_name(func)
-            kind, free = function_kind(name)
-            window = Window()
-            counts: tuple[int, int] | None = (0, 0) if free else None
-            if kind in ("conv", "fc") and len(sources) > 1:
-                counts = weight_counts(
-                    kind, sources[1], sources[2] if len(sources) > 2 else None, sources[0], outputs[0]
-                )
-            if name == "getitem" and (steps := slice_steps(args[1], outputs[0].dim())):
-                kind, window = "subsample", Window((1,) * len(steps), steps, (0,) * len(steps))
-            enclosing = self.path[-1] if self.path else ""
-            self.functions[f"{enclosing}/{name}"] += 1
-            times = self.functions[f"{enclosing}/{name}"]
-            path = f"{enclosing}/{name}" + (f"_{times}" if times > 1 else "")
-            self._record(path, kind, window, sources, outputs, counts, sources)
+        sources, outputs = _tensors((args, kwargs)), _tensors(output)
+        if outputs and any(id(source) in self.made for source in sources):
+            self._function(func, args, sources, outputs)
         return output
+
+    def _function(self, func: Any, args: Any, sources: list[Tensor], outputs: list[Tensor]) -> None:
+        """Records a function that was called outside any layer."""
+        name = function_name(func)
+        kind, free = function_kind(name)
+        window, counts = Window(), (0, 0) if free else None
+        if kind in ("conv", "fc") and len(sources) > 1:
+            bias = sources[2] if len(sources) > 2 else None
+            counts = weight_counts(kind, sources[1], bias, sources[0], outputs[0])
+        if name == "getitem" and (steps := slice_steps(args[1], outputs[0].dim())):
+            kind, window = "subsample", Window((1,) * len(steps), steps, (0,) * len(steps))
+        path = f"{self.path[-1] if self.path else ''}/{name}"
+        self.functions[path] += 1
+        if self.functions[path] > 1:
+            path = f"{path}_{self.functions[path]}"
+        self._record(path, kind, window, sources, outputs, counts, sources)
 
     def _record(
         self,
@@ -196,17 +195,6 @@ class _Tracer(TorchFunctionMode):
         for out in outputs:
             self.made[id(out)] = index
             self.alive.append(out)
-
-
-def _same_shape(func: Callable[..., Any], args: Any, kwargs: Any) -> Tensor | None:
-    """The output on `meta` of a function that keeps its input's shape, without torch's slow way through Python."""
-    if not args or not isinstance(args[0], Tensor) or not args[0].is_meta or kwargs.get("inplace"):
-        return None
-    name, first = getattr(func, "__name__", ""), args[0]
-    keeps = name in KEEP_SHAPE
-    if name in ("add", "__add__") and len(args) == 2 and isinstance(args[1], Tensor):
-        keeps = args[1].shape == first.shape and args[1].dtype == first.dtype
-    return torch.empty(first.shape, dtype=first.dtype, device="meta") if keeps else None
 
 
 def _tensors(value: Any) -> list[Tensor]:

@@ -13,7 +13,7 @@ from convatlas.structures import LayerRecord, Shape
 
 Verdict = Literal["holds", "fails", "disputed"]
 
-DERIVED = "derived from the paper's table"
+DERIVED = "layer table"
 
 
 @dataclass(frozen=True)

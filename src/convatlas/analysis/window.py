@@ -25,7 +25,8 @@ def module_window(module: nn.Module, sources: list[Tensor], outputs: list[Tensor
         if not extents or any(extent % out for extent, out in extents):
             return Window()  # windows of unequal size
         kernel = tuple(extent // out for extent, out in extents)
-        return Window(kernel, kernel, (0,) * len(kernel))
+        stride = tuple(k if out > 1 else 1 for k, (_, out) in zip(kernel, extents, strict=True))
+        return Window(kernel, stride, (0,) * len(kernel))
     if getattr(module, "kernel_size", None) is None:
         return Window()
     kernel = _per_axis(module.kernel_size, axes)

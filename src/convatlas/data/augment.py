@@ -7,27 +7,13 @@ that a batch in memory and single pictures in worker processes give the same val
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from convatlas.structures import UsageError
-
-
-class Augmentation(Protocol):
-    """images (B, C, H, W), u (B, draws) -> images (B, C, h, w)"""
-
-    @property
-    def draws(self) -> int: ...
-
-    @property
-    def crop_size(self) -> tuple[int, int] | None:
-        """(h, w) where the result has its own size, whatever the input's; None where the size stays."""
-        ...
-
-    def __call__(self, images: Tensor, u: Tensor) -> Tensor: ...
 
 
 def _windows(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
@@ -195,3 +181,7 @@ class AffineDistortion:
 def _log_uniform(u: Tensor, bounds: tuple[float, float]) -> Tensor:
     low, high = math.log(bounds[0]), math.log(bounds[1])
     return torch.exp(low + u * (high - low))
+
+
+Augmentation = PadCrop | HorizontalFlip | RandomCrop | RandomResizedCrop | AffineDistortion
+"""Each has `draws`, and `crop_size`: (h, w) where the result has its own size whatever the input's, else None."""

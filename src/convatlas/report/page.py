@@ -55,6 +55,7 @@ def render(values: dict[str, Any]) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["percent"] = tables.percent
+    environment.filters["probability"] = tables.probability
     environment.filters["commas"] = lambda number: f"{number:,}"
     template = resources.files("convatlas.report").joinpath("template.html").read_text(encoding="utf-8")
     return environment.from_string(template).render(values)
@@ -67,7 +68,7 @@ def context(run: Path, evaluation: Evaluation, test: Split, dataset: str | None 
     recipe = tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8"))
     environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    dataset = dataset or Path(str(recipe.get("data", {}).get("spec", "its data"))).stem
+    dataset = dataset or Path(str(recipe.get("data", {}).get("spec", "its data"))).stem.removesuffix("_train")
     train_pictures = metrics[0].get("images") if metrics else None
     paper = paper_or_none(card.paper)
     variant = str(recipe.get("variant", ""))
@@ -132,8 +133,9 @@ def figures(
     """The figures as SVG, by name; one that this network can't have (no convolution) is None."""
     classes = evaluation.classes
     drawn: dict[str, Any] = {
-        "curves": svg(
-            curves.figure(metrics, result.error if result else None), "Loss and error of every epoch, train and test"
+        "loss": svg(curves.loss_figure(metrics), "Loss of every epoch, train and test"),
+        "error": svg(
+            curves.error_figure(metrics, result.error if result else None), "Error of every epoch, train and test"
         ),
         "confusion": svg(confusion.figure(evaluation.confusion.numpy(), classes), "Confusion matrix")
         if len(classes) <= LABELS_IN_FIGURE

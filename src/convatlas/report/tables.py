@@ -85,18 +85,16 @@ def flatten(fields: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]
                 rows += (
                     flatten(item, f"{name}.{index}.") if isinstance(item, Mapping) else [(f"{name}.{index}", str(item))]
                 )
-        else:
+        elif value is not None:
             rows.append((name, as_text(value)))
     return rows
 
 
 def as_text(value: Any) -> str:
-    if value is None:
-        return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ", ".join(as_text(item) for item in value)
+        return ", ".join(as_text(item) for item in value) or "none"
     if isinstance(value, float):
         return f"{value:.6g}"
     return str(value)
@@ -104,12 +102,12 @@ def as_text(value: Any) -> str:
 
 def percent(fraction: float | None, digits: int = 2) -> str:
     """0.0095 -> "0.95%"; None -> "-"."""
-    if fraction is None:
-        return "-"
-    text = f"{100 * fraction:.{digits}f}%"
-    if fraction < 1 and text.startswith("100"):
-        return f">{100 - 10**-digits:.{digits}f}%"  # a saturated softmax is not certainty
-    return text
+    return "-" if fraction is None else f"{100 * fraction:.{digits}f}%"
+
+
+def probability(value: float) -> str:
+    """0.987 -> "98.7%", and ">99.9%" above that: a saturated softmax is no certainty."""
+    return f"{100 * value:.1f}%" if value <= 0.999 else ">99.9%"
 
 
 def duration(seconds: float) -> str:

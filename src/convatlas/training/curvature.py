@@ -1,5 +1,12 @@
-"""The diagonal of the Hessian, propagated backwards like the gradient."""
+"""The diagonal of the Hessian, propagated backwards like the gradient.
 
+LeCun, Bottou, Bengio, Haffner 1998, appendix C. In the Levenberg-Marquardt approximation the second derivative of the
+squashing function is dropped, so that nothing is negative; off-diagonal terms are dropped; connections that share a
+weight add up. A layer that is linear in its weights then propagates curvature as it propagates the gradient, with
+weights and inputs squared.
+"""
+
+import copy
 from functools import singledispatch
 
 import torch
@@ -7,60 +14,74 @@ from torch import Tensor, nn
 
 from convatlas.architectures.classification.lenet import EuclideanRBF, SparseConv2d, SubSampling
 from convatlas.blocks.activation import ScaledTanh
+from convatlas.training.losses import Loss
+
+Curvatures = dict[str, Tensor]  # by parameter name, summed over patterns
+
+
+def diagonal_curvature(net: nn.Sequential, x: Tensor, labels: Tensor, loss: Loss) -> Curvatures:
+    """Mean over P patterns of the second derivative of the loss by each parameter.  (P, C, H, W), (P,) -> by name
+
+    Raises:
+        TypeError: a layer of the chain has no rule here.
+    """
+    inputs: list[Tensor] = []
+    result: Curvatures = {}
+    with torch.no_grad():
+        for layer in net:
+            inputs.append(x)
+            x = layer(x)
+        slope, curvature = loss.derivatives(x, labels)
+        for (name, layer), layer_input in zip(reversed([*net.named_children()]), reversed(inputs), strict=True):
+            curvature, own = propagate(layer, layer_input, curvature, slope)
+            result |= {f"{name}.{parameter}": value / len(labels) for parameter, value in own.items()}
+    return result
 
 
 @singledispatch
-def propagate(layer: nn.Module, x: Tensor, slope: Tensor, curvature: Tensor):
-    raise TypeError(type(layer))
+def propagate(layer: nn.Module, x: Tensor, curvature: Tensor, slope: Tensor) -> tuple[Tensor, Curvatures]:
+    """Curvature at a layer's output -> curvature at its input, and by its own parameters.
 
-
-@propagate.register
-def _(layer: ScaledTanh, x, slope, curvature):
-    return curvature * layer.derivative(x).square(), {}
-
-
-@propagate.register
-def _(layer: SubSampling, x, slope, curvature):
-    up = curvature * layer.coefficient.square()
-    return up.repeat_interleave(2, 2).repeat_interleave(2, 3), {
-        "coefficient": (curvature * layer.sums(x).square()).sum((0, 2, 3)).view_as(layer.coefficient),
-        "bias": curvature.sum((0, 2, 3)).view_as(layer.bias),
-    }
-
-
-@propagate.register
-def _(layer: EuclideanRBF, x, slope, curvature):
-    d = x.unsqueeze(1) - layer.codes
-    return (curvature.unsqueeze(2) * 4 * d.square() - 2 * slope.unsqueeze(2)).sum(1), {}
+    `slope` is the loss's first derivative by the logits; only an output layer that is not linear in its input needs it.
+    """
+    raise TypeError(f"no curvature rule for {type(layer).__name__}")
 
 
 @propagate.register(nn.Conv2d)
 @propagate.register(nn.Linear)
-@propagate.register(SparseConv2d)
 @propagate.register(nn.Flatten)
-def _(layer, x, slope, curvature):
-    squared = {n: p.detach().square() for n, p in layer.named_parameters()}
-
-    def f(x2, params):
-        return torch.func.functional_call(layer, params, (x2,))
-
-    _, vjp = torch.func.vjp(f, x.square(), squared)
-    hx, hp = vjp(curvature)
-    return hx, hp
+def _linear(layer: nn.Module, x: Tensor, curvature: Tensor, slope: Tensor) -> tuple[Tensor, Curvatures]:
+    squares = {name: parameter.detach().square() for name, parameter in layer.named_parameters()}
+    backward = torch.func.vjp(lambda x, weights: torch.func.functional_call(layer, weights, (x,)), x.square(), squares)[
+        1
+    ]
+    return backward(curvature)
 
 
-def diagonal_curvature(net: nn.Sequential, x: Tensor, target: Tensor, loss):
-    inputs = []
-    with torch.no_grad():
-        out = x
-        for layer in net:
-            inputs.append(out)
-            out = layer(out)
-    slope, curvature = loss.derivatives(out, target)
-    result = {}
-    with torch.no_grad():
-        for (name, layer), a in zip(reversed(list(net.named_children())), reversed(inputs), strict=True):
-            curvature, own = propagate(layer, a, slope, curvature)
-            for k, v in own.items():
-                result[f"{name}.{k}"] = v / len(x)
-    return result
+@propagate.register
+def _sparse(layer: SparseConv2d, x: Tensor, curvature: Tensor, slope: Tensor) -> tuple[Tensor, Curvatures]:
+    squared = copy.copy(layer)
+    squared.background = layer.background**2  # pixels outside the image are inputs like the others
+    return _linear(squared, x, curvature, slope)
+
+
+@propagate.register
+def _scaled_tanh(layer: ScaledTanh, x: Tensor, curvature: Tensor, slope: Tensor) -> tuple[Tensor, Curvatures]:
+    return curvature * layer.derivative(x).square(), {}
+
+
+@propagate.register
+def _sub_sampling(layer: SubSampling, x: Tensor, curvature: Tensor, slope: Tensor) -> tuple[Tensor, Curvatures]:
+    at_sums = curvature * layer.coefficient.square()
+    own = {
+        "coefficient": (curvature * layer.sums(x).square()).sum(dim=(0, 2, 3)).view_as(layer.coefficient),
+        "bias": curvature.sum(dim=(0, 2, 3)).view_as(layer.bias),
+    }
+    return at_sums.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3), own
+
+
+@propagate.register
+def _rbf(layer: EuclideanRBF, x: Tensor, curvature: Tensor, slope: Tensor) -> tuple[Tensor, Curvatures]:
+    differences = x.unsqueeze(1) - layer.codes  # B x K x 84
+    # The logit is -d^2: its first derivative is -2 d, its second is -2 and must stay, or eq. 8 would have no curvature.
+    return (4 * differences.square() * curvature.unsqueeze(2) - 2 * slope.unsqueeze(2)).sum(dim=1), {}

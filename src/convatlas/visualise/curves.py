@@ -5,42 +5,60 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from convatlas.visualise.style import MUTED, PUBLISHED, TEST, TRAIN, house_style
 
+SIZE = (5.0, 3.3)  # inches
+
 Rows = Sequence[Mapping[str, Any]]
 
 
-def figure(metrics: Rows, published_error: float | None = None, published_label: str = "published") -> Figure:
-    """Loss on the left, error on the right, for train and test; the published error (a fraction) as a dashed line.
+def loss_figure(metrics: Rows) -> Figure:
+    """The loss for train and test.
 
     `metrics` are the lines of metrics.jsonl: epoch (from 1), train_loss, test_loss, train_error, test_error.
     A value that is absent or None leaves a gap.
     """
     with house_style():
-        sheet = Figure(figsize=(10, 3.5), layout=ConstrainedLayoutEngine(wspace=0.08))
-        loss, error = sheet.subplots(1, 2)
-        draw(loss, metrics, "loss")
-        loss.set_title("Loss")
-        draw(error, metrics, "error")
-        error.set_title("Error")
+        sheet = Figure(figsize=SIZE, layout="constrained")
+        axis = sheet.add_subplot()
+        draw(axis, metrics, "loss")
+        axis.set_title("Loss")
+    return sheet
+
+
+def error_figure(metrics: Rows, published_error: float | None = None) -> Figure:
+    """The error in percent for train and test; the published error (a fraction) as a dashed line.
+
+    The scale is logarithmic where the errors fall by more than a factor of 8: the end is what one compares.
+    """
+    with house_style():
+        sheet = Figure(figsize=SIZE, layout="constrained")
+        axis = sheet.add_subplot()
+        draw(axis, metrics, "error")
+        axis.set_title("Error")
         values = [row.get(f"{split}_error") for row in metrics for split in ("train", "test")]
         known = [value for value in values if value]
         if known and max(known) > 8 * min(known):
-            error.set_yscale("log")  # the end of training is what one compares
-            error.yaxis.set_minor_formatter(FuncFormatter(percent_of_some))
+            axis.set_yscale("log")
+            axis.yaxis.set_minor_formatter(FuncFormatter(percent_of_some))
         else:
-            error.set_ylim(bottom=0)
-        error.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+            axis.set_ylim(bottom=0)
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
         if published_error is not None:
-            error.axhline(published_error, color=PUBLISHED, linestyle=(0, (5, 3)), linewidth=1.2)
-            error.annotate(
-                f"{published_label} {100 * published_error:.3g}%", (1, published_error),
+            axis.axhline(published_error, color=PUBLISHED, linestyle=(0, (5, 3)), linewidth=1.2)
+            axis.annotate(
+                f"published {100 * published_error:.3g}%",
+                (1, published_error),
                 xycoords=("axes fraction", "data"),
-                xytext=(0, 3), textcoords="offset points", ha="right", va="bottom", color=PUBLISHED, fontsize=8,
-            )  # fmt: skip
+                xytext=(0, 3),
+                textcoords="offset points",
+                ha="right",
+                va="bottom",
+                color=PUBLISHED,
+                fontsize=8,
+            )
     return sheet
 
 
@@ -61,6 +79,8 @@ def draw(axis: Axes, metrics: Rows, quantity: str) -> None:
     axis.grid(axis="y")
     axis.set_xlabel("epoch")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(epochs) == 1:
+        axis.set_xlim(epochs[0] - 1, epochs[0] + 1)
     if axis.get_legend_handles_labels()[0]:
         axis.legend(frameon=False, labelcolor=MUTED)
 

@@ -26,7 +26,7 @@ def first_layer_filters(net: nn.Module) -> tuple[str, Array]:
     raise ConvatlasError(f"{type(net).__name__} has no convolution whose filters could be shown")
 
 
-def figure(filters: Array, *, columns: int | None = None) -> Figure:
+def figure(filters: Array) -> Figure:
     """A grid of the filters (N, C, h, w): colour where C is 3, else one grey tile per (filter, channel).
 
     All tiles share one scale that is symmetric around 0 (mid-grey), so that strengths can be compared.
@@ -36,7 +36,7 @@ def figure(filters: Array, *, columns: int | None = None) -> Figure:
     tiles = filters.transpose(0, 2, 3, 1) if coloured else filters.reshape(count * channels, height, width)
     tiles = tiles[:256]
     limit = float(np.abs(tiles).max()) or 1.0
-    columns = columns or min(len(tiles), 16 if len(tiles) > 48 else max(6, math.ceil(math.sqrt(2.5 * len(tiles)))))
+    columns = columns_for(len(tiles))
     rows = math.ceil(len(tiles) / columns)
     tile = min(1.25, 9.0 / columns)
     with house_style():
@@ -61,3 +61,10 @@ def figure(filters: Array, *, columns: int | None = None) -> Figure:
             bar.ax.tick_params(labelsize=7)
             bar.outline.set_visible(False)
     return picture
+
+
+def columns_for(count: int) -> int:
+    """Tiles a row: 16 for many, else the number from 6 to 12 that leaves the fewest places of the last row empty."""
+    if count > 48:
+        return 16
+    return min(range(min(count, 12), min(count, 6) - 1, -1), key=lambda columns: -count % columns)

@@ -98,7 +98,7 @@ def figure(picture: Array, states: list[tuple[str, Array]], classes: tuple[str, 
             shape = TIMES.join(str(n) for n in maps.shape if n > 1 or maps.ndim == 1) or "1"
             kept = strongest(maps) if is_map(maps) else []
             row = start_row(
-                sheet, grid[index], name, shape, f"{len(kept)} of {len(maps)}" if len(kept) < len(maps) and kept else ""
+                sheet, grid[index], name, shape, f", {len(kept)} shown" if len(kept) < len(maps) and kept else ""
             )
             low, high = float(maps.min()), float(maps.max())
             scale = {"cmap": "gray", "vmin": low, "vmax": high if high > low else low + 1}
@@ -132,9 +132,7 @@ def start_row(sheet: Figure, cell: Any, name: str, shape: str, note: str = "") -
     axis.set_axis_off()
     short = name if len(name) <= 20 else "…" + name[-19:]
     axis.text(0, 0.5, short, transform=axis.transAxes, weight="bold", color=INK, va="bottom", fontsize=10)
-    axis.text(
-        0, 0.46, f"{shape}{'   ' + note if note else ''}", transform=axis.transAxes, color=MUTED, va="top", fontsize=8
-    )
+    axis.text(0, 0.46, f"{shape}{note}", transform=axis.transAxes, color=MUTED, va="top", fontsize=8)
     return axis
 
 

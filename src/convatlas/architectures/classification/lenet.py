@@ -6,8 +6,8 @@ LeCun, Bottou, Bengio, Haffner, "Gradient-Based Learning Applied to Document Rec
 Follows  1989: figure 3. 1998: figure 2 and section II.B, Table I for the connections of C3, figure 3 for the codes.
          `caffe_lenet` follows Caffe's examples/mnist/lenet.prototxt, which is not the paper's network.
 Departs  1998 prints the RBF units as penalties (small is good); ours return minus the penalty, so that the largest
-         output is the answer, as everywhere in the atlas. The 7 x 12 codes are redrawn after figure 3. Classes beyond the
-         ten digits get codes of random +-1, the alternative that section II.B names.
+         output is the answer, as everywhere in the atlas. The 7 x 12 codes are redrawn after figure 3. Classes beyond
+         the ten digits get codes of random +-1, the alternative that section II.B names.
          1989 does not print which 8 of the 12 H1 maps an H2 map sees; ours sees two of three groups of four.
 Shapes   B batch, C channels, H x W map, K classes.
 """
@@ -70,8 +70,8 @@ def fan_in_uniform_(parameter: Tensor, fan_in: int) -> None:
 class SparseConv2d(nn.Module):
     """Convolution in which each output map sees its own choice of input maps.  (B, C, H, W) -> (B, len(table), H', W')
 
-    Only connected pairs have kernels: `weight` is (pairs, k, k). With `units` = (H', W') every output unit has a bias of its
-    own. Pixels outside the image have the value `background`.
+    Only connected pairs have kernels: `weight` is (pairs, k, k). With `units` = (H', W') every output unit has
+    a bias of its own. Pixels outside the image have the value `background`.
     """
 
     pairs: Tensor
@@ -165,17 +165,17 @@ class EuclideanRBF(nn.Module):
 
 
 class LeNet1989(nn.Sequential):
-    """(B, C, 16, 16) in [-1, 1] -> (B, K) in the range of the squashing function; the target is +1 for the class, else -1."""
+    """(B, C, 16, 16) in [-1, 1] -> (B, K) squashed; the target is +1 for the class, else -1."""
 
     def __init__(self, *, num_classes: int = 10, in_channels: int = 1) -> None:
-        whole = 12 * (tuple(range(in_channels)),)
+        every = 12 * (tuple(range(in_channels)),)
         super().__init__(
             OrderedDict(
                 H1=SparseConv2d(
-                    in_channels, whole, 5, stride=2, padding=2, background=-1.0, units=(8, 8)
+                    in_channels, every, 5, stride=2, padding=2, background=-1.0, units=(8, 8)
                 ),  # 12 x 8 x 8
                 squash_H1=ScaledTanh(),
-                H2=SparseConv2d(12, H2_TABLE, 5, stride=2, padding=2, background=-1.0, units=(4, 4)),  # 12 x 4 x 4
+                H2=SparseConv2d(12, H2_TABLE, 5, stride=2, padding=2, background=-1, units=(4, 4)),  # 12 x 4 x 4
                 squash_H2=ScaledTanh(),
                 flatten=nn.Flatten(),  # 192
                 H3=nn.Linear(12 * 4 * 4, 30),  # 30

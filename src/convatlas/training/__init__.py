@@ -1,0 +1,8 @@
+"""Training: recipes, optimisers, losses and the loop that joins them."""
+
+from convatlas.training.loop import Progress, Trained, fit
+from convatlas.training.recipe import DataSource, Recipe
+from convatlas.training.recipes import adapted, find, variants
+from convatlas.training.run import RunFolder, open_run
+
+__all__ = ["DataSource", "Progress", "Recipe", "RunFolder", "Trained", "adapted", "find", "fit", "open_run", "variants"]

@@ -1,0 +1,228 @@
+"""The training loop. Devices, precision and processes are accelerate's; the loop is ours, to be read in one sitting."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
+from torch.optim import Optimizer
+from torch.utils.tensorboard import SummaryWriter
+
+from convatlas import registry, weights
+from convatlas.analysis.trace import trace_network
+from convatlas.data import DataSet, Loader, default_preprocessing
+from convatlas.evaluation import evaluate
+from convatlas.structures import ConvatlasError, Evaluation, Shape, UsageError
+from convatlas.training import run as runs
+from convatlas.training.losses import per_sample
+from convatlas.training.optimizers import KrizhevskySGD, StochasticDiagonalLM
+from convatlas.training.recipe import SGD, AdamW, DiagonalLM, Recipe
+from convatlas.training.run import RunFolder
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a progress bar shows: sent a few times a second."""
+
+    epoch: int  # from 1
+    epochs: int
+    step: int  # within the epoch, from 1
+    steps: int
+    loss: float  # mean over the epoch so far
+    error: float  # fraction
+    images_per_s: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The outcome of `fit`: the folder, and the score of the weights that were kept on the test part."""
+
+    run: RunFolder
+    evaluation: Evaluation
+    seconds: float  # training and testing after each epoch, without loading and report
+
+
+def fit(
+    recipe: Recipe,
+    data: DataSet,
+    out: Path,
+    *,
+    device: str | None = None,
+    workers: int = 0,
+    overwrite: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_epoch: Callable[[dict[str, float]], None] | None = None,
+) -> Trained:
+    """Trains a network by a recipe on a data set and leaves a run folder behind.
+
+    Raises:
+        UsageError: the recipe's network is unknown, or `out` can't be written.
+        ConvatlasError: the loss is no longer finite.
+    """
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=recipe.precision)
+    if device is not None and accelerator.device.type != torch.device(device).type:
+        raise UsageError(f"device {device!r} is not there; this machine has {accelerator.device.type}")
+    network = registry.card(recipe.network)
+    preprocessing = recipe.preprocessing or default_preprocessing(network, data.train)
+    card = weights.make_card(
+        network.name,
+        num_classes=len(data.classes),
+        in_channels=preprocessing.channels,
+        classes=data.classes,
+        preprocessing=preprocessing,
+    )
+    common = {"seed": recipe.seed, "device": accelerator.device, "workers": workers}
+    training = {"augment": recipe.augment, "shuffle": True, **common}
+    train = Loader(data.train, preprocessing, batch_size=recipe.batch_size, **training)
+    test = Loader(data.test, preprocessing, batch_size=256, **common)
+
+    torch.manual_seed(recipe.seed)
+    net = registry.build(recipe.network, num_classes=len(data.classes), in_channels=preprocessing.channels)
+    if recipe.channels_last:
+        net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    optimizer = make_optimizer(recipe, net)
+    before_epoch = None
+    if isinstance(optimizer, StochasticDiagonalLM):
+        patterns = Loader(data.train, preprocessing, batch_size=min(optimizer.patterns, len(data.train)), **training)
+        before_epoch = partial(estimate_curvature, optimizer, patterns, recipe)
+    net, optimizer = accelerator.prepare(net, optimizer)
+
+    started, best, kept = time.perf_counter(), float("inf"), None
+    input_shape = (preprocessing.channels, *preprocessing.size)
+    run = runs.create(out, recipe, data.classes, device=str(accelerator.device), overwrite=overwrite)
+    with ExitStack() as stack:
+        stack.enter_context(runs.nothing_half_written(run))
+        stack.enter_context(few_threads(network.name, input_shape, recipe.batch_size))
+        board = stack.enter_context(SummaryWriter(str(run.path)))
+        for epoch in range(recipe.epochs):
+            if before_epoch:
+                before_epoch(epoch)
+            row = _epoch(accelerator, recipe, net, optimizer, train, epoch, on_progress)
+            evaluation = evaluate(net, test, classes=data.classes, loss=per_sample(recipe.loss), device=train.device)
+            row |= {"test_loss": evaluation.loss, "test_error": evaluation.top1_error}
+            run.log(row)
+            for key in ("train_loss", "test_loss", "train_error", "test_error", "learning_rate"):
+                board.add_scalar(key, row[key], global_step=int(row["step"]))
+            run.save("last", accelerator.unwrap_model(net), card)
+            if recipe.keep == "last" or evaluation.top1_error < best:
+                best, kept = evaluation.top1_error, evaluation
+                run.save("best", accelerator.unwrap_model(net), card)
+            if on_epoch:
+                on_epoch(row)
+    assert kept is not None  # a recipe has at least one epoch, and no error is above infinity
+    return Trained(run, kept, time.perf_counter() - started)
+
+
+def estimate_curvature(optimizer: StochasticDiagonalLM, patterns: Loader, recipe: Recipe, epoch: int) -> None:
+    """Renews the second derivatives from the first patterns of the pass."""
+    batch = next(iter(patterns.epoch(epoch)))
+    optimizer.estimate(batch.images, batch.labels, recipe.loss)
+
+
+SMALL_STEP_MULTIPLY_ADDS = 8_000_000
+
+
+@contextmanager
+def few_threads(network: str, input_shape: Shape, batch_size: int) -> Iterator[None]:
+    """One CPU thread where a step is too small to share: waiting at the barrier costs more than the others save.
+
+    On a busy machine that wait is not a few percent but a factor of ten.
+    """
+    multiply_adds = sum(record.multiply_adds or 0 for record in trace_network(network, input_shape)) * batch_size
+    threads = torch.get_num_threads()
+    try:
+        if multiply_adds < SMALL_STEP_MULTIPLY_ADDS:
+            torch.set_num_threads(1)
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def make_optimizer(recipe: Recipe, net: nn.Module) -> Optimizer:
+    """The recipe's optimiser over the parameters of `net`."""
+    match recipe.optimizer:
+        case DiagonalLM(mu=mu, patterns=patterns):
+            if not isinstance(net, nn.Sequential):
+                raise UsageError(f"optimizer DiagonalLM needs a chain of layers; {recipe.network} is none")
+            return StochasticDiagonalLM(net, lr=recipe.schedule.rate(0.0, 0, 1), mu=mu, patterns=patterns)
+        case AdamW(lr=lr, weight_decay=weight_decay):
+            return torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=weight_decay)
+        case SGD(form="krizhevsky") as sgd:
+            return KrizhevskySGD(net.parameters(), lr=sgd.lr, momentum=sgd.momentum, weight_decay=sgd.weight_decay)
+        case SGD() as sgd:
+            return torch.optim.SGD(
+                net.parameters(),
+                lr=sgd.lr,
+                momentum=sgd.momentum,
+                weight_decay=sgd.weight_decay,
+                nesterov=sgd.nesterov,
+            )
+
+
+def _epoch(
+    accelerator: Accelerator,
+    recipe: Recipe,
+    net: nn.Module,
+    optimizer: Any,
+    train: Loader,
+    epoch: int,
+    on_progress: Callable[[Progress], None] | None,
+) -> dict[str, float]:
+    """One pass over the training part; returns the row of metrics.jsonl without the test columns."""
+    net.train()
+    steps, base = len(train), getattr(recipe.optimizer, "lr", 0.0)
+    random_layers = any(isinstance(layer, _DropoutNd) for layer in net.modules())
+    sums = torch.zeros(2, device=train.device)  # loss, errors
+    seen, rate, started, shown = 0, base, time.perf_counter(), 0.0
+    for index, batch in enumerate(train.epoch(epoch)):
+        step = epoch * steps + index
+        rate = recipe.schedule.rate(base, step, recipe.epochs * steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        if random_layers:  # dropout is a function of seed, step and rank
+            torch.manual_seed((recipe.seed << 40) + (step << 10) + accelerator.process_index)
+        images = batch.images.contiguous(memory_format=torch.channels_last) if recipe.channels_last else batch.images
+        with accelerator.autocast():
+            logits = net(images)
+            loss = recipe.loss(logits, batch.labels)
+        accelerator.backward(loss)
+        optimizer.step()
+        optimizer.zero_grad()
+        seen += len(batch.labels)
+        with torch.no_grad():
+            summed = loss if recipe.loss.reduction == "sum" else loss * len(batch.labels)
+            sums += torch.stack((summed, (logits.argmax(dim=1) != batch.labels).sum()))
+        now = time.perf_counter()
+        if now - shown > 0.25:
+            shown = now
+            mean_loss, error = (sums / seen).tolist()
+            if not math.isfinite(mean_loss):
+                break
+            if on_progress:
+                speed = seen / (now - started)
+                on_progress(Progress(epoch + 1, recipe.epochs, index + 1, steps, mean_loss, error, speed))
+    seconds = time.perf_counter() - started
+    mean_loss, error = (sums / seen).tolist()
+    if not math.isfinite(mean_loss):
+        raise ConvatlasError(
+            f"the loss became {mean_loss} in epoch {epoch + 1}; try a smaller learning rate. "
+            "The weights of the epoch before are in the run folder"
+        )
+    return {
+        "epoch": epoch + 1,
+        "step": (epoch + 1) * steps,
+        "images": seen,
+        "learning_rate": rate,
+        "train_loss": mean_loss,
+        "train_error": error,
+        "images_per_s": seen / seconds,
+        "seconds": seconds,
+    }

@@ -1,0 +1,44 @@
+"""The published recipes, one file a family, and one modern default for every network."""
+
+from dataclasses import replace
+
+from convatlas.registry import NetworkCard, card
+from convatlas.structures import Preprocessing, UsageError
+from convatlas.training.recipe import Recipe
+from convatlas.training.recipes import alexnet, lenet, resnet
+from convatlas.training.recipes.modern import modern
+
+PUBLISHED = {(entry.network, entry.variant): entry for family in (lenet, alexnet, resnet) for entry in family.RECIPES}
+
+SMALL_DATA = 6_000  # samples
+
+
+def variants(network: str) -> list[str]:
+    """The names of a network's recipes; "modern" is always the last."""
+    return [*(variant for name, variant in PUBLISHED if name == network), "modern"]
+
+
+def find(name: str, variant: str, *, preprocessing: Preprocessing) -> Recipe:
+    """A recipe by network (or alias) and variant.
+
+    Raises:
+        UsageError: the network or the variant is unknown.
+    """
+    network: NetworkCard = card(name)
+    if variant == "modern":
+        return modern(network, preprocessing)
+    if (network.name, variant) not in PUBLISHED:
+        known = ", ".join(variants(network.name))
+        raise UsageError(f"--recipe {variant!r} is unknown for {network.name}; it has {known}")
+    return PUBLISHED[network.name, variant]
+
+
+def adapted(recipe: Recipe, num_samples: int) -> Recipe:
+    """The recipe with the passes that it states for small sets, and a note that says so."""
+    if recipe.small_data_epochs is None or num_samples >= SMALL_DATA:
+        return recipe
+    note = (
+        f"The published {recipe.epochs} passes became {recipe.small_data_epochs}, because this set has only "
+        f"{num_samples:,} samples; the schedule is stretched in proportion."
+    )
+    return replace(recipe, epochs=recipe.small_data_epochs, notes=(*recipe.notes, note))

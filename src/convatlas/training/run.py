@@ -1,0 +1,131 @@
+"""A run is a folder. This module writes it, piece by piece and never half, and reads it back."""
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import convatlas
+from convatlas import weights
+from convatlas.structures import ConvatlasError, UsageError
+from convatlas.training import recipe as recipes
+from convatlas.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of a run and what is written under them."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.toml"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def weights(self, which: str) -> Path:
+        return self.path / "checkpoints" / which / "weights.safetensors"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, one an epoch."""
+        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        with self.metrics.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def save(self, which: str, net: nn.Module, card: dict[str, Any]) -> None:
+        target = self.weights(which)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        weights.save(target, net, card)
+
+
+def create(path: Path, recipe: Recipe, classes: tuple[str, ...], *, device: str, overwrite: bool = False) -> RunFolder:
+    """A new run folder with its recipe, environment and classes.
+
+    Raises:
+        UsageError: the folder holds something already, or can't be written.
+    """
+    run = RunFolder(path)
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            if not (overwrite and run.recipe.exists()):
+                hint = "--overwrite replaces an earlier run" if run.recipe.exists() else "it is not a run"
+                raise UsageError(f"--out {path} exists already and is not empty; {hint}")
+            shutil.rmtree(path)
+        path.mkdir(parents=True, exist_ok=True)
+        write_text(run.recipe, recipes.to_toml(recipe))
+        write_text(path / "environment.json", json.dumps(environment(device), indent=2))
+        write_text(path / "classes.json", json.dumps(classes, indent=2, ensure_ascii=False))
+    except OSError as error:
+        raise UsageError(f"--out {path} can't be written: {error.strerror or error}") from error
+    return run
+
+
+@contextmanager
+def nothing_half_written(run: RunFolder) -> Iterator[None]:
+    """Takes the folder away again if the body fails before the first checkpoint is in it."""
+    try:
+        yield
+    except BaseException:
+        if not run.weights("last").exists():
+            shutil.rmtree(run.path, ignore_errors=True)
+        raise
+
+
+def open_run(path: Path) -> RunFolder:
+    """A run folder that is there.
+
+    Raises:
+        ConvatlasError: the folder is no run.
+    """
+    run = RunFolder(path)
+    if not run.recipe.is_file():
+        raise ConvatlasError(f"{path} is no run folder: it has no recipe.toml")
+    return run
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Versions and machine, as a run records them."""
+    return {
+        "convatlas": convatlas.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": device,
+        "gpu": torch.cuda.get_device_name() if device.startswith("cuda") else None,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes aside, then renames: a reader sees the old file or the new one."""
+    aside = path.with_name(path.name + ".tmp")
+    try:
+        aside.write_text(text)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
