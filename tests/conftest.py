@@ -14,3 +14,30 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.skip(f"no real data: {root} is absent (CONVATLAS_DATA names another folder)")
     return root
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of `caffe_lenet` on `digits` as training leaves it, with untrained weights: made in a moment."""
+    import torch
+
+    from convatlas import data, registry, weights
+    from convatlas.training import DataSource, Recipe
+    from convatlas.training.recipe import SGD
+    from convatlas.training.run import create
+
+    torch.manual_seed(0)
+    card = registry.card("caffe_lenet")
+    digits = data.load("digits")
+    preprocessing = data.default_preprocessing(card, digits.train)
+    recipe = Recipe("caffe_lenet", "test", "a test", 2, 64, SGD(0.01), notes=("made <for> a test",), data=DataSource())
+    run = create(tmp_path_factory.mktemp("runs") / "run", recipe, digits.classes, device="cpu")
+    for epoch in (1, 2):
+        row = {"epoch": epoch, "step": 23 * epoch, "images": 1438, "learning_rate": 0.01, "seconds": 1.5}
+        errors = {"train_loss": 2.3, "train_error": 0.9 / epoch, "test_loss": 2.3, "test_error": 0.8 / epoch}
+        run.log(row | errors)
+    written = weights.make_card(
+        "caffe_lenet", num_classes=10, in_channels=1, classes=digits.classes, preprocessing=preprocessing
+    )
+    run.save("best", registry.build("caffe_lenet"), written)
+    return run.path

@@ -1,0 +1,178 @@
+"""Opening a trained network, finding pictures, predicting and evaluating again."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from convatlas import cli, inference, weights
+from convatlas.inference.predict import rank
+from convatlas.structures import ConvatlasError, UsageError
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Three digits, one in a sub-folder, a damaged picture and a text file."""
+    folder = tmp_path / "pictures"
+    (folder / "more").mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for name in ("a.png", "b.png", "more/c.png"):
+        Image.fromarray(generator.integers(0, 256, (28, 28), dtype=np.uint8)).save(folder / name)
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing more")
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def test_find_pictures(pictures: Path) -> None:
+    found, problems = inference.find_pictures([pictures / "b.png", pictures, "nowhere.png", str(pictures / "*.jpg")])
+    assert [path.name for path in found] == ["b.png", "a.png", "broken.png", "c.png"]
+    assert [(Path(p.path).name, p.reason) for p in problems] == [
+        ("nowhere.png", "no such file"), ("*.jpg", "no file matches"),
+    ]  # fmt: skip
+
+
+def test_rank_by_hand() -> None:
+    # softmax of (ln 1, ln 2, ln 5) is (1/8, 2/8, 5/8)
+    logits = torch.tensor([[1.0, 2.0, 5.0]]).log()
+    (prediction,) = rank([Path("x.png")], logits, ("one", "two", "five"), top_k=2)
+    assert prediction.classes == ("five", "two")
+    assert prediction.probabilities == pytest.approx((0.625, 0.25))
+
+
+def test_predict_equals_the_network_alone(run_folder: Path, pictures: Path) -> None:
+    source = inference.open_source(str(run_folder))
+    predictions, problems = inference.predict(source, [pictures], top_k=10, batch_size=2)
+    assert [Path(p.path).name for p in predictions] == ["a.png", "b.png", "c.png"]
+    assert [Path(p.path).name for p in problems] == ["broken.png"]
+    pixels = torch.from_numpy(np.array(Image.open(pictures / "b.png"))).float() / 256  # Caffe's scale
+    expected = source.net(pixels[None, None]).softmax(1)[0].sort(descending=True)
+    assert predictions[1].probabilities == pytest.approx(expected.values.tolist(), abs=1e-5)
+    assert predictions[1].classes == tuple(source.classes[i] for i in expected.indices.tolist())
+
+
+def test_progress_reaches_the_end(run_folder: Path, pictures: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    source = inference.open_source(str(run_folder))
+    inference.predict(source, [pictures], batch_size=3, on_progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(3, 4), (4, 4)]
+
+
+def test_command_prints_a_line_a_picture(run_folder: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["predict", str(run_folder), str(pictures), "--top-k", "2"]) == 0
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 3
+    assert captured.out.splitlines()[0].startswith(f"{pictures / 'a.png'}: ")
+    assert captured.out.splitlines()[0].count("%") == 2
+    assert "broken.png" in captured.err
+
+
+def test_command_json(run_folder: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["predict", str(run_folder), str(pictures), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["network"] == "caffe_lenet"
+    assert [len(p["classes"]) for p in found["predictions"]] == [5, 5, 5]
+    assert found["problems"][0]["path"].endswith("broken.png")
+
+
+def test_nothing_readable_is_a_failure(run_folder: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["predict", str(run_folder), str(pictures / "broken.png"), "nowhere.png"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 2
+
+
+def test_a_name_with_weights_is_the_run(run_folder: Path) -> None:
+    best = run_folder / "checkpoints" / "best" / "weights.safetensors"
+    source = inference.open_source("caffe_lenet", best)
+    assert source.run is None
+    assert source.classes == tuple("0123456789")
+    assert source.preprocessing == inference.open_source(str(run_folder)).preprocessing
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "words"),
+    [
+        ("lenet5", UsageError, "expected --weights"),
+        ("lennet5", UsageError, "did you mean"),
+        ("some/where", UsageError, "some/where does not exist"),
+    ],
+)
+def test_sources_that_are_none(source: str, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        inference.open_source(source)
+
+
+def test_incomplete_and_foreign_runs(run_folder: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(UsageError, match=r"recipe\.toml is absent"):
+        inference.open_source(str(empty))
+    copy = tmp_path / "copy"
+    shutil.copytree(run_folder, copy)
+    recipe = (copy / "recipe.toml").read_text()
+    (copy / "recipe.toml").write_text(recipe.replace("format = 1", "format = 9"))
+    with pytest.raises(ConvatlasError, match="format 9"):
+        inference.open_source(str(copy))
+    (copy / "recipe.toml").write_text(recipe)
+    (copy / "checkpoints" / "best" / "weights.safetensors").unlink()
+    with pytest.raises(ConvatlasError, match="incomplete run"):
+        inference.open_source(str(copy))
+
+
+def test_weights_without_a_card_get_numbered_classes(tmp_path: Path) -> None:
+    path = tmp_path / "plain.pth"
+    torch.save(weights.create("lenet5").state_dict(), path)
+    source = inference.open_source("lenet5", path)
+    assert not source.named_classes
+    assert source.classes == tuple("0123456789")
+    assert source.preprocessing.size == (32, 32)
+
+
+def test_evaluate_the_runs_own_data(run_folder: Path) -> None:
+    source = inference.open_source(str(run_folder))
+    dataset, found = inference.evaluate_source(source)
+    assert dataset.name == "digits"
+    predicted = found.probabilities.argmax(1)
+    assert found.top1_error == pytest.approx((predicted != dataset.test.labels).double().mean().item())
+
+
+def test_evaluate_refuses_other_classes(run_folder: Path, tmp_path: Path) -> None:
+    for kind in ("ants", "bees"):
+        (tmp_path / kind).mkdir()
+        for index in range(3):
+            Image.new("L", (28, 28), 40 * index).save(tmp_path / kind / f"{index}.png")
+    source = inference.open_source(str(run_folder))
+    with pytest.raises(UsageError, match=r"2 classes \(ants, bees\).*10 classes"):
+        inference.evaluate_source(source, str(tmp_path))
+
+
+def test_eval_command(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["eval", str(run_folder), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    low, high = found["top1_error_interval_95"]
+    assert low <= found["top1_error"] <= high
+    assert sum(row["n"] for row in found["classes"]) == found["samples"]
+    assert cli.main(["eval", str(run_folder)]) == 0
+    out = capsys.readouterr().out
+    assert "95% interval" in out
+    assert "precision" in out
+
+
+def test_device_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match="--device abacus"):
+        inference.resolve_device("abacus")
+
+
+@pytest.mark.data
+def test_released_resnet20_knows_its_pictures(data_root: Path) -> None:
+    source = inference.open_source("cifar_resnet20", data_root / "weights" / "resnet20_cifar10_option_a.th")
+    folder = data_root / "cifar10_png" / "image_data_format_2"  # one sub-folder a class
+    predictions, problems = inference.predict(source, [folder], top_k=1, batch_size=100)
+    assert len(predictions) == 200
+    assert problems == []
+    assert all(Path(p.path).parent.name == p.classes[0] for p in predictions)
+    assert inference.evaluate_source(source, str(folder))[1].top1_error == 0

@@ -1,0 +1,170 @@
+"""The report: its numbers by hand, its honesty about the paper, and the page as one file that asks for nothing."""
+
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from convatlas import facts, inference, report
+from convatlas.report import published, tables
+from convatlas.structures import ConvatlasError, Evaluation, Problem
+
+
+def evaluation(labels: list[int], probabilities: list[list[float]]) -> Evaluation:
+    truth, given = torch.tensor(labels), torch.tensor(probabilities)
+    count = given.shape[1]
+    confusion = torch.zeros(count, count, dtype=torch.int64)
+    for label, predicted in zip(labels, given.argmax(1).tolist(), strict=True):
+        confusion[label, predicted] += 1
+    error = (given.argmax(1) != truth).double().mean().item()
+    return Evaluation(tuple("abcdefgh"[:count]), truth, given, 0.5, error, None, confusion, 0.1)
+
+
+def test_class_rows_by_hand() -> None:
+    found = evaluation([0, 0, 0, 1], [[0.9, 0.1, 0], [0.8, 0.2, 0], [0.3, 0.7, 0], [0.4, 0.6, 0]])
+    a, b, c = tables.class_rows(found)
+    assert (a.name, a.n, a.recall, a.precision, a.f1) == ("a", 3, pytest.approx(2 / 3), 1.0, pytest.approx(0.8))
+    assert (b.n, b.recall, b.precision) == (1, 1.0, 0.5)
+    assert (c.n, c.recall, c.precision, c.f1) == (0, None, None, None)
+
+
+def test_mistakes_stand_in_order_of_confidence() -> None:
+    found = evaluation([0, 1, 1, 0], [[0.4, 0.6], [0.9, 0.1], [0.2, 0.8], [0.0, 1.0]])
+    mistakes = tables.confident_mistakes(found)
+    assert [mistake.index for mistake in mistakes] == [3, 1, 0]
+    assert (mistakes[1].true, mistakes[1].predicted) == ("b", "a")
+    assert mistakes[1].probability == pytest.approx(0.9)
+    assert len(tables.confident_mistakes(found, limit=2)) == 2
+
+
+def test_the_example_is_right_and_of_median_confidence() -> None:
+    found = evaluation([0, 0, 0, 1], [[0.6, 0.4], [0.99, 0.01], [0.8, 0.2], [0.9, 0.1]])
+    assert tables.typical_example(found) == 2
+    assert tables.typical_example(evaluation([1], [[0.9, 0.1]])) == 0
+
+
+def test_flatten() -> None:
+    rows = tables.flatten({"a": 1, "b": {"c": 0.1, "d": True}, "e": [{"kind": "x"}], "f": [], "g": None})
+    assert rows == [("a", "1"), ("b.c", "0.1"), ("b.d", "yes"), ("e.1.kind", "x"), ("f", "none")]
+
+
+def test_words_for_numbers() -> None:
+    assert tables.percent(0.0095) == "0.95%"
+    assert tables.percent(None) == "-"
+    assert tables.probability(0.9999) == ">99.9%"
+    assert [tables.duration(s) for s in (1.25, 59.6, 140, 7260)] == ["1.2 s", "60 s", "2 min 20 s", "2 h 1 min"]
+
+
+def row(data: str, value: str, protocol: str = "", quantity: str = "error") -> SimpleNamespace:
+    return SimpleNamespace(data=data, quantity=quantity, value=value, protocol=protocol, confidence="recalled")
+
+
+def test_published_error_of_the_first_wing() -> None:
+    lecun = facts.paper("lecun1998").results
+    plain = published.published_error("lenet5", "published", lecun)
+    distorted = published.published_error("lenet5", "published-distortions", lecun)
+    assert plain is not None
+    assert plain.error == pytest.approx(0.0095)
+    assert distorted is not None
+    assert distorted.error == pytest.approx(0.008)
+    residual = published.published_error("cifar_resnet20", "published", facts.paper("he2015_resnet").results)
+    assert residual is not None
+    assert residual.error == pytest.approx(0.0875)
+
+
+def test_published_error_is_not_guessed() -> None:
+    assert published.published_error("lenet_1989", "x", [row("zip code test", "5.0%", "raw")]) is not None
+    assert published.published_error("lenet5", "x", [row("MNIST test", "1.1%", "LeNet-4")]) is None
+    assert published.published_error("lenet5", "x", [row("MNIST train", "0.35%", "LeNet-5")]) is None
+    assert published.published_error("lenet5", "x", [row("MNIST test", "99%", "LeNet-5", "accuracy")]) is None
+    depths = [row("CIFAR-10 test", "20 8.75; 110 6.43 (6.61+-0.16)", "single")]
+    assert published.published_error("cifar_resnet44", "x", depths) is None
+
+
+def test_the_comparison_is_honest() -> None:
+    mnist = published.Published(0.0095, "0.95%", "MNIST test", "LeNet-5, 20 passes", "recalled")
+    assert "different questions" in published.compare(mnist, "digits", 1438, 20, 0.0, 0.1)
+    assert "the paper trained for 20 passes and this run for 1" in published.compare(mnist, "mnist", 60000, 1, 0.0, 0.1)
+    assert "lies inside" in published.compare(mnist, "mnist", 60000, 20, 0.008, 0.012)
+    assert "lies above" in published.compare(mnist, "mnist", 60000, 20, 0.012, 0.02)
+    assert "no test error" in published.compare(None, "mnist", None, 1, 0.0, 0.1)
+
+
+class Page(HTMLParser):
+    """Collects what a browser would fetch, and the anchors."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.ids: set[str] = set()
+        self.links: list[str] = []
+        self.pictures = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {key: value or "" for key, value in attrs}
+        self.ids.add(values.get("id", ""))
+        self.pictures += tag == "img"
+        if tag == "a":
+            self.links.append(values.get("href", ""))
+        elif tag in ("script", "link", "iframe"):
+            self.fetched.append(tag)
+        self.fetched += [v for k, v in values.items() if k in ("src", "srcset", "xlink:href") and v[:1] != "#"]
+
+
+@pytest.fixture(scope="module")
+def page(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    run = tmp_path_factory.mktemp("report") / "run"
+    shutil.copytree(run_folder, run)
+    dataset, found = inference.evaluate_source(inference.open_source(str(run)))
+    path = report.write(run, found, dataset.test)
+    assert path == run / "report.html"
+    assert not list(run.glob(".*.tmp"))
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_page_asks_for_nothing(page: str) -> None:
+    parsed = Page(page)
+    assert [address for address in parsed.fetched if not address.startswith("data:image/")] == []
+    assert re.findall(r"url\((?!#|[\"']?#)", page) == []
+    assert "@import" not in page
+    assert parsed.pictures == 24
+
+
+def test_every_section_is_there_and_reachable(page: str) -> None:
+    parsed = Page(page)
+    sections = {"training", "classes", "mistakes", "filters", "maps", "verification", "recipe", "environment"}
+    assert sections <= parsed.ids
+    assert {link[1:] for link in parsed.links if link.startswith("#")} <= parsed.ids
+
+
+def test_the_page_says_what_was_done(page: str) -> None:
+    assert "caffe_lenet" in page
+    assert "2 passes over 1,438 pictures" in page
+    assert "95% interval" in page
+    assert "Made &lt;for&gt; a test" in page
+    assert "431,080" in page  # parameters, from the live network
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_damaged_files_are_named(run_folder: Path) -> None:
+    dataset, found = inference.evaluate_source(inference.open_source(str(run_folder)))
+    values = report.page.context(run_folder, found, dataset.test)
+    values["problems"] = [Problem("a/<b>.png", "cut off")]
+    text = report.page.render(values)
+    assert "a/&lt;b&gt;.png" in text
+    assert "1 file was left out" in text
+
+
+def test_a_page_that_cannot_be_written(run_folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(run_folder, run)
+    (run / "report.html").mkdir()  # a folder where the file should be
+    dataset, found = inference.evaluate_source(inference.open_source(str(run)))
+    with pytest.raises(ConvatlasError, match=r"report\.html can't be written"):
+        report.write(run, found, dataset.test)
+    assert not list(run.glob(".*.tmp"))
