@@ -1,0 +1,109 @@
+"""Recipes as values: they survive their file, state where they come from, and follow the papers' schedules."""
+
+from dataclasses import replace
+
+import pytest
+
+from convatlas import registry
+from convatlas.data import AffineDistortion, HorizontalFlip, PadCrop
+from convatlas.structures import ConvatlasError, Preprocessing, UsageError
+from convatlas.training import DataSource, adapted, find, variants
+from convatlas.training import recipe as recipes
+from convatlas.training.recipe import SGD
+from convatlas.training.recipes import PUBLISHED
+from convatlas.training.schedules import Constant, Cosine, Drops, Inverse, Passes
+
+GREY = Preprocessing(size=(32, 32), channels=1, resize="fit", resize_to=28, mean=(0.1,), std=(0.5,))
+
+
+@pytest.mark.parametrize("recipe", PUBLISHED.values(), ids=lambda r: f"{r.network}-{r.variant}")
+def test_a_published_recipe_survives_its_file_and_names_source_and_result(recipe, tmp_path):
+    path = tmp_path / "recipe.toml"
+    full = replace(recipe, preprocessing=GREY, data=DataSource("mnist", root="somewhere"), seed=7)
+    path.write_text(recipes.to_toml(full))
+    assert recipes.read(path) == full
+    assert recipe.source
+    assert recipe.expected
+    assert registry.card(recipe.network).name == recipe.network
+
+
+def test_every_network_has_a_published_and_a_modern_recipe():
+    for name in registry.names():
+        assert variants(name)[0] == "published"
+        assert variants(name)[-1] == "modern"
+        assert find(name, "modern", preprocessing=GREY).network == name
+
+
+def test_the_modern_recipe_mirrors_photographs_but_not_digits():
+    digits = find("lenet5", "modern", preprocessing=GREY)
+    small = find("cifar_resnet20", "modern", preprocessing=Preprocessing(size=(32, 32)))
+    assert digits.augment == ()
+    assert small.augment == (PadCrop(4), HorizontalFlip())
+
+
+def test_an_alias_finds_the_recipe_of_its_network():
+    found = find("resnet50_v1_5", "published", preprocessing=Preprocessing(size=(224, 224)))
+    assert found.network == "resnet50_stride3x3"
+
+
+def test_an_unknown_variant_names_the_known_ones():
+    with pytest.raises(UsageError, match="published, published-distortions, modern"):
+        find("lenet5", "ancient", preprocessing=GREY)
+
+
+def test_lenet5_learns_by_the_papers_constants():
+    recipe = find("lenet5", "published", preprocessing=GREY)
+    assert recipe.epochs == 20
+    assert (recipe.optimizer.mu, recipe.optimizer.patterns) == (0.02, 500)
+    rates = [recipe.schedule.rate(0.0, epoch, 20) for epoch in range(20)]
+    assert rates == [5e-4] * 2 + [2e-4] * 3 + [1e-4] * 3 + [5e-5] * 4 + [1e-5] * 8
+    assert find("lenet5", "published-distortions", preprocessing=GREY).augment == (AffineDistortion(originals=0.1),)
+
+
+def test_small_sets_get_more_passes_and_a_note():
+    recipe = find("lenet5", "published", preprocessing=GREY)
+    small = adapted(recipe, 1438)
+    assert small.epochs == recipe.small_data_epochs
+    assert "1,438 samples" in small.notes[-1]
+    assert adapted(recipe, 60_000) is recipe
+
+
+def test_schedules_by_hand():
+    assert Constant().rate(0.1, 5, 10) == 0.1
+    assert [Passes((3.0, 2.0, 1.0)).rate(0, step, 6) for step in range(6)] == [3, 3, 2, 2, 1, 1]
+    drops = Drops(at=(0.5, 0.75), warm_up=0.1)
+    assert [drops.rate(1.0, step, 100) for step in (0, 9, 10, 49, 50, 74, 75, 99)] == pytest.approx(
+        [0.1, 0.1, 1, 1, 0.1, 0.1, 0.01, 0.01]
+    )
+    assert Inverse(1e-4, 0.75, 10_000).rate(0.01, 5_000, 10_000) == pytest.approx(0.01 * 1.5**-0.75)
+    cosine = Cosine(warm_up=0.1)
+    assert cosine.rate(1.0, 4, 100) == pytest.approx(0.5)
+    assert cosine.rate(1.0, 54, 100) == pytest.approx(0.5)
+    assert cosine.rate(1.0, 99, 100) == pytest.approx(0.0)
+
+
+def test_resnet20_follows_64k_steps_of_the_paper():
+    recipe = find("cifar_resnet20", "published", preprocessing=Preprocessing(size=(32, 32)))
+    assert recipe.optimizer == SGD(lr=0.1, momentum=0.9, weight_decay=1e-4)
+    assert recipe.epochs * (45_000 // 128) == pytest.approx(64_000, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("format = 99\n", "recipe format 99"),
+        ("format = 1\nnetwork = 'lenet5'\n", "not a recipe"),
+        ("= nonsense", "not a recipe"),
+        ("format = 1\n[optimizer]\nkind = 'Magic'\n", "not a recipe"),
+    ],
+)
+def test_a_file_that_is_no_recipe_says_so(tmp_path, text, problem):
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    with pytest.raises(ConvatlasError, match=problem):
+        recipes.read(path)
+
+
+def test_an_absent_recipe_says_so(tmp_path):
+    with pytest.raises(ConvatlasError, match="no recipe to read"):
+        recipes.read(tmp_path / "recipe.toml")
