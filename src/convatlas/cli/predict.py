@@ -13,7 +13,7 @@ def command(
     source: Annotated[
         str, typer.Argument(metavar="RUN|NAME", help="A run folder, or a network's name with --weights.")
     ],
-    inputs: Annotated[list[str], typer.Argument(metavar="PICTURES...", help="Files, folders or patterns.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="PICTURES", help="Files, folders or patterns.")],
     weights: Annotated[Path | None, typer.Option(help="A weights file for a network's name.")] = None,
     top_k: Annotated[int, typer.Option(min=1, help="How many classes per picture.")] = 5,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures per forward pass.")] = 32,
