@@ -28,15 +28,24 @@ def quick_output(function: Callable[..., Any], args: tuple[Any, ...], kwargs: di
         return _empty(shape, first[0]) if shape is not None else None
     if not isinstance(first, Tensor) or not _all_meta(args):
         return None
+    if name == "dropout" and len(args) > 2 and args[2] is False:
+        return first  # not in training: the same tensor goes on
     if name in KEEP_SHAPE:
         return _empty(tuple(first.shape), first)
     if name in ELEMENTWISE and not kwargs and first.is_floating_point():
         shape = _broadcast([tuple(arg.shape) for arg in args if isinstance(arg, Tensor)])
     elif name in RULES:
-        shape = RULES[name](*args, **kwargs)
+        shape = _rule(RULES[name], args, kwargs)
     else:
         return None
     return _empty(shape, first) if shape is not None else None
+
+
+def _rule(rule: Callable[..., tuple[int, ...] | None], args: Any, kwargs: Any) -> tuple[int, ...] | None:
+    try:
+        return rule(*args, **kwargs)
+    except TypeError:  # called in a way that the rule does not know
+        return None
 
 
 def _all_meta(values: Any) -> bool:
@@ -117,10 +126,15 @@ def _pair(value: Any) -> tuple[Any, Any]:
     return (value, value)
 
 
+def _sum(x: Tensor, dim: Any = None) -> tuple[int, ...] | None:
+    return (*x.shape[:dim], *x.shape[dim + 1 :]) if isinstance(dim, int) and dim >= 0 else None
+
+
 RULES: dict[str, Callable[..., tuple[int, ...] | None]] = {
     "linear": _linear,
     "conv2d": _conv2d,
     "max_pool2d": _max_pool2d,
     "avg_pool2d": _avg_pool2d,
     "adaptive_avg_pool2d": _adaptive_avg_pool2d,
+    "sum": _sum,
 }

@@ -20,7 +20,8 @@ from convatlas.analysis.shapes import quick_output
 from convatlas.analysis.window import Window, module_window, slice_steps
 from convatlas.structures import LayerRecord, Shape, UsageError
 
-FILLS = frozenset({"normal_", "uniform_", "fill_", "zero_", "trunc_normal_", "bernoulli_", "random_"})
+FILLS = frozenset({"normal_", "uniform_", "fill_", "zero_", "trunc_normal_", "bernoulli_", "random_", "constant_"})
+FILLS |= {"zeros_", "ones_", "xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_"}
 INPUT = -1  # the index that stands for the network's input in `LayerRecord.inputs`
 
 
@@ -79,9 +80,12 @@ class _Uninitialised(TorchFunctionMode):
     """Leaves out what fills tensors: there is nothing to fill on `meta`, and torch takes a slow way to do so."""
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in FILLS and args and isinstance(args[0], Tensor) and args[0].is_meta:
-            return args[0]
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in FILLS:
+            filled = args[0] if args else kwargs.get("tensor")
+            if isinstance(filled, Tensor) and filled.is_meta:
+                return filled
+        return func(*args, **kwargs)
 
 
 class _Tracer(TorchFunctionMode):
