@@ -69,24 +69,30 @@ def short_authors(authors: str) -> str:
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
+    """The paper's column takes what the others leave."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column("network", no_wrap=True, style="cyan")
-    table.add_column("paper", no_wrap=True, overflow="ellipsis", max_width=60)
-    table.add_column("year", no_wrap=True)
-    table.add_column("parameters", justify="right", no_wrap=True)
-    table.add_column("MACs", justify="right", no_wrap=True)
-    table.add_column("task", no_wrap=True)
-    for row in rows:
-        paper = f"{short_authors(row['authors'])}: {row['title']}" if row["title"] else row["paper"]
-        table.add_row(
+    out = console()
+    names = ("network", "paper", "year", "parameters", "MACs", "task")
+    lines = [
+        (
             row["name"],
-            Text(paper),
+            f"{short_authors(row['authors'])}: {row['title']}" if row["title"] else row["paper"],
             str(row["year"] or ""),
             integer(row["parameters"]),
             scaled(row["multiply_adds"]),
             row["task"],
         )
-    console().print(table)
+        for row in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(names, *lines, strict=True)]
+    widths[1] = max(12, min(widths[1], out.width - sum(widths) + widths[1] - 2 * (len(names) - 1)))
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    for name, width in zip(names, widths, strict=True):
+        justify = "right" if name in ("parameters", "MACs") else "left"
+        style = "cyan" if name == "network" else ""
+        table.add_column(name, width=width, justify=justify, no_wrap=True, overflow="ellipsis", style=style)
+    for line in lines:
+        table.add_row(*map(Text, line))
+    out.print(table)

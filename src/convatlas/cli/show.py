@@ -3,6 +3,7 @@
 import csv
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -134,7 +135,9 @@ def totals(page: Page) -> tuple[str, ...]:
     return (*lines, f"not counted as multiply-adds: {', '.join(sums.uncounted)}") if sums.uncounted else lines
 
 
-COLUMNS = ("layer", "operation", "output", "parameters", "connections", "MACs", "memory", "field / step")
+COLUMNS = ("layer", "operation", "output", "parameters", "connections", "MACs", "memory", "field")
+LEFT_OUT_FIRST = ("connections", "memory", "field")  # where the window is too narrow
+GAP = 2
 
 
 def print_text(page: Page) -> None:
@@ -146,27 +149,41 @@ def print_text(page: Page) -> None:
     for line in totals(page):
         out.print(Text(line))
     out.print()
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    for index, column in enumerate(COLUMNS):
-        table.add_column(
-            column,
-            justify="left" if index < 3 else "right",
-            no_wrap=index > 1,
-            overflow="fold",
-            style="cyan" * (not index),
-        )
-    for record, field in page.layers:
-        table.add_row(
-            Text(record.name),
-            Text(operation(record)),
-            shape(record.output_shape),
-            integer(record.parameters),
-            scaled(record.connections),
-            scaled(record.multiply_adds),
-            memory(record.output_bytes),
-            field_text(field),
-        )
+    rows = [text_cells(record, field) for record, field in page.layers]
+    kept = columns_that_fit(rows, out.width)
+    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
+    for column in kept:
+        left = column in ("layer", "operation", "output")
+        style = "cyan" if column == "layer" else ""
+        table.add_column(column, justify="left" if left else "right", overflow="fold", style=style)
+    for row in rows:
+        table.add_row(*(Text(row[column]) for column in kept))
     out.print(table)
+    if len(kept) < len(COLUMNS):
+        missing = ", ".join(column for column in COLUMNS if column not in kept)
+        out.print(Text(f"\nleft out, the window is too narrow: {missing} (--format csv has everything)", style="dim"))
+
+
+def text_cells(record: LayerRecord, field: "ReceptiveField | None") -> dict[str, str]:
+    """The cells of a layer by column."""
+    counts = (scaled(record.connections), scaled(record.multiply_adds), memory(record.output_bytes), field_text(field))
+    return dict(
+        zip(
+            COLUMNS,
+            (record.name, operation(record), shape(record.output_shape), integer(record.parameters), *counts),
+            strict=True,
+        )
+    )
+
+
+def columns_that_fit(rows: Sequence[dict[str, str]], width: int) -> tuple[str, ...]:
+    """All columns, less those that can be missed until the rest fits."""
+    kept = list(COLUMNS)
+    widths = {column: max(len(column), *(len(row[column]) for row in rows)) for column in COLUMNS}
+    for column in LEFT_OUT_FIRST:
+        if sum(widths[name] for name in kept) + GAP * (len(kept) - 1) > width:
+            kept.remove(column)
+    return tuple(kept)
 
 
 def print_markdown(page: Page) -> None:
