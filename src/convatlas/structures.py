@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -44,6 +44,13 @@ class CountsItself(Protocol):
     def count(self, output_shape: Shape) -> tuple[int, int]:
         """(connections, multiply-adds) of one forward pass of one sample."""
         ...
+
+
+class AuxiliaryOutputs(NamedTuple):
+    """What a network with auxiliary heads returns in train mode; in eval mode it returns the logits alone."""
+
+    logits: Tensor  # (B, K)
+    auxiliary: tuple[Tensor, ...]  # (B, K) each, in the order of the heads from the input on
 
 
 @dataclass(frozen=True)

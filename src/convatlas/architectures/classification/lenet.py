@@ -131,7 +131,8 @@ class SubSampling(nn.Module):
         self.bias = nn.Parameter(torch.empty(channels, 1, 1))
 
     def sums(self, x: Tensor) -> Tensor:
-        return F.avg_pool2d(x, 2, divisor_override=1)
+        rows = x[:, :, ::2] + x[:, :, 1::2]  # on a CPU more than twice as fast as average pooling
+        return rows[..., ::2] + rows[..., 1::2]
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.addcmul(self.bias, self.sums(x), self.coefficient)
