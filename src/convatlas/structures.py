@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -43,6 +43,19 @@ class CountsItself(Protocol):
 
     def count(self, output_shape: Shape) -> tuple[int, int]:
         """(connections, multiply-adds) of one forward pass of one sample."""
+        ...
+
+
+@runtime_checkable
+class LearnsByItself(Protocol):
+    """A network with a learning rule of its own, without gradient: the loop shows it batches and nothing else."""
+
+    def learn(self, images: Tensor, labels: Tensor) -> None:
+        """(B, C, H, W), (B,): one batch of a pass, in its order."""
+        ...
+
+    def end_pass(self, epoch: int) -> None:
+        """After the last batch of a pass; epochs count from 0."""
         ...
 
 
