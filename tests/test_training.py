@@ -7,14 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from convatlas import data, weights
 from convatlas.data import ArraySplit, DataSet
-from convatlas.structures import ConvatlasError, Preprocessing, UsageError
+from convatlas.structures import AuxiliaryOutputs, ConvatlasError, Preprocessing, UsageError
 from convatlas.training import find, fit, open_run
 from convatlas.training import run as runs
-from convatlas.training.loop import few_threads
-from convatlas.training.recipe import SGD, AdamW
+from convatlas.training.loop import few_threads, forward
+from convatlas.training.recipe import SGD, AdamW, OwnRule
 
 LENET = Preprocessing(size=(32, 32), channels=1, resize="fit", resize_to=28, mean=(0.0784,), std=(0.7843,))
 CIFAR = Preprocessing(size=(32, 32))
@@ -174,3 +175,24 @@ def test_lenet5_on_digits_reaches_the_error_that_the_demo_promises(tmp_path):
     trained = fit(recipe, whole, tmp_path / "run", device="cpu")
     assert trained.evaluation.top1_error <= 0.03
     shutil.rmtree(tmp_path / "run")
+
+
+class TwoHeads(nn.Module):
+    def forward(self, x):
+        logits = torch.stack((x, -x), dim=1)
+        return AuxiliaryOutputs(logits, (2 * logits, 3 * logits)) if self.training else logits
+
+
+def test_each_auxiliary_head_adds_its_weighted_loss():
+    recipe = find("cifar_resnet20", "published", preprocessing=CIFAR)
+    x, labels, loss = torch.tensor([0.5]), torch.tensor([1]), recipe.loss
+    logits = torch.stack((x, -x), dim=1)
+    expected = loss(logits, labels) + 0.3 * (loss(2 * logits, labels) + loss(3 * logits, labels))
+    seen, found = forward(TwoHeads(), replace(recipe, auxiliary_weight=0.3), x, labels)
+    assert torch.equal(seen, logits)
+    assert found.item() == pytest.approx(expected.item())
+
+
+def test_a_network_without_a_rule_of_its_own_cant_learn_by_it(digits, tmp_path):
+    with pytest.raises(UsageError, match="rule of its own"):
+        fit(lenet(optimizer=OwnRule()), digits, tmp_path / "run", device="cpu")

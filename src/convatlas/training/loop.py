@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
@@ -20,11 +20,11 @@ from convatlas import registry, weights
 from convatlas.analysis.trace import trace_network
 from convatlas.data import DataSet, Loader, default_preprocessing
 from convatlas.evaluation import evaluate
-from convatlas.structures import ConvatlasError, Evaluation, Shape, UsageError
+from convatlas.structures import AuxiliaryOutputs, ConvatlasError, Evaluation, LearnsByItself, Shape, UsageError
 from convatlas.training import run as runs
 from convatlas.training.losses import per_sample
 from convatlas.training.optimizers import KrizhevskySGD, StochasticDiagonalLM
-from convatlas.training.recipe import SGD, AdamW, DiagonalLM, Recipe
+from convatlas.training.recipe import SGD, AdamW, DiagonalLM, OwnRule, Recipe
 from convatlas.training.run import RunFolder
 
 
@@ -93,7 +93,8 @@ def fit(
     if isinstance(optimizer, StochasticDiagonalLM):
         patterns = Loader(data.train, preprocessing, batch_size=min(optimizer.patterns, len(data.train)), **training)
         before_epoch = partial(estimate_curvature, optimizer, patterns, recipe)
-    net, optimizer = accelerator.prepare(net, optimizer)
+    net = accelerator.prepare(net)
+    optimizer = accelerator.prepare(optimizer) if optimizer else None
 
     started, best, kept = time.perf_counter(), float("inf"), None
     input_shape = (preprocessing.channels, *preprocessing.size)
@@ -146,9 +147,13 @@ def few_threads(network: str, input_shape: Shape, batch_size: int) -> Iterator[N
         torch.set_num_threads(threads)
 
 
-def make_optimizer(recipe: Recipe, net: nn.Module) -> Optimizer:
-    """The recipe's optimiser over the parameters of `net`."""
+def make_optimizer(recipe: Recipe, net: nn.Module) -> Optimizer | None:
+    """The recipe's optimiser over the parameters of `net`; None where the network learns by a rule of its own."""
     match recipe.optimizer:
+        case OwnRule():
+            if not isinstance(net, LearnsByItself):
+                raise UsageError(f"optimizer OwnRule needs a network with a rule of its own; {recipe.network} has none")
+            return None
         case DiagonalLM(mu=mu, patterns=patterns):
             if not isinstance(net, nn.Sequential):
                 raise UsageError(f"optimizer DiagonalLM needs a chain of layers; {recipe.network} is none")
@@ -167,10 +172,19 @@ def make_optimizer(recipe: Recipe, net: nn.Module) -> Optimizer:
             )
 
 
+def forward(net: nn.Module, recipe: Recipe, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """(logits, loss) in train mode; each auxiliary head adds its weighted loss."""
+    outputs = net(images)
+    if not isinstance(outputs, AuxiliaryOutputs):
+        return outputs, recipe.loss(outputs, labels)
+    auxiliary = sum(recipe.loss(head, labels) for head in outputs.auxiliary)
+    return outputs.logits, recipe.loss(outputs.logits, labels) + recipe.auxiliary_weight * auxiliary
+
+
 def _epoch(
     accelerator: Accelerator,
     recipe: Recipe,
-    net: nn.Module,
+    net: Any,
     optimizer: Any,
     train: Loader,
     epoch: int,
@@ -179,23 +193,28 @@ def _epoch(
     """One pass over the training part; returns the row of metrics.jsonl without the test columns."""
     net.train()
     steps, base = len(train), getattr(recipe.optimizer, "lr", 0.0)
-    random_layers = any(isinstance(layer, _DropoutNd) for layer in net.modules())
+    random_layers = any(isinstance(m, _DropoutNd) or getattr(m, "draws_randomly", False) for m in net.modules())
     sums = torch.zeros(2, device=train.device)  # loss, errors
     seen, rate, started, shown = 0, base, time.perf_counter(), 0.0
     for index, batch in enumerate(train.epoch(epoch)):
         step = epoch * steps + index
         rate = recipe.schedule.rate(base, step, recipe.epochs * steps)
-        for group in optimizer.param_groups:
+        for group in optimizer.param_groups if optimizer else ():
             group["lr"] = rate
         if random_layers:  # dropout is a function of seed, step and rank
             torch.manual_seed((recipe.seed << 40) + (step << 10) + accelerator.process_index)
         images = batch.images.contiguous(memory_format=torch.channels_last) if recipe.channels_last else batch.images
-        with accelerator.autocast():
-            logits = net(images)
-            loss = recipe.loss(logits, batch.labels)
-        accelerator.backward(loss)
-        optimizer.step()
-        optimizer.zero_grad()
+        if isinstance(recipe.optimizer, OwnRule):
+            net.learn(images, batch.labels)
+            with torch.no_grad():
+                logits = net(images)
+                loss = recipe.loss(logits, batch.labels)
+        else:
+            with accelerator.autocast():
+                logits, loss = forward(net, recipe, images, batch.labels)
+            accelerator.backward(loss)
+            optimizer.step()
+            optimizer.zero_grad()
         seen += len(batch.labels)
         with torch.no_grad():
             summed = loss if recipe.loss.reduction == "sum" else loss * len(batch.labels)
@@ -209,6 +228,8 @@ def _epoch(
             if on_progress:
                 speed = seen / (now - started)
                 on_progress(Progress(epoch + 1, recipe.epochs, index + 1, steps, mean_loss, error, speed))
+    if isinstance(recipe.optimizer, OwnRule):
+        net.end_pass(epoch)
     seconds = time.perf_counter() - started
     mean_loss, error = (sums / seen).tolist()
     if not math.isfinite(mean_loss):

@@ -44,6 +44,11 @@ class DiagonalLM:
 
 
 @dataclass(frozen=True)
+class OwnRule:
+    """The network learns by a rule of its own (`structures.LearnsByItself`), without gradient."""
+
+
+@dataclass(frozen=True)
 class DataSource:
     """Where the samples come from: the arguments of `data.load`."""
 
@@ -62,9 +67,10 @@ class Recipe:
     source: str
     epochs: int
     batch_size: int
-    optimizer: SGD | AdamW | DiagonalLM
+    optimizer: SGD | AdamW | DiagonalLM | OwnRule
     schedule: Constant | Passes | Drops | Inverse | Cosine = field(default_factory=Constant)
     loss: CrossEntropy | SquaredError | MaximumAPosteriori = field(default_factory=CrossEntropy)
+    auxiliary_weight: float = 0.0  # of each auxiliary head's loss
     augment: tuple[Augmentation, ...] = ()
     preprocessing: Preprocessing | None = None  # None: the default for the network and the data
     expected: str = ""
