@@ -20,6 +20,7 @@ def _cifar(depth: int) -> Recipe:
         batch_size=128,
         optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=1e-4),
         schedule=Drops(at=(0.5, 0.75), warm_up=400 / 64_000 if depth >= 110 else 0.0),
+        channels_last=True,
         augment=(PadCrop(4), HorizontalFlip()),
         notes=("The paper trains on 45,000 images and chooses the schedule on the other 5,000.",),
     )
@@ -36,6 +37,7 @@ def _imagenet(network: str, source: str, expected: str) -> Recipe:
         batch_size=256,
         optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=1e-4),
         schedule=Drops(at=(0.25, 0.5, 0.75)),
+        channels_last=True,
         augment=(RandomCrop((224, 224)), HorizontalFlip()),
         notes=(
             "The paper divides the rate by ten when the error plateaus; here at fixed points.",
