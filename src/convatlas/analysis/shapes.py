@@ -12,6 +12,7 @@ from torch import Tensor
 
 KEEP_SHAPE = frozenset(
     {"batch_norm", "relu", "tanh", "sigmoid", "leaky_relu", "local_response_norm", "square", "neg", "index_copy"}
+    | {"dropout"}
 )
 ELEMENTWISE = frozenset({"add", "sub", "mul", "rmul", "radd", "addcmul"})
 
@@ -28,8 +29,8 @@ def quick_output(function: Callable[..., Any], args: tuple[Any, ...], kwargs: di
         return _empty(shape, first[0]) if shape is not None else None
     if not isinstance(first, Tensor) or not _all_meta(args):
         return None
-    if name == "dropout" and len(args) > 2 and args[2] is False:
-        return first  # not in training: the same tensor goes on
+    if name == "dropout" and not kwargs.get("training", True):
+        return first  # the same tensor goes on
     if name in KEEP_SHAPE:
         return _empty(tuple(first.shape), first)
     if name in ELEMENTWISE and not kwargs and first.is_floating_point():
@@ -95,7 +96,8 @@ def _max_pool2d(
     ceil_mode: bool = False,
     **_: Any,
 ) -> tuple[int, ...] | None:
-    sides = None if ceil_mode or x.dim() != 4 else _slide(x, kernel_size, stride or kernel_size, padding, dilation)
+    window = (kernel_size, stride or kernel_size, padding, dilation)
+    sides = _slide(x, *window, ceil_mode) if x.dim() == 4 else None
     return (*x.shape[:2], *sides) if sides else None
 
 
@@ -110,14 +112,24 @@ def _adaptive_avg_pool2d(x: Tensor, output_size: Any) -> tuple[int, ...] | None:
     return (*x.shape[:2], *sides) if x.dim() == 4 and None not in sides else None
 
 
-def _slide(x: Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any) -> tuple[int, int] | None:
+def _slide(
+    x: Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool = False
+) -> tuple[int, int] | None:
     sides = [
-        (extent + 2 * p - d * (k - 1) - 1) // s + 1
+        _positions(extent, k, s, p, d, ceil_mode)
         for extent, k, s, p, d in zip(
             x.shape[2:], _pair(kernel), _pair(stride), _pair(padding), _pair(dilation), strict=True
         )
     ]
     return (sides[0], sides[1]) if min(sides) > 0 else None
+
+
+def _positions(extent: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool) -> int:
+    free = extent + 2 * padding - dilation * (kernel - 1) - 1
+    if not ceil_mode:
+        return free // stride + 1
+    last = -(-free // stride)
+    return last + (last * stride < extent + padding)  # no window starts in the padding on the far side
 
 
 def _pair(value: Any) -> tuple[Any, Any]:

@@ -25,13 +25,17 @@ FILLS |= {"zeros_", "ones_", "xavier_uniform_", "xavier_normal_", "kaiming_unifo
 INPUT = -1  # the index that stands for the network's input in `LayerRecord.inputs`
 
 
-def trace(net: nn.Module, input_shape: Shape, *, device: str | torch.device = "meta") -> tuple[LayerRecord, ...]:
+def trace(
+    net: nn.Module, input_shape: Shape, *, device: str | torch.device = "meta", training: bool = False
+) -> tuple[LayerRecord, ...]:
     """The operations of one forward pass of one sample, in the order in which they ran.
 
     Args:
-        net: all its tensors on `device`; it runs in eval mode, without gradients, and is left as it was found.
+        net: all its tensors on `device`; it runs without gradients, and is left as it was found.
         input_shape: without the batch axis, e.g. (3, 224, 224).
         device: where the net's tensors are; "meta" computes nothing.
+        training: in train mode, so that auxiliary heads run too. Two samples go through, since batch normalisation
+            can't train on one; the records are still those of one.
 
     A module without children, or one with a method `count` (`structures.CountsItself`), is one record. A module
     without children that is neither known, nor counts itself, nor has parameters is looked into: its functions are
@@ -40,12 +44,14 @@ def trace(net: nn.Module, input_shape: Shape, *, device: str | torch.device = "m
     Raises:
         UsageError: the net can't take an input of this shape.
     """
-    tracer = _Tracer(net)
-    sample = torch.empty(1, *input_shape, device=device)
+    samples = 2 if training else 1
+    tracer = _Tracer(net, samples)
+    sample = torch.empty(samples, *input_shape, device=device)
     tracer.made[id(sample)] = INPUT
     tracer.alive.append(sample)
-    training = [module for module in net.modules() if module.training]
-    net.eval()
+    modes = [(module, module.training) for module in net.modules()]
+    statistics = [(buffer, buffer.clone()) for buffer in net.buffers()] if training else []
+    net.train(training)
     try:
         with ExitStack() as stack, torch.no_grad():
             for handle in tracer.hooks():
@@ -58,13 +64,15 @@ def trace(net: nn.Module, input_shape: Shape, *, device: str | torch.device = "m
             f"input shape {shape} does not fit {type(net).__name__}: {str(error).splitlines()[0]}"
         ) from error
     finally:
-        for module in training:
-            module.training = True
+        for module, mode in modes:
+            module.training = mode
+        for buffer, value in statistics:
+            buffer.copy_(value)
     return tuple(tracer.records)
 
 
 @functools.lru_cache(maxsize=256)
-def trace_network(name: str, input_shape: Shape | None = None) -> tuple[LayerRecord, ...]:
+def trace_network(name: str, input_shape: Shape | None = None, *, training: bool = False) -> tuple[LayerRecord, ...]:
     """The trace of a registered network on `meta`, at its published input unless another shape (C, H, W) is given.
 
     Raises:
@@ -73,7 +81,7 @@ def trace_network(name: str, input_shape: Shape | None = None) -> tuple[LayerRec
     shape = input_shape or registry.card(name).input_shape
     with torch.device("meta"), _Uninitialised():
         net = registry.build(name, in_channels=shape[0])
-    return trace(net, shape)
+    return trace(net, shape, training=training)
 
 
 class _Uninitialised(TorchFunctionMode):
@@ -91,9 +99,10 @@ class _Uninitialised(TorchFunctionMode):
 class _Tracer(TorchFunctionMode):
     """Collects the records of one forward pass."""
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, samples: int) -> None:
         super().__init__()
         self.net = net
+        self.samples = samples
         self.records: list[LayerRecord] = []
         self.made: dict[int, int] = {}  # id of a tensor -> index of the record that made it
         self.alive: list[Any] = []  # keeps every tensor, so that no id is used twice
@@ -193,7 +202,8 @@ class _Tracer(TorchFunctionMode):
                 multiply_adds=multiply_adds,
                 output_bytes=sum(
                     out.numel() * out.element_size() for out in outputs if out.untyped_storage()._cdata not in storages
-                ),
+                )
+                // self.samples,
             )
         )
         for out in outputs:

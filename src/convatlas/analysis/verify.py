@@ -46,25 +46,47 @@ def verify(name: str) -> tuple[Row, ...]:
     if ledger is None:
         reason = f"facts/papers/{card.paper}.toml has no [networks.{card.name}]"
         return (Row(card.name, "ledger", None, "an entry", "none", "fails", "", "", reason),)
-    return compare(ledger, trace_network(card.name), card.input_shape)
+    heads = ledger.totals is not None and ledger.totals.parameters_with_aux is not None
+    training = trace_network(card.name, training=True) if heads else ()
+    return compare(ledger, trace_network(card.name), card.input_shape, training)
 
 
-def compare(ledger: facts.NetworkFacts, records: Sequence[LayerRecord], input_shape: Shape) -> tuple[Row, ...]:
-    """The rows for a ledger entry and a trace."""
+def compare(
+    ledger: facts.NetworkFacts,
+    records: Sequence[LayerRecord],
+    input_shape: Shape,
+    training: Sequence[LayerRecord] = (),
+) -> tuple[Row, ...]:
+    """The rows for a ledger entry and a trace; `training` is the one in train mode where there are auxiliary heads."""
     by_name: dict[str, LayerRecord] = {}
-    for record in records:
+    for record in (*records, *training):
         by_name.setdefault(record.name, record)  # a layer that runs twice has its parameters in its first record
     return (
         *(_claim(ledger.name, claim, records, by_name, input_shape) for claim in ledger.claims),
         *_totals(ledger, cost(records), records, input_shape),
+        *_totals_with_heads(ledger, cost(training)),
         *(row for layer in ledger.layers for row in _layer(ledger.name, layer, by_name)),
-        *_uncovered(ledger, records),
+        *_uncovered(ledger, training or records),
     )
 
 
 def is_weight_layer(record: LayerRecord) -> bool:
     """Whether the operation has connections: convolution, fully connected, and own layers that count themselves."""
     return bool(record.connections)
+
+
+def weight_layers(records: Sequence[LayerRecord]) -> int:
+    """The weight layers on the longest path, by which papers give a network's depth."""
+    depths: list[int] = []
+    for record in records:
+        before = max((depths[source] for source in record.inputs if source >= 0), default=0)
+        depths.append(before + is_weight_layer(record))
+    return max(depths, default=0)
+
+
+def _weights(record: LayerRecord) -> int:
+    positions = 1 if record.kind == "fc" else math.prod(record.output_shape[1:])
+    return (record.multiply_adds or 0) // positions if record.kind in ("conv", "fc") else 0
 
 
 QUANTITIES: dict[str, Callable[[Sequence[LayerRecord], Shape], int]] = {
@@ -76,6 +98,8 @@ QUANTITIES: dict[str, Callable[[Sequence[LayerRecord], Shape], int]] = {
     ),
     "units": lambda records, _: sum(math.prod(record.output_shape) for record in records if is_weight_layer(record)),
     "units_with_input": lambda records, shape: math.prod(shape) + QUANTITIES["units"](records, shape),
+    "weights": lambda records, _: sum(map(_weights, records)),
+    "weight_layers": lambda records, _: weight_layers(records),
 }
 
 
@@ -91,17 +115,23 @@ def _claim(
         unit, _ = facts.parse_quantity(claim.unit)
     if claim.layer == "input":
         computed = math.prod(input_shape)
-    elif claim.layer is not None and claim.layer not in by_name:
+    elif not (counted := _part(claim.layer, records, by_name)):
         return _row(
             network, claim.quantity, claim.layer, claim.value, None, False, claim.confidence, claim.where, claim.note
         )
     else:
-        counted = records if claim.layer is None else [by_name[claim.layer]]
         computed = QUANTITIES[claim.quantity](counted, input_shape)
-    holds = abs(computed - value) < unit
-    printed = claim.value if claim.printed else f"{claim.value} (derived)"
+    holds = computed < value if claim.bound else abs(computed - value) < unit
+    printed = ("< " if claim.bound else "") + claim.value + ("" if claim.printed else " (derived)")
     text = f"{computed:,}" + (f" (to {int(unit):,})" if claim.unit else "")
     return _row(network, claim.quantity, claim.layer, printed, text, holds, claim.confidence, claim.where, claim.note)
+
+
+def _part(layer: str | None, records: Sequence[LayerRecord], by_name: dict[str, LayerRecord]) -> Sequence[LayerRecord]:
+    """The whole network, one layer, or all layers below a path."""
+    if layer is None:
+        return records
+    return [by_name[layer]] if layer in by_name else [r for r in records if r.name.startswith(f"{layer}.")]
 
 
 def _row(
@@ -127,9 +157,7 @@ def _totals(
     if ledger.input is not None:
         yield _row(ledger.name, "input", None, _shape(ledger.input), _shape(input_shape), ledger.input == input_shape)
     if ledger.weight_layers is not None:
-        # Papers give a network's depth by its longest path: projections beside it are not counted.
-        path = [r for r in records if is_weight_layer(r) and "shortcut" not in r.name.split(".")]
-        layers = len({record.name for record in path})
+        layers = weight_layers(records)
         yield _row(
             ledger.name, "weight_layers", None, str(ledger.weight_layers), str(layers), layers == ledger.weight_layers
         )
@@ -139,6 +167,14 @@ def _totals(
         printed, computed = getattr(ledger.totals, quantity), getattr(sums, quantity)
         if printed is not None:
             yield _row(ledger.name, quantity, None, f"{printed:,}", f"{computed:,}", printed == computed)
+
+
+def _totals_with_heads(ledger: facts.NetworkFacts, sums: Cost) -> Iterator[Row]:
+    for quantity in ("parameters", "multiply_adds"):
+        printed = getattr(ledger.totals, f"{quantity}_with_aux", None)
+        if printed is not None:
+            computed = getattr(sums, quantity)
+            yield _row(ledger.name, f"{quantity}_with_aux", None, f"{printed:,}", f"{computed:,}", printed == computed)
 
 
 def _layer(network: str, layer: facts.LayerFacts, by_name: dict[str, LayerRecord]) -> Iterator[Row]:

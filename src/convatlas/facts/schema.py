@@ -14,6 +14,8 @@ QUANTITIES = (
     "convolution_multiply_adds",  # the convolutions' part of it
     "units",  # outputs of the weight layers
     "units_with_input",
+    "weights",  # parameters of convolutions and fully connected layers without their biases
+    "weight_layers",  # on the longest path from the input to the output
 )
 
 
@@ -30,8 +32,9 @@ class Claim:
     where: str  # table, figure or section; empty where it is not known
     confidence: Confidence
     printed: bool = True  # False: derived by arithmetic, not printed by the paper
-    layer: str | None = None  # None: the whole network
+    layer: str | None = None  # a layer, or a part whose layers lie below it; None: the whole network
     unit: str | None = None  # overrides the unit of the last printed digit, for round numbers such as 650,000
+    bound: bool = False  # True: printed as "less than" the value
     note: str = ""  # a disputed claim says here why it can't be reproduced
 
 
