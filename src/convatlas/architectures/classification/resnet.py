@@ -8,6 +8,7 @@ Follows  Table 1, figures 3 and 5, with shortcut option B: a projection where th
 Departs  Table 1 gives no padding for the first max pooling; we pad by 1, where the released Caffe models take a
          pooling window that overhangs on one side. The released ResNet-50 has a bias in conv1, the paper has none.
          Initialisation is He et al. 2015 with the fan-in; that paper shows that the fan-out would do as well.
+         `dims` of 1 or 3 gives the same network for signals or volumes, which the paper does not have.
 Shapes   B batch, C channels into a block, D its width, E = 4D, H x W map into it, s its stride, K classes.
 """
 
@@ -15,15 +16,17 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from convatlas.blocks.dims import CONVS, layers
 from convatlas.registry import register
 
 
-def _projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
+def _projection(in_channels: int, out_channels: int, stride: int, dims: int) -> nn.Sequential:
     """Shortcut option B.  (B, C, H, W) -> (B, out_channels, H/s, W/s)"""
+    of = layers(dims)
     return nn.Sequential(
         OrderedDict(
-            conv=nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False),
-            bn=nn.BatchNorm2d(out_channels),
+            conv=of.conv(in_channels, out_channels, 1, stride=stride, bias=False),
+            bn=of.batch_norm(out_channels),
         )
     )
 
@@ -33,15 +36,16 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, in_channels: int, width: int, stride: int) -> None:
+    def __init__(self, in_channels: int, width: int, stride: int, dims: int = 2) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, width, 3, stride=stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
+        of = layers(dims)
+        self.conv1 = of.conv(in_channels, width, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = of.batch_norm(width)
         self.relu1 = nn.ReLU()
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.conv2 = of.conv(width, width, 3, padding=1, bias=False)
+        self.bn2 = of.batch_norm(width)
         same = stride == 1 and in_channels == width
-        self.shortcut = nn.Identity() if same else _projection(in_channels, width, stride)
+        self.shortcut = nn.Identity() if same else _projection(in_channels, width, stride, dims)
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,20 +59,21 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, in_channels: int, width: int, stride: int) -> None:
+    def __init__(self, in_channels: int, width: int, stride: int, dims: int = 2) -> None:
         super().__init__()
+        of = layers(dims)
         first, second = self.strides(stride)
         out_channels = width * self.expansion
-        self.conv1 = nn.Conv2d(in_channels, width, 1, stride=first, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.conv1 = of.conv(in_channels, width, 1, stride=first, bias=False)
+        self.bn1 = of.batch_norm(width)
         self.relu1 = nn.ReLU()
-        self.conv2 = nn.Conv2d(width, width, 3, stride=second, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.conv2 = of.conv(width, width, 3, stride=second, padding=1, bias=False)
+        self.bn2 = of.batch_norm(width)
         self.relu2 = nn.ReLU()
-        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.conv3 = of.conv(width, out_channels, 1, bias=False)
+        self.bn3 = of.batch_norm(out_channels)
         same = stride == 1 and in_channels == out_channels
-        self.shortcut = nn.Identity() if same else _projection(in_channels, out_channels, stride)
+        self.shortcut = nn.Identity() if same else _projection(in_channels, out_channels, stride, dims)
         self.relu = nn.ReLU()
 
     @staticmethod
@@ -94,37 +99,41 @@ class BottleneckStride3x3(Bottleneck):
 Block = type[BasicBlock] | type[Bottleneck]
 
 
-def _stage(name: str, block: Block, in_channels: int, width: int, depth: int, stride: int) -> nn.Sequential:
+def _stage(name: str, block: Block, in_channels: int, width: int, depth: int, stride: int, dims: int) -> nn.Sequential:
     """Blocks `name`_1 to `name`_`depth`, of which the first has the stride.  (B, C, H, W) -> (B, D or E, H/s, W/s)"""
     out_channels = width * block.expansion
-    blocks = {f"{name}_1": block(in_channels, width, stride)}
-    blocks |= {f"{name}_{index}": block(out_channels, width, 1) for index in range(2, depth + 1)}
+    blocks = {f"{name}_1": block(in_channels, width, stride, dims)}
+    blocks |= {f"{name}_{index}": block(out_channels, width, 1, dims) for index in range(2, depth + 1)}
     return nn.Sequential(OrderedDict(blocks))
 
 
 class ResNet(nn.Module):
     """(B, in_channels, 224, 224) -> (B, K) logits; larger and smaller pictures are accepted too.
 
-    `depths` is the number of blocks in conv2_x, conv3_x, conv4_x and conv5_x.
+    `depths` is the number of blocks in conv2_x, conv3_x, conv4_x and conv5_x. With `dims` of 1 or 3 the input is a
+    signal (B, in_channels, L) or a volume (B, in_channels, D, H, W).
     """
 
-    def __init__(self, block: Block, depths: tuple[int, int, int, int], *, num_classes: int, in_channels: int) -> None:
+    def __init__(
+        self, block: Block, depths: tuple[int, int, int, int], *, num_classes: int, in_channels: int, dims: int = 2
+    ) -> None:
         super().__init__()
+        of = layers(dims)
         expansion = block.expansion
-        self.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)  # 64 x 112 x 112
-        self.bn1 = nn.BatchNorm2d(64)
+        self.conv1 = of.conv(in_channels, 64, 7, stride=2, padding=3, bias=False)  # 64 x 112 x 112
+        self.bn1 = of.batch_norm(64)
         self.relu1 = nn.ReLU()
-        self.pool1 = nn.MaxPool2d(3, stride=2, padding=1)  # 64 x 56 x 56
+        self.pool1 = of.max_pool(3, stride=2, padding=1)  # 64 x 56 x 56
         # The shapes are those of ResNet-18 and 34; bottlenecks have four times the channels.
-        self.conv2_x = _stage("conv2", block, 64, 64, depths[0], stride=1)  # 64 x 56 x 56
-        self.conv3_x = _stage("conv3", block, 64 * expansion, 128, depths[1], stride=2)  # 128 x 28 x 28
-        self.conv4_x = _stage("conv4", block, 128 * expansion, 256, depths[2], stride=2)  # 256 x 14 x 14
-        self.conv5_x = _stage("conv5", block, 256 * expansion, 512, depths[3], stride=2)  # 512 x 7 x 7
-        self.pool = nn.AdaptiveAvgPool2d(1)  # 512 x 1 x 1
+        self.conv2_x = _stage("conv2", block, 64, 64, depths[0], stride=1, dims=dims)  # 64 x 56 x 56
+        self.conv3_x = _stage("conv3", block, 64 * expansion, 128, depths[1], stride=2, dims=dims)  # 128 x 28 x 28
+        self.conv4_x = _stage("conv4", block, 128 * expansion, 256, depths[2], stride=2, dims=dims)  # 256 x 14 x 14
+        self.conv5_x = _stage("conv5", block, 256 * expansion, 512, depths[3], stride=2, dims=dims)  # 512 x 7 x 7
+        self.pool = of.adaptive_avg_pool(1)  # 512 x 1 x 1
         self.flatten = nn.Flatten()
         self.fc = nn.Linear(512 * expansion, num_classes)  # 1000
         for layer in self.modules():
-            if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            if isinstance(layer, (*CONVS, nn.Linear)):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
         nn.init.zeros_(self.fc.bias)
 
@@ -135,48 +144,48 @@ class ResNet(nn.Module):
 
 
 @register(paper="he2015_resnet", input_shape=(3, 224, 224))
-def resnet18(*, num_classes: int = 1000, in_channels: int = 3) -> ResNet:
+def resnet18(*, num_classes: int = 1000, in_channels: int = 3, dims: int = 2) -> ResNet:
     """ResNet-18, shortcut option B."""
-    return ResNet(BasicBlock, (2, 2, 2, 2), num_classes=num_classes, in_channels=in_channels)
+    return ResNet(BasicBlock, (2, 2, 2, 2), num_classes=num_classes, in_channels=in_channels, dims=dims)
 
 
 @register(paper="he2015_resnet", input_shape=(3, 224, 224))
-def resnet34(*, num_classes: int = 1000, in_channels: int = 3) -> ResNet:
+def resnet34(*, num_classes: int = 1000, in_channels: int = 3, dims: int = 2) -> ResNet:
     """ResNet-34, shortcut option B."""
-    return ResNet(BasicBlock, (3, 4, 6, 3), num_classes=num_classes, in_channels=in_channels)
+    return ResNet(BasicBlock, (3, 4, 6, 3), num_classes=num_classes, in_channels=in_channels, dims=dims)
 
 
 @register(paper="he2015_resnet", input_shape=(3, 224, 224))
-def resnet50(*, num_classes: int = 1000, in_channels: int = 3) -> ResNet:
+def resnet50(*, num_classes: int = 1000, in_channels: int = 3, dims: int = 2) -> ResNet:
     """ResNet-50 as published, with the stride in the first 1x1."""
-    return ResNet(Bottleneck, (3, 4, 6, 3), num_classes=num_classes, in_channels=in_channels)
+    return ResNet(Bottleneck, (3, 4, 6, 3), num_classes=num_classes, in_channels=in_channels, dims=dims)
 
 
 @register(paper="he2015_resnet", input_shape=(3, 224, 224))
-def resnet101(*, num_classes: int = 1000, in_channels: int = 3) -> ResNet:
+def resnet101(*, num_classes: int = 1000, in_channels: int = 3, dims: int = 2) -> ResNet:
     """ResNet-101 as published, with the stride in the first 1x1."""
-    return ResNet(Bottleneck, (3, 4, 23, 3), num_classes=num_classes, in_channels=in_channels)
+    return ResNet(Bottleneck, (3, 4, 23, 3), num_classes=num_classes, in_channels=in_channels, dims=dims)
 
 
 @register(paper="he2015_resnet", input_shape=(3, 224, 224))
-def resnet152(*, num_classes: int = 1000, in_channels: int = 3) -> ResNet:
+def resnet152(*, num_classes: int = 1000, in_channels: int = 3, dims: int = 2) -> ResNet:
     """ResNet-152 as published, with the stride in the first 1x1."""
-    return ResNet(Bottleneck, (3, 8, 36, 3), num_classes=num_classes, in_channels=in_channels)
+    return ResNet(Bottleneck, (3, 8, 36, 3), num_classes=num_classes, in_channels=in_channels, dims=dims)
 
 
 @register(paper="he2015_resnet", input_shape=(3, 224, 224), aliases=("resnet50_v1_5",))
-def resnet50_stride3x3(*, num_classes: int = 1000, in_channels: int = 3) -> ResNet:
+def resnet50_stride3x3(*, num_classes: int = 1000, in_channels: int = 3, dims: int = 2) -> ResNet:
     """ResNet-50 with the stride in the 3x3, as torchvision ships it."""
-    return ResNet(BottleneckStride3x3, (3, 4, 6, 3), num_classes=num_classes, in_channels=in_channels)
+    return ResNet(BottleneckStride3x3, (3, 4, 6, 3), num_classes=num_classes, in_channels=in_channels, dims=dims)
 
 
 @register(paper="he2015_resnet", input_shape=(3, 224, 224), aliases=("resnet101_v1_5",))
-def resnet101_stride3x3(*, num_classes: int = 1000, in_channels: int = 3) -> ResNet:
+def resnet101_stride3x3(*, num_classes: int = 1000, in_channels: int = 3, dims: int = 2) -> ResNet:
     """ResNet-101 with the stride in the 3x3, as torchvision ships it."""
-    return ResNet(BottleneckStride3x3, (3, 4, 23, 3), num_classes=num_classes, in_channels=in_channels)
+    return ResNet(BottleneckStride3x3, (3, 4, 23, 3), num_classes=num_classes, in_channels=in_channels, dims=dims)
 
 
 @register(paper="he2015_resnet", input_shape=(3, 224, 224), aliases=("resnet152_v1_5",))
-def resnet152_stride3x3(*, num_classes: int = 1000, in_channels: int = 3) -> ResNet:
+def resnet152_stride3x3(*, num_classes: int = 1000, in_channels: int = 3, dims: int = 2) -> ResNet:
     """ResNet-152 with the stride in the 3x3, as torchvision ships it."""
-    return ResNet(BottleneckStride3x3, (3, 8, 36, 3), num_classes=num_classes, in_channels=in_channels)
+    return ResNet(BottleneckStride3x3, (3, 8, 36, 3), num_classes=num_classes, in_channels=in_channels, dims=dims)
