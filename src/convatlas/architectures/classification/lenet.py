@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.blocks.activation import ScaledTanh
+from convatlas.blocks.dims import CONVS, layers
 from convatlas.registry import register
 from convatlas.structures import Shape
 
@@ -41,16 +42,16 @@ H2_TABLE: Table = (
 
 # 1998, figure 3: stylised digits, 7 wide and 12 high.
 DIGIT_CODES = (
-    "....... ..###.. .#...#. ##...## ##...## ##...## ##...## ##...## ##...## .#...#. ..###.. .......",
+    "....... ..###.. .##.##. ##...## ##...## ##...## ##...## ##...## ##...## .##.##. ..###.. .......",
     "....... ...##.. ..###.. .####.. ...##.. ...##.. ...##.. ...##.. ...##.. ...##.. .###### .......",
-    "....... .#####. ##...## ##...## .....## ....##. ...##.. ..##... .##.... ##..... ####### .......",
-    "....... .#####. ##...## .....## .....## ..####. .....## .....## .....## ##...## .#####. .......",
+    "....... .#####. ##...## .....## .....## ....##. ...##.. ..##... .##.... ##..... ####### .......",
+    "....... ####### .....## ....##. ...##.. ..####. .....## .....## .....## ##...## .#####. .......",
     "....... ....##. ...###. ..####. .##.##. ##..##. ##..##. ####### ....##. ....##. ....##. .......",
-    "....... ####### ##..... ##..... ##..... ######. .....## .....## .....## ##...## .#####. .......",
-    "....... ..####. .##.... ##..... ##..... ######. ##...## ##...## ##...## ##...## .#####. .......",
-    "....... ####### ##...## .....## ....##. ....##. ...##.. ...##.. ..##... ..##... ..##... .......",
-    "....... .#####. ##...## ##...## ##...## .#####. ##...## ##...## ##...## ##...## .#####. .......",
-    "....... .#####. ##...## ##...## ##...## .###### .....## .....## .....## ....##. .####.. .......",
+    "....... ####### ##..... ##..... ##..... #####.. ....##. .....## .....## ##..##. .####.. .......",
+    "....... ...###. ..##... .##.... ##..... ##.###. ###..## ##...## ##...## .##..## ..####. .......",
+    "....... ####### .....## .....## ....##. ....##. ...##.. ...##.. ..##... ..##... ..##... .......",
+    "....... .#####. ##...## ##...## .##.##. ..###.. .##.##. ##...## ##...## ##...## .#####. .......",
+    "....... .####.. ##..##. ##...## ##...## ##..### .###.## .....## ....##. ...##.. .###... .......",
 )
 
 
@@ -223,23 +224,24 @@ def _initialise(net: nn.Sequential) -> None:
 
 
 class CaffeLeNet(nn.Sequential):
-    """(B, C, 28, 28) in [0, 1) -> (B, K) logits."""
+    """(B, C, 28, 28) in [0, 1) -> (B, K) logits; with `dims`, 28 px along one, two or three axes."""
 
-    def __init__(self, *, num_classes: int = 10, in_channels: int = 1) -> None:
+    def __init__(self, *, num_classes: int = 10, in_channels: int = 1, dims: int = 2) -> None:
+        of = layers(dims)
         super().__init__(
             OrderedDict(
-                conv1=nn.Conv2d(in_channels, 20, 5),  # 20 x 24 x 24
-                pool1=nn.MaxPool2d(2),  # 20 x 12 x 12
-                conv2=nn.Conv2d(20, 50, 5),  # 50 x 8 x 8
-                pool2=nn.MaxPool2d(2),  # 50 x 4 x 4
+                conv1=of.conv(in_channels, 20, 5),  # 20 x 24 x 24
+                pool1=of.max_pool(2),  # 20 x 12 x 12
+                conv2=of.conv(20, 50, 5),  # 50 x 8 x 8
+                pool2=of.max_pool(2),  # 50 x 4 x 4
                 flatten=nn.Flatten(),  # 800
-                ip1=nn.Linear(50 * 4 * 4, 500),  # 500
+                ip1=nn.Linear(50 * 4**dims, 500),  # 500
                 relu1=nn.ReLU(),
                 ip2=nn.Linear(500, num_classes),  # 10
             )
         )
         for layer in self:
-            if isinstance(layer, nn.Conv2d | nn.Linear):
+            if isinstance(layer, (*CONVS, nn.Linear)):
                 bound = math.sqrt(3 / layer.weight[0].numel())  # Caffe's "xavier" filler
                 nn.init.uniform_(layer.weight, -bound, bound)
                 nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
@@ -258,6 +260,6 @@ def lenet5(*, num_classes: int = 10, in_channels: int = 1) -> LeNet5:
 
 
 @register(paper="caffe_lenet", input_shape=(1, 28, 28), num_classes=10)
-def caffe_lenet(*, num_classes: int = 10, in_channels: int = 1) -> CaffeLeNet:
+def caffe_lenet(*, num_classes: int = 10, in_channels: int = 1, dims: int = 2) -> CaffeLeNet:
     """Caffe's LeNet: 20 and 50 maps, max pooling, one ReLU, 500 units."""
-    return CaffeLeNet(num_classes=num_classes, in_channels=in_channels)
+    return CaffeLeNet(num_classes=num_classes, in_channels=in_channels, dims=dims)
