@@ -4,6 +4,7 @@ Krizhevsky, Sutskever, Hinton, "ImageNet Classification with Deep Convolutional 
 Krizhevsky, "One weird trick for parallelizing convolutional neural networks", arXiv:1404.5997, 2014.
 
 Follows  Sections 3 to 5 and figure 2 for `alexnet`. The two GPUs of figure 2 are two groups in conv2, conv4 and conv5.
+         `alexnet_ungrouped` is the same network on one GPU: never published, but what the groups are compared with.
          `caffenet` follows Caffe's models/bvlc_reference_caffenet; `alexnet_owt` follows what torchvision ships.
 Departs  The text gives a 224 px input, from which no unpadded 11 x 11 filter of stride 4 makes the 55 x 55 map of the
          other numbers. We take 227 px. The paper halves the hidden outputs at test time; we double the
@@ -32,9 +33,9 @@ def _initialise(net: nn.Sequential, *, deviations: dict[str, float], biased: tup
 
 
 class AlexNet(nn.Sequential):
-    """(B, in_channels, 227, 227) -> (B, K) logits."""
+    """(B, in_channels, 227, 227) -> (B, K) logits. `groups` is the number of GPUs of figure 2."""
 
-    def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
+    def __init__(self, *, num_classes: int = 1000, in_channels: int = 3, groups: int = 2) -> None:
         # The paper's sum over neighbours has alpha = 1e-4 undivided.
         super().__init__(
             OrderedDict(
@@ -42,15 +43,15 @@ class AlexNet(nn.Sequential):
                 relu1=nn.ReLU(),
                 norm1=_normalise(k=2, alpha=5 * 1e-4),
                 pool1=nn.MaxPool2d(3, stride=2),  # 96 x 27 x 27
-                conv2=nn.Conv2d(96, 256, 5, padding=2, groups=2),  # 256 x 27 x 27
+                conv2=nn.Conv2d(96, 256, 5, padding=2, groups=groups),  # 256 x 27 x 27
                 relu2=nn.ReLU(),
                 norm2=_normalise(k=2, alpha=5 * 1e-4),
                 pool2=nn.MaxPool2d(3, stride=2),  # 256 x 13 x 13
                 conv3=nn.Conv2d(256, 384, 3, padding=1),  # 384 x 13 x 13
                 relu3=nn.ReLU(),
-                conv4=nn.Conv2d(384, 384, 3, padding=1, groups=2),  # 384 x 13 x 13
+                conv4=nn.Conv2d(384, 384, 3, padding=1, groups=groups),  # 384 x 13 x 13
                 relu4=nn.ReLU(),
-                conv5=nn.Conv2d(384, 256, 3, padding=1, groups=2),  # 256 x 13 x 13
+                conv5=nn.Conv2d(384, 256, 3, padding=1, groups=groups),  # 256 x 13 x 13
                 relu5=nn.ReLU(),
                 pool5=nn.MaxPool2d(3, stride=2),  # 256 x 6 x 6
                 flatten=nn.Flatten(),  # 9216
@@ -140,6 +141,12 @@ class AlexNetOWT(nn.Sequential):
 def alexnet(*, num_classes: int = 1000, in_channels: int = 3) -> AlexNet:
     """AlexNet as published: two groups, response normalisation before overlapping pooling, dropout."""
     return AlexNet(num_classes=num_classes, in_channels=in_channels)
+
+
+@register(paper="krizhevsky2012", input_shape=(3, 227, 227))
+def alexnet_ungrouped(*, num_classes: int = 1000, in_channels: int = 3) -> AlexNet:
+    """AlexNet without the two-GPU split: every map of conv2, conv4 and conv5 sees all maps below it."""
+    return AlexNet(num_classes=num_classes, in_channels=in_channels, groups=1)
 
 
 @register(paper="krizhevsky2012", input_shape=(3, 227, 227), aliases=("bvlc_reference_caffenet",))
