@@ -27,6 +27,11 @@ def _is_cheap(name: str) -> bool:
 EVERY = [pytest.param(name, marks=() if _is_cheap(name) else pytest.mark.slow) for name in NAMES]
 
 
+def _draws_randomly(net: nn.Module) -> bool:
+    """Whether whole parts are left out at random: those get no statistics and no gradient."""
+    return any(getattr(layer, "draws_randomly", False) for layer in net.modules())
+
+
 def _batch(name: str) -> torch.Tensor:
     return torch.randn(2, *registry.card(name).input_shape)
 
@@ -38,7 +43,8 @@ def _settled(name: str) -> nn.Module:
         if isinstance(layer, _BatchNorm):
             layer.momentum = 1.0
     with torch.no_grad():
-        net(_batch(name))
+        for _ in range(12 if _draws_randomly(net) else 1):
+            net(_batch(name))
     return net
 
 
@@ -66,6 +72,8 @@ def test_honours_classes_and_channels(name: str) -> None:
 @pytest.mark.parametrize("name", EVERY)
 def test_gradient_reaches_every_parameter(name: str) -> None:
     net = registry.build(name)
+    if _draws_randomly(net):
+        net = _settled(name).eval()
     logits = net(_batch(name))
     assert logits.isfinite().all()
     (logits * torch.randn_like(logits)).sum().backward()
@@ -87,7 +95,7 @@ def test_state_dict_round_trips(name: str) -> None:
 @pytest.mark.parametrize("name", EVERY)
 def test_train_and_eval_differ_where_they_should(name: str) -> None:
     net, x = _settled(name), _batch(name)
-    random = any(isinstance(layer, nn.Dropout) for layer in net.modules())
+    random = _draws_randomly(net) or any(isinstance(layer, nn.Dropout) for layer in net.modules())
     adaptive = any(isinstance(layer, _BatchNorm) for layer in net.modules())
     with torch.no_grad():
         assert torch.equal(net.eval()(x), net(x)), "eval mode must be a function of the input"

@@ -16,6 +16,7 @@ MODULE_KINDS = {
     "Linear": "fc",
     **dict.fromkeys(("MaxPool1d", "MaxPool2d", "MaxPool3d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d"), "maxpool"),
     **dict.fromkeys(("AvgPool1d", "AvgPool2d", "AvgPool3d", "AdaptiveAvgPool1d", "AdaptiveAvgPool2d"), "avgpool"),
+    "AdaptiveAvgPool3d": "avgpool",
     "MaxUnpool2d": "unpool",
     **dict.fromkeys(("BatchNorm1d", "BatchNorm2d", "BatchNorm3d"), "batchnorm"),
     "GroupNorm": "groupnorm",

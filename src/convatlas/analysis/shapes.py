@@ -14,7 +14,7 @@ KEEP_SHAPE = frozenset(
     {"batch_norm", "relu", "tanh", "sigmoid", "leaky_relu", "local_response_norm", "square", "neg", "index_copy"}
     | {"dropout"}
 )
-ELEMENTWISE = frozenset({"add", "sub", "mul", "rmul", "radd", "addcmul"})
+ELEMENTWISE = frozenset({"add", "sub", "mul", "rmul", "radd", "rsub", "addcmul"})
 
 
 def quick_output(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
