@@ -43,6 +43,8 @@ MODULE_KINDS = {
     "SparseConv2d": "sparse_conv",
     "SubSampling": "subsampling",
     "EuclideanRBF": "rbf",
+    "Join": "join",
+    "GatherDistribute": "gather_distribute",
 }
 
 FUNCTION_KINDS = {

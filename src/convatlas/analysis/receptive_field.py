@@ -29,6 +29,7 @@ POINTWISE = {
     "maximum",
     "minimum",
     "cat",
+    "join",
     "relu",
     "leaky_relu",
     "prelu",
