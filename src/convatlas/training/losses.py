@@ -58,15 +58,16 @@ class MaximumAPosteriori:
     The logits are minus the penalties y_i. The first term pulls the penalty of the right class D down, the second
     pushes those of the wrong classes up, the less so the further they are beyond j.
 
-    The paper prints no value for `j` and no factor before the sum. Here the sum is divided by the 84 components of the
-    code (`scale`), so that it is a mean square like the error of equation 8: with the bare sum the printed step sizes
-    saturate F6 within a hundred patterns. `j` = 10 learned better than 1.
+    The paper prints no value for `j` and no factor before the sum (`scale`). The factor matters, because the printed
+    mu is measured against it: with the bare sum, or with 0.06, the first steps saturate F6 and nothing is learned; 1/84,
+    the mean over the code's components, is safe and slow; 0.03 has the lowest training error of those that start.
+    `j` = 10 learned better than 1.
     """
 
     reduction: ClassVar[Reduction] = "sum"
 
     j: float = 10.0
-    scale: float = 1 / 84
+    scale: float = 0.03
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         right = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
