@@ -14,7 +14,8 @@ from convatlas.data import ArraySplit, DataSet
 from convatlas.structures import AuxiliaryOutputs, ConvatlasError, Preprocessing, UsageError
 from convatlas.training import find, fit, open_run
 from convatlas.training import run as runs
-from convatlas.training.loop import few_threads, forward
+from convatlas.training.loop import forward
+from convatlas.training.prepare import few_threads
 from convatlas.training.recipe import SGD, AdamW, OwnRule
 
 LENET = Preprocessing(size=(32, 32), channels=1, resize="fit", resize_to=28, mean=(0.0784,), std=(0.7843,))

@@ -1,5 +1,6 @@
 """`convatlas train`: a network, a recipe and a data set become a run folder with a report."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -58,7 +59,9 @@ def command(
         optimizer=with_rate(chosen, lr) if lr is not None else chosen.optimizer,
         preprocessing=chosen.preprocessing or preprocessing,
         seed=seed,
-        data=DataSource(data, str(data_root) if data_root else None, test_data),
+        data=DataSource(
+            lasting(data), str(data_root.resolve()) if data_root else None, test_data and lasting(test_data)
+        ),
     )
     out = out or Path("runs") / f"{card.name}-{loaded.name}-{datetime.now():%Y%m%d-%H%M%S}"
     if not json:
@@ -78,13 +81,19 @@ def command(
             device=None if device == "auto" else device,
             workers=workers,
             overwrite=overwrite,
+            on_loading=display.loading,
             on_progress=display.step,
             on_epoch=display.epoch,
         )
-    for problem in (*loaded.train.problems, *loaded.test.problems):
+    for problem in trained.evaluation.problems:
         warn(f"skipped {problem.path}: {problem.reason}")
     page = write_report(trained, loaded) if report else None
     summarise(trained, chosen, page, json=json)
+
+
+def lasting(spec: str) -> str:
+    """A path that holds from any folder; a name stays."""
+    return os.path.abspath(spec) if os.sep in spec or os.path.exists(spec) else spec
 
 
 def with_rate(recipe: Any, lr: float) -> Any:
@@ -102,6 +111,9 @@ class EpochDisplay:
     def __init__(self, bar: Any, epochs: int, *, quiet: bool) -> None:
         self.bar, self.quiet, self.epochs = bar, quiet, epochs
         self.task = bar.add_task("epoch 1", total=None)
+
+    def loading(self, done: int, total: int) -> None:
+        self.bar.update(self.task, description="reading pictures", completed=done, total=total)
 
     def step(self, now: Any) -> None:
         self.bar.update(

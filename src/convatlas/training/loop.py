@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,17 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
-from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
 from convatlas import registry, weights
-from convatlas.analysis.trace import trace_network
 from convatlas.data import DataSet, Loader, default_preprocessing
 from convatlas.evaluation import evaluate
-from convatlas.structures import AuxiliaryOutputs, ConvatlasError, Evaluation, LearnsByItself, Shape, UsageError
+from convatlas.structures import AuxiliaryOutputs, ConvatlasError, Evaluation, UsageError
 from convatlas.training import run as runs
 from convatlas.training.losses import per_sample
-from convatlas.training.optimizers import KrizhevskySGD, StochasticDiagonalLM
-from convatlas.training.recipe import SGD, AdamW, DiagonalLM, OwnRule, Recipe
+from convatlas.training.optimizers import StochasticDiagonalLM
+from convatlas.training.prepare import few_threads, make_optimizer
+from convatlas.training.recipe import OwnRule, Recipe
 from convatlas.training.run import RunFolder
 
 
@@ -58,10 +57,22 @@ def fit(
     device: str | None = None,
     workers: int = 0,
     overwrite: bool = False,
+    on_loading: Callable[[int, int], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_epoch: Callable[[dict[str, float]], None] | None = None,
 ) -> Trained:
     """Trains a network by a recipe on a data set and leaves a run folder behind.
+
+    Args:
+        recipe: what to do; `find` and `dataclasses.replace` make one.
+        data: from `data.load`.
+        out: the run folder, new or empty, or an earlier run with `overwrite`.
+        device: "cpu" or "cuda"; None takes the best there is.
+        workers: processes that decode pictures which do not fit in memory.
+        overwrite: an earlier run in `out` is replaced.
+        on_loading: called with (pictures read, pictures) before the first epoch.
+        on_progress: called a few times a second.
+        on_epoch: called with each row of metrics.jsonl.
 
     Raises:
         UsageError: the recipe's network is unknown, or `out` can't be written.
@@ -79,7 +90,7 @@ def fit(
         classes=data.classes,
         preprocessing=preprocessing,
     )
-    common = {"seed": recipe.seed, "device": accelerator.device, "workers": workers}
+    common = {"seed": recipe.seed, "device": accelerator.device, "workers": workers, "on_progress": on_loading}
     training = {"augment": recipe.augment, "shuffle": True, **common}
     train = Loader(data.train, preprocessing, batch_size=recipe.batch_size, **training)
     test = Loader(data.test, preprocessing, batch_size=256, **common)
@@ -119,57 +130,14 @@ def fit(
             if on_epoch:
                 on_epoch(row)
     assert kept is not None  # a recipe has at least one epoch, and no error is above infinity
-    return Trained(run, kept, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return Trained(run, replace(kept, problems=(*data.train.problems, *data.test.problems)), seconds)
 
 
 def estimate_curvature(optimizer: StochasticDiagonalLM, patterns: Loader, recipe: Recipe, epoch: int) -> None:
     """Renews the second derivatives from the first patterns of the pass."""
     batch = next(iter(patterns.epoch(epoch)))
     optimizer.estimate(batch.images, batch.labels, recipe.loss)
-
-
-SMALL_STEP_MULTIPLY_ADDS = 8_000_000
-
-
-@contextmanager
-def few_threads(network: str, input_shape: Shape, batch_size: int) -> Iterator[None]:
-    """One CPU thread where a step is too small to share: waiting at the barrier costs more than the others save.
-
-    On a busy machine that wait is not a few percent but a factor of ten.
-    """
-    multiply_adds = sum(record.multiply_adds or 0 for record in trace_network(network, input_shape)) * batch_size
-    threads = torch.get_num_threads()
-    try:
-        if multiply_adds < SMALL_STEP_MULTIPLY_ADDS:
-            torch.set_num_threads(1)
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def make_optimizer(recipe: Recipe, net: nn.Module) -> Optimizer | None:
-    """The recipe's optimiser over the parameters of `net`; None where the network learns by a rule of its own."""
-    match recipe.optimizer:
-        case OwnRule():
-            if not isinstance(net, LearnsByItself):
-                raise UsageError(f"optimizer OwnRule needs a network with a rule of its own; {recipe.network} has none")
-            return None
-        case DiagonalLM(mu=mu, patterns=patterns):
-            if not isinstance(net, nn.Sequential):
-                raise UsageError(f"optimizer DiagonalLM needs a chain of layers; {recipe.network} is none")
-            return StochasticDiagonalLM(net, lr=recipe.schedule.rate(0.0, 0, 1), mu=mu, patterns=patterns)
-        case AdamW(lr=lr, weight_decay=weight_decay):
-            return torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=weight_decay)
-        case SGD(form="krizhevsky") as sgd:
-            return KrizhevskySGD(net.parameters(), lr=sgd.lr, momentum=sgd.momentum, weight_decay=sgd.weight_decay)
-        case SGD() as sgd:
-            return torch.optim.SGD(
-                net.parameters(),
-                lr=sgd.lr,
-                momentum=sgd.momentum,
-                weight_decay=sgd.weight_decay,
-                nesterov=sgd.nesterov,
-            )
 
 
 def forward(net: nn.Module, recipe: Recipe, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
