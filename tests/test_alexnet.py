@@ -26,7 +26,13 @@ def parameters(name: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("alexnet", 60_965_224), ("caffenet", 60_965_224), ("alexnet_owt", 61_100_840)]
+    ("name", "count"),
+    [
+        ("alexnet", 60_965_224),
+        ("caffenet", 60_965_224),
+        ("alexnet_owt", 61_100_840),
+        ("alexnet_ungrouped", 62_378_344),
+    ],
 )
 def test_parameters(name: str, count: int) -> None:
     assert parameters(name) == count
@@ -73,6 +79,12 @@ def test_conv3_sees_both_gpus(alexnet: AlexNet) -> None:
     alexnet.get_submodule("conv3")(x)[:, :192].sum().backward()
     assert x.grad is not None
     assert x.grad.abs().amin() > 0
+
+
+def test_without_groups_every_map_sees_all() -> None:
+    with torch.device("meta"):
+        net = registry.build("alexnet_ungrouped")
+    assert {layer.groups for layer in net.modules() if isinstance(layer, nn.Conv2d)} == {1}
 
 
 def test_initialisation(alexnet: AlexNet) -> None:

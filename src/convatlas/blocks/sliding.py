@@ -14,4 +14,4 @@ def sliding_windows(maps: Tensor, side: int) -> Tensor:
     axes = range(2, maps.dim())
     for axis in axes:
         maps = maps.unfold(axis, side, 1)  # appends an axis of `side`
-    return maps.movedim(1, len(axes)).flatten(len(axes) + 1)
+    return maps.movedim(1, len(axes) + 1).flatten(len(axes) + 1)

@@ -7,7 +7,8 @@ Follows  Table 1, one row of `COLUMNS` for each of its columns. Section 3.1 for 
          random and trained, the others start from it (`start_from`). Section 3.2 for the dense evaluation. Layer names
          are those of the authors' Caffe release.
 Departs  "The first four convolutional layers" of A go to the layers of the same block and place, as the shapes demand:
-         the second layer of B has 64 input maps, that of A is conv2_1 with 64 to 128.
+         the second layer of B has 64 input maps, that of A is conv2_1 with 64 to 128. "10^-2 variance" is taken at its
+         word, though logits then begin near 10^5 or above, where the printed learning rate diverges.
 Shapes   B batch, C channels, H x W map (or its 1-D or 3-D kin), K classes, h x w positions of the sliding window.
 """
 
