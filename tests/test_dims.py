@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from convatlas.architectures.classification.lenet import CaffeLeNet
 from convatlas.blocks.dims import BATCH_NORMS, CONVS, layers
 from convatlas.structures import UsageError
 
@@ -39,3 +40,10 @@ def test_a_small_stack_runs(dims: int) -> None:
 def test_other_dims_are_refused(dims: int) -> None:
     with pytest.raises(UsageError, match=f"dims is {dims}; expected 1"):
         layers(dims)
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_lenet_of_every_dims(dims: int) -> None:
+    net = CaffeLeNet(dims=dims, in_channels=2)
+    assert net(torch.randn(2, 2, *dims * (28,))).shape == (2, 10)
+    assert net.get_parameter("ip1.weight").shape == (500, 50 * 4**dims)
