@@ -51,14 +51,15 @@ def real_shapes(card: NetworkCard) -> dict[str, tuple[int, ...]]:
         net = registry.build(card.name)
 
         def note(name: str) -> None:
-            def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-                shapes[name] = tuple(output.shape[1:])
+            def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor | tuple) -> None:
+                first = output[0] if isinstance(output, tuple) else output  # a stage may hand on more than a map
+                shapes[name] = tuple(first.shape[1:])
 
             net.get_submodule(name).register_forward_hook(hook)
 
         for name, _ in net.named_children():
             note(name)
-        net(torch.empty(1, *card.input_shape))
+        net(torch.empty(2, *card.input_shape))
     return shapes
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from convatlas.blocks.dims import layers
+from convatlas.blocks.dims import BATCH_NORMS, layers
 
 
 class DenseLayer(nn.Module):
@@ -49,14 +49,14 @@ class DenseLayer(nn.Module):
 
 @contextmanager
 def _statistics_kept(norm: nn.Module) -> Iterator[None]:
-    """Batch normalisation by the batch, which leaves the running statistics alone."""
-    assert isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d))
-    tracked = norm.track_running_stats
-    norm.track_running_stats = tracked and not norm.training
+    """Batch normalisation with a momentum of 0, which leaves running statistics as they are, and uncounted."""
+    assert isinstance(norm, BATCH_NORMS)
+    momentum, counter = norm.momentum, norm.num_batches_tracked
+    norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        norm.track_running_stats = tracked
+        norm.momentum, norm.num_batches_tracked = momentum, counter
 
 
 class PlainLayer(DenseLayer):

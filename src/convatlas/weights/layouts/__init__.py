@@ -5,9 +5,14 @@ from typing import Any
 
 from torch import Tensor
 
-from convatlas.weights.layouts import cifar_resnet, torchvision_alexnet, torchvision_resnet
+from convatlas.weights.layouts import cifar_resnet, torchvision_alexnet, torchvision_resnet, torchvision_squeezenet
 
-_LAYOUTS = (torchvision_resnet.translate, torchvision_alexnet.translate, cifar_resnet.translate)
+_LAYOUTS = (
+    torchvision_resnet.translate,
+    torchvision_alexnet.translate,
+    torchvision_squeezenet.translate,
+    cifar_resnet.translate,
+)
 
 
 def translate(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
