@@ -27,9 +27,13 @@ def test_a_published_recipe_survives_its_file_and_names_source_and_result(recipe
     assert registry.card(recipe.network).name == recipe.network
 
 
+# Nobody published these as networks of their own: they exist to be compared with.
+WITHOUT_RECIPE = {"alexnet_ungrouped"}
+
+
 def test_every_network_has_a_published_and_a_modern_recipe():
     for name in registry.names():
-        assert variants(name)[0] == "published"
+        assert ("published" in variants(name)) != (name in WITHOUT_RECIPE), name
         assert variants(name)[-1] == "modern"
         assert find(name, "modern", preprocessing=GREY).network == name
 

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -74,11 +75,19 @@ def card(name: str) -> NetworkCard:
     raise UsageError(f"unknown network {name!r}{hint}")
 
 
-def build(name: str, *, num_classes: int | None = None, in_channels: int | None = None) -> "nn.Module":
+def build(
+    name: str, *, num_classes: int | None = None, in_channels: int | None = None, dims: int | None = None
+) -> "nn.Module":
     """A network as published, with the paper's initialisation and without trained weights.
 
+    Args:
+        name: a registered name or an alias.
+        num_classes: None takes the published number.
+        in_channels: None takes the published number.
+        dims: spatial axes of the input: 1 for signals, 2 for pictures (None means 2), 3 for volumes.
+
     Raises:
-        UsageError: unknown name, or a number of classes or channels below 1.
+        UsageError: unknown name, a number of classes or channels below 1, or `dims` that this network does not have.
     """
     network = card(name)
     classes = network.num_classes if num_classes is None else num_classes
@@ -86,4 +95,9 @@ def build(name: str, *, num_classes: int | None = None, in_channels: int | None 
     for argument, value in (("num_classes", classes), ("in_channels", channels)):
         if value < 1:
             raise UsageError(f"{argument} is {value}; expected at least 1")
-    return network.builder(num_classes=classes, in_channels=channels)
+    if dims in (None, 2):
+        return network.builder(num_classes=classes, in_channels=channels)
+    if dims not in (1, 3) or "dims" not in inspect.signature(network.builder).parameters:
+        allowed = "1, 2 or 3" if "dims" in inspect.signature(network.builder).parameters else "2"
+        raise UsageError(f"dims is {dims}; {network.name} has {allowed}")
+    return network.builder(num_classes=classes, in_channels=channels, dims=dims)

@@ -58,18 +58,20 @@ def create(
     *,
     num_classes: int | None = None,
     in_channels: int | None = None,
+    dims: int | None = None,
     weights: str | Path | None = None,
 ) -> nn.Module:
     """A network by its registered name: as published, with the paper's initialisation or with weights from a file.
 
-    Numbers of classes and channels that are not given are those of the file's card, else the paper's.
+    Numbers of classes and channels that are not given are those of the file's card, else the paper's. `dims` = 1 or 3
+    gives the family's network for signals (B, C, L) or volumes (B, C, D, H, W), where it has one.
 
     Raises:
         UsageError: unknown name, a number below 1, no such file, or a file whose card names another network.
         ConvatlasError: the file can't be read, or does not fit.
     """
     if weights is None:
-        return registry.build(name, num_classes=num_classes, in_channels=in_channels)
+        return registry.build(name, num_classes=num_classes, in_channels=in_channels, dims=dims)
     network = registry.card(name).name
     tensors, card = read(weights)
     if card is not None:
@@ -79,9 +81,11 @@ def create(
         in_channels = card["in_channels"] if in_channels is None else in_channels
     with torch.device("meta"):  # a card is not to be trusted with the size of an allocation
         _check_fit(
-            registry.build(network, num_classes=num_classes, in_channels=in_channels), tensors, f"weights {weights}"
+            registry.build(network, num_classes=num_classes, in_channels=in_channels, dims=dims),
+            tensors,
+            f"weights {weights}",
         )
-    net = registry.build(network, num_classes=num_classes, in_channels=in_channels)
+    net = registry.build(network, num_classes=num_classes, in_channels=in_channels, dims=dims)
     load_into(net, tensors)
     return net
 

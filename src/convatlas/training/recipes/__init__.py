@@ -1,14 +1,19 @@
 """The published recipes, one file a family, and one modern default for every network."""
 
+import importlib
+import pkgutil
 from dataclasses import replace
 
 from convatlas.registry import NetworkCard, card
 from convatlas.structures import Preprocessing, UsageError
 from convatlas.training.recipe import Recipe
-from convatlas.training.recipes import alexnet, lenet, resnet
 from convatlas.training.recipes.modern import modern
 
-PUBLISHED = {(entry.network, entry.variant): entry for family in (lenet, alexnet, resnet) for entry in family.RECIPES}
+_families = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+
+PUBLISHED: dict[tuple[str, str], Recipe] = {
+    (entry.network, entry.variant): entry for family in _families for entry in getattr(family, "RECIPES", ())
+}
 
 SMALL_DATA = 6_000  # samples
 
