@@ -74,10 +74,16 @@ def test_a_network_is_found_without_naming_its_paper() -> None:
 @pytest.mark.parametrize("paper", facts.papers(), ids=lambda paper: paper.key)
 def test_the_layers_add_up_to_the_totals(paper: facts.Paper) -> None:
     for network in paper.networks.values():
-        assert network.totals is not None
+        if network.totals is None:
+            assert network.status == "partial", network.name
+            continue
         copies = [(row, len(facts.expand(row.name))) for row in network.layers]
-        assert sum(n * (row.params or 0) for row, n in copies) == network.totals.parameters, network.name
-        assert sum(n * (row.macs or 0) for row, n in copies) == network.totals.multiply_adds, network.name
+        trunk = [(row, n) for row, n in copies if not row.name.startswith("aux")]
+        assert sum(n * (row.params or 0) for row, n in trunk) == network.totals.parameters, network.name
+        assert sum(n * (row.macs or 0) for row, n in trunk) == network.totals.multiply_adds, network.name
+        if len(trunk) < len(copies):
+            assert sum(n * (row.params or 0) for row, n in copies) == network.totals.parameters_with_aux, network.name
+            assert sum(n * (row.macs or 0) for row, n in copies) == network.totals.multiply_adds_with_aux, network.name
 
 
 def test_the_formulas_of_the_table_give_its_numbers() -> None:

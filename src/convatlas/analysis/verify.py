@@ -128,9 +128,12 @@ def _claim(
 
 
 def _part(layer: str | None, records: Sequence[LayerRecord], by_name: dict[str, LayerRecord]) -> Sequence[LayerRecord]:
-    """The whole network, one layer, or all layers below a path."""
+    """The whole network; one layer; all layers below a path; or the sum of such parts, `a + b`."""
     if layer is None:
         return records
+    parts = layer.split(" + ")
+    if len(parts) > 1:
+        return [record for part in parts for record in _part(part, records, by_name)]
     return [by_name[layer]] if layer in by_name else [r for r in records if r.name.startswith(f"{layer}.")]
 
 

@@ -32,7 +32,7 @@ class Claim:
     where: str  # table, figure or section; empty where it is not known
     confidence: Confidence
     printed: bool = True  # False: derived by arithmetic, not printed by the paper
-    layer: str | None = None  # a layer, or a part whose layers lie below it; None: the whole network
+    layer: str | None = None  # a layer, a part whose layers lie below it, or a sum, `a + b`; None: the whole network
     unit: str | None = None  # overrides the unit of the last printed digit, for round numbers such as 650,000
     bound: bool = False  # True: printed as "less than" the value
     note: str = ""  # a disputed claim says here why it can't be reproduced
