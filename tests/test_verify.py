@@ -16,6 +16,9 @@ DISPUTED = {
     ("alexnet", "units", "conv1"),
     ("lenet5", "connections", None),
     ("lenet5", "connections", "C3"),
+    ("resnext50_32x4d", "multiply_adds", None),
+    ("resnext101_32x4d", "multiply_adds", None),
+    ("resnext101_64x4d", "multiply_adds", None),
 }
 
 
