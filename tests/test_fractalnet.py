@@ -163,11 +163,18 @@ def test_columns_are_pooled_before_the_last_join() -> None:
 
 @pytest.mark.slow
 def test_eight_images_are_learnt_by_heart() -> None:
-    net, labels = FractalNet(2, (8, 8, 16, 16, 16), num_classes=8, in_channels=3), torch.arange(8)
+    """The mean of the last losses: single ones depend on the path that was drawn."""
+    net, labels = FractalNet(2, (16, 16, 32, 32, 64), num_classes=8, in_channels=3), torch.arange(8)
+    for layer in net.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0  # eight images are too few for it; drop-path stays
     x = torch.randn(8, 3, 32, 32)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
-    for _ in range(200):
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.02, momentum=0.9)
+    losses = []
+    for _ in range(120):
         optimizer.zero_grad()
-        F.cross_entropy(net(x), labels).backward()
+        loss = F.cross_entropy(net(x), labels)
+        loss.backward()
         optimizer.step()
-    assert (net.eval()(x).argmax(1) == labels).sum() >= 7
+        losses.append(loss.item())
+    assert sum(losses[-30:]) / 30 < 0.3
