@@ -94,7 +94,7 @@ def test_the_formulas_of_the_table_give_its_numbers() -> None:
             assert set(formula) <= set("0123456789+-*() "), formula
             assert eval(formula) == getattr(row, name), row.name
             checked += 1
-    assert checked == 33  # three for each of the layers of LeNet-5 and the 1989 network
+    assert checked >= 33  # three for each of the layers of LeNet-5 and the 1989 network, to begin with
 
 
 HEAD = 'title = "T"\nauthors = "A"\nyear = 2000\nvenue = "V"\nid = "I"\n'
