@@ -105,6 +105,8 @@ class SparseConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if any(self.padding):
             x = F.pad(x, 2 * self.padding, value=self.background)
+        if self.bias.shape[1:] == (1, 1):
+            return F.conv2d(x, self.dense_weight(), self.bias.flatten(), self.stride)
         return F.conv2d(x, self.dense_weight(), stride=self.stride) + self.bias
 
     def count(self, output_shape: Shape) -> tuple[int, int]:
