@@ -49,7 +49,7 @@ def test_list_names_every_network_with_its_paper(capsys: pytest.CaptureFixture[s
 def test_list_as_json_is_sorted_by_year_and_filtered_by_task(capsys: pytest.CaptureFixture[str]) -> None:
     rows = run_json(capsys, "list", "--json")
     assert [row["year"] for row in rows] == sorted(row["year"] for row in rows)
-    assert rows[0]["name"] == "lenet_1989"
+    assert rows[0]["name"] == "perceptron"
     assert rows[0]["parameters"] == 9760
     assert run_json(capsys, "list", "--task", "pose", "--json") == [row for row in rows if row["task"] == "pose"]
     code, _, err = run(capsys, "list", "--task", "driving")

@@ -14,7 +14,7 @@ _PUBLIC = {
     "names": "convatlas.registry",
 }
 
-__all__ = ["__version__", "card", "create", "names"]
+__all__ = ["__version__", "card", "create", "names"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

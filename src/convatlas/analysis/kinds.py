@@ -45,6 +45,12 @@ MODULE_KINDS = {
     "EuclideanRBF": "rbf",
     "Join": "join",
     "GatherDistribute": "gather_distribute",
+    "AssociationLayer": "association",
+    "SCells": "s_cells",
+    "CCells": "c_cells",
+    "NamedPlanes": "named_planes",
+    "Hog": "hog",
+    "SiftWords": "sift_words",
 }
 
 FUNCTION_KINDS = {
@@ -66,6 +72,8 @@ FUNCTION_KINDS = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), "conv"),
     "linear": "fc",
 }
+
+UNCOUNTED = frozenset({"interpolate", "hog", "sift_words"})  # layers whose arithmetic is no sum of weighted inputs
 
 VIEWS = frozenset({"view", "flatten"})  # other shapes of the same values
 

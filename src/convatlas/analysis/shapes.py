@@ -12,18 +12,21 @@ from torch import Tensor
 
 KEEP_SHAPE = frozenset(
     {"batch_norm", "relu", "tanh", "sigmoid", "leaky_relu", "local_response_norm", "square", "neg", "index_copy"}
-    | {"dropout"}
+    | {"dropout", "sqrt"}
 )
-ELEMENTWISE = frozenset({"add", "sub", "mul", "rmul", "radd", "rsub", "addcmul"})
+ELEMENTWISE = frozenset({"add", "sub", "mul", "div", "truediv", "rmul", "radd", "rsub", "addcmul"})
+
+COMPARISONS = frozenset({"gt", "ge", "lt", "le"})
 
 
 def quick_output(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
     """The output of a function call on `meta`; None where torch has to be asked."""
     name = getattr(function, "__name__", "")
-    if (name.endswith("_") and not name.startswith("__")) or name.startswith("__i") or kwargs.get("inplace"):
-        return None  # in place: the same tensor goes on
-    name = name.strip("_")
     first = args[0] if args else None
+    if (name.endswith("_") and not name.startswith("__")) or name.startswith("__i") or kwargs.get("inplace"):
+        known = name[:-1] in KEEP_SHAPE and isinstance(first, Tensor) and first.is_meta
+        return first if known else None  # in place: the same tensor goes on
+    name = name.strip("_")
     if name in ("cat", "concat") and isinstance(first, (tuple, list)):
         shape = _cat(first, *args[1:], **kwargs) if _all_meta(first) else None
         return _empty(shape, first[0]) if shape is not None else None
@@ -33,6 +36,8 @@ def quick_output(function: Callable[..., Any], args: tuple[Any, ...], kwargs: di
         return first  # the same tensor goes on
     if name in KEEP_SHAPE:
         return _empty(tuple(first.shape), first)
+    if name in COMPARISONS and len(args) == 2 and not isinstance(args[1], Tensor):
+        return torch.empty(first.shape, dtype=torch.bool, device="meta")
     if name in ELEMENTWISE and not kwargs and first.is_floating_point():
         shape = _broadcast([tuple(arg.shape) for arg in args if isinstance(arg, Tensor)])
     elif name in RULES:
@@ -149,4 +154,5 @@ RULES: dict[str, Callable[..., tuple[int, ...] | None]] = {
     "avg_pool2d": _avg_pool2d,
     "adaptive_avg_pool2d": _adaptive_avg_pool2d,
     "sum": _sum,
+    "amax": _sum,
 }

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from convatlas import registry
-from convatlas.analysis.kinds import function_kind, function_name, module_kind, weight_counts
+from convatlas.analysis.kinds import UNCOUNTED, function_kind, function_name, module_kind, weight_counts
 from convatlas.analysis.shapes import quick_output
 from convatlas.analysis.window import Window, module_window, slice_steps
 from convatlas.structures import LayerRecord, Shape, UsageError
@@ -79,9 +79,17 @@ def trace_network(name: str, input_shape: Shape | None = None, *, training: bool
         UsageError: unknown name, or a shape that the network can't take.
     """
     shape = input_shape or registry.card(name).input_shape
+    return trace(build_on_meta(name, in_channels=shape[0]), shape, training=training)
+
+
+def build_on_meta(name: str, *, in_channels: int | None = None) -> nn.Module:
+    """A registered network without storage for its weights.
+
+    Raises:
+        UsageError: unknown name.
+    """
     with torch.device("meta"), _Uninitialised():
-        net = registry.build(name, in_channels=shape[0])
-    return trace(net, shape, training=training)
+        return registry.build(name, in_channels=in_channels)
 
 
 class _Uninitialised(TorchFunctionMode):
@@ -233,4 +241,4 @@ def _module_counts(
         bias = module.bias if isinstance(module.bias, Tensor) else None
         assert isinstance(module.weight, Tensor)
         return weight_counts(kind, module.weight, bias, sources[0], outputs[0])
-    return (0, 0) if module_kind(module) not in (None, "interpolate") else None
+    return None if module_kind(module) is None or kind in UNCOUNTED else (0, 0)

@@ -10,6 +10,7 @@ from convatlas.data.augment import (
 )
 from convatlas.data.decode import decode
 from convatlas.data.defaults import default_preprocessing
+from convatlas.data.elastic import ElasticDistortion
 from convatlas.data.loader import Batch, Loader
 from convatlas.data.preprocess import normalise, prepare
 from convatlas.data.sources import load
@@ -21,6 +22,7 @@ __all__ = [
     "Augmentation",
     "Batch",
     "DataSet",
+    "ElasticDistortion",
     "FileSplit",
     "HorizontalFlip",
     "Loader",

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from convatlas.data.elastic import ElasticDistortion
 from convatlas.structures import UsageError
 
 
@@ -183,5 +184,5 @@ def _log_uniform(u: Tensor, bounds: tuple[float, float]) -> Tensor:
     return torch.exp(low + u * (high - low))
 
 
-Augmentation = PadCrop | HorizontalFlip | RandomCrop | RandomResizedCrop | AffineDistortion
+Augmentation = PadCrop | HorizontalFlip | RandomCrop | RandomResizedCrop | AffineDistortion | ElasticDistortion
 """Each has `draws`, and `crop_size`: (h, w) where the result has its own size whatever the input's, else None."""

@@ -16,6 +16,10 @@ _PUBLISHED: dict[str, _Statistics] = {
     "lenet5": ((0.1 / 1.275,), (1 / 1.275,)),  # background -0.1 and ink 1.175, LeCun et al. 1998, section III.A
     "lenet_1989": ((0.5,), (0.5,)),  # -1 to 1, LeCun et al. 1989
     "caffe_lenet": ((0.0,), (256 / 255,)),  # `scale: 0.00390625` in Caffe's lenet_train_test.prototxt
+    "perceptron": ((0.5,), (0.5,)),  # a photocell is on above half of the light
+    "neocognitron_1980": ((0.0,), (1.0,)),  # cells are silent on paper
+    **{f"ciresan2010_mlp_{net}": ((0.5,), (0.5,)) for net in range(1, 6)},  # -1 to 1, Ciresan et al. 2010
+    "mcdnn_mnist": ((0.5,), (0.5,)),
 }
 _DIGIT_FIELD = {32: 28}  # LeNet-5 sees the digit in the middle 28 x 28 of its 32 x 32 pixels
 _LARGE = 64  # from here on inputs are photographs

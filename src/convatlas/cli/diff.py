@@ -1,0 +1,198 @@
+"""`convatlas diff`: what differs between two networks."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from convatlas.cli.common import console, print_json
+from convatlas.cli.numbers import integer, memory, scaled, shape
+from convatlas.cli.show import field_text, operation
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from convatlas.analysis.diff import Difference, Layer, Network, Pair
+
+SHOWN_BY_SHAPE = {"operation", "kernel", "stride", "padding", "dilation", "groups", "maps", "units"}
+NAME = "A network; `convatlas list` shows all names."
+
+
+def command(
+    before: Annotated[str, typer.Argument(metavar="A", help=NAME)],
+    after: Annotated[str, typer.Argument(metavar="B", help=NAME)],
+    everything: Annotated[bool, typer.Option("--all", help="The layers that are the same, too.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
+) -> None:
+    """What differs between two networks: in words, in all, and layer by layer.
+
+    Layers are laid side by side by their names, and where names differ by what they do and their order. Both networks
+    have their published inputs; a receptive field of "195 / 32" sees 195 pixels, and its neighbour starts 32 pixels on.
+    """
+    from convatlas.analysis.diff import diff
+    from convatlas.analysis.diff_words import sentences
+
+    difference = diff(before, after)
+    if json:
+        print_json(values(difference, sentences(difference)))
+        return
+    out = console()
+    print_words(out, difference, sentences(difference))
+    print_totals(out, difference)
+    print_layers(out, difference, everything=everything)
+
+
+def print_words(out: "Console", difference: "Difference", lines: Sequence[str]) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    out.print(Text(f"From {difference.before.name} to {difference.after.name}", style="bold"))
+    for line in lines:
+        out.print(Padding(Text(line), (0, 0, 0, 2), expand=False))
+    out.print()
+
+
+def totals(network: "Network") -> dict[str, str]:
+    """What a network has in all, as people read it."""
+    return {
+        "input": shape(network.input_shape),
+        "layers with weights": str(network.weight_layers),
+        "of these on the longest path": str(network.depth),
+        "parameters": integer(network.cost.parameters),
+        "multiply-adds": scaled(network.cost.multiply_adds),
+        "activations": memory(network.cost.activation_bytes),
+        "receptive field of the last map": field_text(network.last_field),
+    }
+
+
+def ratio(before: int, after: int) -> str:
+    """ "+0.2%", "x 3.61" from twice as much on; nothing where it is the same."""
+    if before == after or not before:
+        return ""
+    factor = after / before
+    return f"x {factor:.3g}" if factor >= 2 or factor <= 0.5 else f"{factor - 1:+.1%}"
+
+
+def print_totals(out: "Console", difference: "Difference") -> None:
+    from rich.table import Table
+
+    first, second = difference.before, difference.after
+    change = {
+        "parameters": ratio(first.cost.parameters, second.cost.parameters),
+        "multiply-adds": ratio(first.cost.multiply_adds, second.cost.multiply_adds),
+        "activations": ratio(first.cost.activation_bytes, second.cost.activation_bytes),
+    }
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("in all", style="cyan")
+    for name in (first.name, second.name, ""):
+        table.add_column(name, justify="right")
+    old, new = totals(first), totals(second)
+    for quantity, value in old.items():
+        table.add_row(quantity, value, new[quantity], change.get(quantity, ""))
+    out.print(table)
+    out.print()
+
+
+def print_layers(out: "Console", difference: "Difference", *, everything: bool) -> None:
+    """One line a pair; runs of pairs that differ in the receptive field at most are one line, but for `everything`."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("layer", style="cyan", overflow="fold")
+    for name in (difference.before.name, difference.after.name):
+        table.add_column(name, overflow="fold")
+    for name in ("parameters", "MACs", "field"):
+        table.add_column(name, justify="right")
+    same = 0
+    for pair in (*difference.pairs, None):
+        if pair is not None and not everything and cells(pair)[2:5] == ("same", "", ""):
+            same += 1
+            continue
+        if same:
+            table.add_row(Text(f"... {same} the same", style="dim"))
+            same = 0
+        if pair is not None:
+            table.add_row(*map(Text, cells(pair)))
+    out.print(table)
+
+
+def cells(pair: "Pair") -> tuple[str, str, str, str, str, str]:
+    """(name, first, second, parameters, multiply-adds, field); empty where nothing changed."""
+    old, new = pair.before, pair.after
+    if old is None or new is None:
+        layer = old or new
+        assert layer is not None
+        name, text = layer.record.name, described(layer)
+        counts = (layer.record.parameters, layer.record.multiply_adds or 0)
+        signed = [f"{'-' if new is None else '+'}{scaled(count)}" if count else "" for count in counts]
+        return name, text if old else "", text if new else "", signed[0], signed[1], ""
+    name = new.record.name if old.record.name == new.record.name else f"{old.record.name} | {new.record.name}"
+    before, after = described(old), described(new)
+    for change in pair.changes:
+        if change.quantity not in SHOWN_BY_SHAPE:
+            before, after = f"{before}, {change.quantity} {change.before}", f"{after}, {change.quantity} {change.after}"
+    if pair.moved:
+        after += " (moved)"
+    return (
+        name,
+        before,
+        "same" if before == after else after,
+        arrow(scaled(old.record.parameters), scaled(new.record.parameters)),
+        arrow(scaled(old.record.multiply_adds), scaled(new.record.multiply_adds)),
+        arrow(field_text(old.field), field_text(new.field)),
+    )
+
+
+def described(layer: "Layer") -> str:
+    """ "conv 11x11 / 4, 96 x 55 x 55"."""
+    return f"{operation(layer.record)}, {shape(layer.record.output_shape)}"
+
+
+def arrow(before: str, after: str) -> str:
+    return "" if before == after else f"{before or 0} -> {after or 0}"
+
+
+def values(difference: "Difference", lines: Sequence[str]) -> dict[str, Any]:
+    """The difference as plain values."""
+
+    def side(network: "Network") -> dict[str, Any]:
+        field = network.last_field
+        return {
+            "name": network.name,
+            "input_shape": network.input_shape,
+            "totals": asdict(network.cost),
+            "weight_layers": network.weight_layers,
+            "depth": network.depth,
+            "receptive_field": None if field is None else asdict(field),
+        }
+
+    def layer(value: "Layer | None") -> dict[str, Any] | None:
+        if value is None:
+            return None
+        record = value.record
+        return {
+            "name": record.name,
+            "operation": operation(record),
+            "output_shape": record.output_shape,
+            "parameters": record.parameters,
+            "multiply_adds": record.multiply_adds,
+            "settings": dict(value.settings),
+            "receptive_field": None if value.field is None else asdict(value.field),
+        }
+
+    return {
+        "before": side(difference.before),
+        "after": side(difference.after),
+        "explanation": list(lines),
+        "layers": [
+            {
+                "before": layer(pair.before),
+                "after": layer(pair.after),
+                "moved": pair.moved,
+                "changes": [asdict(change) for change in pair.changes],
+            }
+            for pair in difference.pairs
+        ],
+    }
