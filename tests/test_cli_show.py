@@ -50,7 +50,7 @@ def test_list_as_json_is_sorted_by_year_and_filtered_by_task(capsys: pytest.Capt
     rows = run_json(capsys, "list", "--json")
     assert [row["year"] for row in rows] == sorted(row["year"] for row in rows)
     assert rows[0]["name"] == "perceptron"
-    assert rows[0]["parameters"] == 9760
+    assert rows[0]["parameters"] == 5120
     assert run_json(capsys, "list", "--task", "pose", "--json") == [row for row in rows if row["task"] == "pose"]
     code, _, err = run(capsys, "list", "--task", "driving")
     assert (code, "--task is 'driving'; expected one of classification" in err) == (2, True)
