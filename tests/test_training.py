@@ -111,7 +111,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(digits, tmp_path, monkeypatch)
 
     def fails_in_the_second_epoch(path, *rest):
         calls.append(path)
-        if len(calls) > 2:
+        if len(calls) > 1:
             raise OSError(28, "No space left on device")
         save(path, *rest)
 
@@ -172,7 +172,7 @@ def test_small_steps_run_on_one_thread_and_the_number_comes_back():
 @pytest.mark.slow
 def test_lenet5_on_digits_reaches_the_error_that_the_demo_promises(tmp_path):
     whole = data.load("digits")
-    recipe = replace(lenet(), epochs=80)
+    recipe = replace(lenet(), epochs=70)
     trained = fit(recipe, whole, tmp_path / "run", device="cpu")
     assert trained.evaluation.top1_error <= 0.03
     shutil.rmtree(tmp_path / "run")

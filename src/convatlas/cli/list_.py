@@ -68,8 +68,11 @@ def short_authors(authors: str) -> str:
     return f"{first} et al." if len(others) > 1 else " and ".join([first, *others])
 
 
+NARROWEST_PAPER = 12
+
+
 def print_table(rows: list[dict[str, Any]]) -> None:
-    """The paper's column takes what the others leave."""
+    """The paper's column takes what the others leave, and goes where they leave too little."""
     from rich.table import Table
     from rich.text import Text
 
@@ -87,12 +90,14 @@ def print_table(rows: list[dict[str, Any]]) -> None:
         for row in rows
     ]
     widths = [max(map(len, column)) for column in zip(names, *lines, strict=True)]
-    widths[1] = max(12, min(widths[1], out.width - sum(widths) + widths[1] - 2 * (len(names) - 1)))
+    room = out.width - sum(widths) + widths[1] - 2 * (len(names) - 1)
+    widths[1] = min(widths[1], room)
+    shown = [index for index in range(len(names)) if index != 1 or room >= NARROWEST_PAPER]
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    for name, width in zip(names, widths, strict=True):
+    for name, width in ((names[index], widths[index]) for index in shown):
         justify = "right" if name in ("parameters", "MACs") else "left"
         style = "cyan" if name == "network" else ""
         table.add_column(name, width=width, justify=justify, no_wrap=True, overflow="ellipsis", style=style)
     for line in lines:
-        table.add_row(*map(Text, line))
+        table.add_row(*(Text(line[index]) for index in shown))
     out.print(table)

@@ -126,7 +126,8 @@ def fit(
             run.save("last", accelerator.unwrap_model(net), card)
             if recipe.keep == "last" or evaluation.top1_error < best:
                 best, kept = evaluation.top1_error, evaluation
-                run.save("best", accelerator.unwrap_model(net), card)
+                if recipe.keep == "best" or epoch == recipe.epochs - 1:
+                    run.save("best", accelerator.unwrap_model(net), card)
             if on_epoch:
                 on_epoch(row)
     assert kept is not None  # a recipe has at least one epoch, and no error is above infinity
