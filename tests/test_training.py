@@ -172,7 +172,7 @@ def test_small_steps_run_on_one_thread_and_the_number_comes_back():
 @pytest.mark.slow
 def test_lenet5_on_digits_reaches_the_error_that_the_demo_promises(tmp_path):
     whole = data.load("digits")
-    recipe = replace(lenet(), epochs=70)
+    recipe = replace(lenet(), epochs=50)
     trained = fit(recipe, whole, tmp_path / "run", device="cpu")
     assert trained.evaluation.top1_error <= 0.03
     shutil.rmtree(tmp_path / "run")

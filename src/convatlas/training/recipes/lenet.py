@@ -22,7 +22,7 @@ LENET5 = Recipe(
     expected="0.95% (+-0.1) test error on MNIST after 20 passes over 60,000 patterns",
     cost="MNIST: about 6 minutes on 2 CPU cores",
     epochs=20,
-    small_data_epochs=70,
+    small_data_epochs=50,
     batch_size=10,
     optimizer=DiagonalLM(mu=0.02, patterns=500),
     schedule=Passes(LENET5_RATES),
