@@ -197,3 +197,9 @@ def test_each_auxiliary_head_adds_its_weighted_loss():
 def test_a_network_without_a_rule_of_its_own_cant_learn_by_it(digits, tmp_path):
     with pytest.raises(UsageError, match="rule of its own"):
         fit(lenet(optimizer=OwnRule()), digits, tmp_path / "run", device="cpu")
+
+
+def test_a_network_without_gradient_refuses_a_recipe_that_needs_one(digits, tmp_path):
+    recipe = find("neocognitron", "modern", preprocessing=LENET)
+    with pytest.raises(UsageError, match="needs gradients"):
+        fit(recipe, digits, tmp_path / "run", device="cpu")

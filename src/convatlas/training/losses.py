@@ -59,7 +59,7 @@ class MaximumAPosteriori:
     pushes those of the wrong classes up, the less so the further they are beyond j.
 
     The paper prints no value for `j` and no factor before the sum (`scale`). The factor matters, because the printed
-    mu is measured against it: with the bare sum, or with 0.06, the first steps saturate F6 and nothing is learned;
+    mu is measured against it: with the bare sum F6 saturates and nothing is learned; with 0.06 the first pass is lost;
     1/84, the mean over the code's components, is safe and slow; 0.03 has the lowest training error of those that start.
     `j` = 10 learned better than 1.
     """

@@ -33,6 +33,8 @@ def few_threads(network: str, input_shape: Shape, batch_size: int) -> Iterator[N
 
 def make_optimizer(recipe: Recipe, net: nn.Module) -> Optimizer | None:
     """The recipe's optimiser over the parameters of `net`; None where the network learns by a rule of its own."""
+    if not isinstance(recipe.optimizer, OwnRule) and not any(p.requires_grad for p in net.parameters()):
+        raise UsageError(f"--recipe {recipe.variant} needs gradients; {recipe.network} learns by a rule of its own")
     match recipe.optimizer:
         case OwnRule():
             if not isinstance(net, LearnsByItself):
