@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from convatlas import registry
 from convatlas.data import AffineDistortion, HorizontalFlip, PadCrop
@@ -11,7 +12,7 @@ from convatlas.training import DataSource, adapted, find, variants
 from convatlas.training import recipe as recipes
 from convatlas.training.recipe import SGD
 from convatlas.training.recipes import PUBLISHED
-from convatlas.training.schedules import Constant, Cosine, Drops, Inverse, Passes
+from convatlas.training.schedules import Constant, Cosine, Drops, Inverse, Passes, Plateau, Polynomial, Staircase
 
 GREY = Preprocessing(size=(32, 32), channels=1, resize="fit", resize_to=28, mean=(0.1,), std=(0.5,))
 
@@ -84,6 +85,36 @@ def test_schedules_by_hand():
     assert cosine.rate(1.0, 4, 100) == pytest.approx(0.5)
     assert cosine.rate(1.0, 54, 100) == pytest.approx(0.5)
     assert cosine.rate(1.0, 99, 100) == pytest.approx(0.0)
+
+
+def test_the_linear_and_the_polynomial_schedule_by_hand():
+    assert [Polynomial().rate(0.04, step, 4) for step in range(4)] == pytest.approx([0.04, 0.03, 0.02, 0.01])
+    assert Polynomial(power=2).rate(1.0, 3, 4) == 0.0625
+
+
+def test_four_percent_every_eight_passes_by_hand():
+    published = Staircase(factor=0.96, every=8, passes=24)
+    rates = [published.rate(1.0, step, 24) for step in range(24)]
+    assert rates == pytest.approx([1.0] * 8 + [0.96] * 8 + [0.96**2] * 8)
+    assert published.rate(1.0, 1, 3) == pytest.approx(0.96)  # in a run of three steps each is a stair
+
+
+def test_a_plateau_by_hand():
+    plateau = Plateau(patience=2, drops=2)
+    history = [0.9, 0.8, 0.8, 0.85, 0.7, 0.7, 0.71, 0.7, 0.7, 0.7, 0.7]  # stands still at the 4th, 7th, 9th, 11th
+    rates = [plateau.rate(1.0, 0, 1, history[:passes]) for passes in range(len(history) + 1)]
+    assert rates == pytest.approx([1.0] * 4 + [0.1] * 3 + [0.01] * 5)
+
+
+def test_a_plateau_is_where_torch_sees_it():
+    draw = torch.Generator().manual_seed(0)
+    errors = torch.rand(60, generator=draw).tolist()
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=3, threshold=0, min_lr=0, eps=0)
+    ours = Plateau(patience=4, drops=100)  # theirs is the number of passes that are still borne
+    for passes in range(1, 61):
+        theirs.step(errors[passes - 1])
+        assert ours.rate(1.0, 0, 1, errors[:passes]) == pytest.approx(optimizer.param_groups[0]["lr"])
 
 
 def test_resnet20_follows_64k_steps_of_the_paper():

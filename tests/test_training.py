@@ -16,7 +16,8 @@ from convatlas.training import find, fit, open_run
 from convatlas.training import run as runs
 from convatlas.training.loop import forward
 from convatlas.training.prepare import few_threads
-from convatlas.training.recipe import SGD, AdamW, OwnRule
+from convatlas.training.recipe import SGD, AdamW, OwnRule, RMSProp
+from convatlas.training.schedules import Plateau
 
 LENET = Preprocessing(size=(32, 32), channels=1, resize="fit", resize_to=28, mean=(0.0784,), std=(0.7843,))
 CIFAR = Preprocessing(size=(32, 32))
@@ -85,6 +86,12 @@ def test_training_learns_what_is_easy(colours, tmp_path):
     recipe = find("cifar_resnet20", "modern", preprocessing=CIFAR)
     recipe = replace(recipe, epochs=6, batch_size=16, preprocessing=CIFAR, optimizer=AdamW(lr=3e-3))
     assert fit(recipe, colours, tmp_path / "run", device="cpu").evaluation.top1_error == 0
+
+
+def test_the_rate_falls_where_the_test_error_stands_still(digits, tmp_path):
+    recipe = lenet(optimizer=RMSProp(lr=1e-12), schedule=Plateau(patience=1))
+    trained = fit(replace(recipe, epochs=3), digits, tmp_path / "run", device="cpu")
+    assert [row["learning_rate"] for row in trained.run.rows()] == pytest.approx([1e-12, 1e-12, 1e-13])
 
 
 def test_best_keeps_the_best_epoch_and_last_the_last(digits, tmp_path):

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -108,6 +108,7 @@ def fit(
     optimizer = accelerator.prepare(optimizer) if optimizer else None
 
     started, best, kept = time.perf_counter(), float("inf"), None
+    errors: list[float] = []  # on the test part after each pass; a schedule may look at them
     input_shape = (preprocessing.channels, *preprocessing.size)
     run = runs.create(out, recipe, data.classes, device=str(accelerator.device), overwrite=overwrite)
     with ExitStack() as stack:
@@ -117,9 +118,10 @@ def fit(
         for epoch in range(recipe.epochs):
             if before_epoch:
                 before_epoch(epoch)
-            row = _epoch(accelerator, recipe, net, optimizer, train, epoch, on_progress)
+            row = _epoch(accelerator, recipe, net, optimizer, train, epoch, errors, on_progress)
             evaluation = evaluate(net, test, classes=data.classes, loss=per_sample(recipe.loss), device=train.device)
             row |= {"test_loss": evaluation.loss, "test_error": evaluation.top1_error}
+            errors.append(evaluation.top1_error)
             run.log(row)
             for key in ("train_loss", "test_loss", "train_error", "test_error", "learning_rate"):
                 board.add_scalar(key, row[key], global_step=int(row["step"]))
@@ -157,6 +159,7 @@ def _epoch(
     optimizer: Any,
     train: Loader,
     epoch: int,
+    errors: Sequence[float],
     on_progress: Callable[[Progress], None] | None,
 ) -> dict[str, float]:
     """One pass over the training part; returns the row of metrics.jsonl without the test columns."""
@@ -167,7 +170,7 @@ def _epoch(
     seen, rate, started, shown = 0, base, time.perf_counter(), 0.0
     for index, batch in enumerate(train.epoch(epoch)):
         step = epoch * steps + index
-        rate = recipe.schedule.rate(base, step, recipe.epochs * steps)
+        rate = recipe.schedule.rate(base, step, recipe.epochs * steps, errors)
         for group in optimizer.param_groups if optimizer else ():
             group["lr"] = rate
         if random_layers:  # dropout is a function of seed, step and rank

@@ -39,6 +39,42 @@ class KrizhevskySGD(Optimizer):
             torch._foreach_add_(weights, velocities)
 
 
+class TensorFlowRMSProp(Optimizer):
+    """RMSProp as the Inception papers ran it: s = d s + (1 - d) g^2 from s = 1; v = m v + lr g / sqrt(s + eps); w -= v.
+
+    Hinton's rule in TensorFlow's form. `torch.optim.RMSprop` starts from s = 0 and adds epsilon outside the root. With
+    the papers' epsilon of 1 that is another method: where s is small torch divides by 1 + sqrt(s), this by 1 + s / 2.
+    Weight decay is added to the gradient g.
+    """
+
+    def __init__(
+        self, params: Iterable[Tensor], *, lr: float, decay: float, eps: float, momentum: float, weight_decay: float
+    ) -> None:
+        defaults = {"lr": lr, "decay": decay, "eps": eps, "momentum": momentum, "weight_decay": weight_decay}
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        for group in self.param_groups:
+            weights = [p for p in group["params"] if p.grad is not None]
+            if not weights:
+                continue
+            for p in weights:
+                if "square" not in self.state[p]:
+                    self.state[p]["square"] = torch.ones_like(p, memory_format=torch.preserve_format)
+                    self.state[p]["velocity"] = torch.zeros_like(p, memory_format=torch.preserve_format)
+            squares = [self.state[p]["square"] for p in weights]
+            velocities = [self.state[p]["velocity"] for p in weights]
+            gradients = torch._foreach_add([p.grad for p in weights], weights, alpha=group["weight_decay"])
+            torch._foreach_mul_(squares, group["decay"])
+            torch._foreach_addcmul_(squares, gradients, gradients, value=1 - group["decay"])
+            roots = torch._foreach_add(squares, group["eps"])
+            torch._foreach_sqrt_(roots)
+            torch._foreach_mul_(velocities, group["momentum"])
+            torch._foreach_addcdiv_(velocities, gradients, roots, value=group["lr"])
+            torch._foreach_sub_(weights, velocities)
+
+
 class StochasticDiagonalLM(Optimizer):
     """Each weight has a step of its own: lr / (mu + its second derivative).
 

@@ -9,8 +9,8 @@ from torch.optim import Optimizer
 
 from convatlas.analysis.trace import trace_network
 from convatlas.structures import LearnsByItself, Shape, UsageError
-from convatlas.training.optimizers import KrizhevskySGD, StochasticDiagonalLM
-from convatlas.training.recipe import SGD, AdamW, DiagonalLM, OwnRule, Recipe
+from convatlas.training.optimizers import KrizhevskySGD, StochasticDiagonalLM, TensorFlowRMSProp
+from convatlas.training.recipe import SGD, Adam, AdamW, DiagonalLM, OwnRule, Recipe, RMSProp
 
 SMALL_STEP_MULTIPLY_ADDS = 8_000_000
 
@@ -46,6 +46,10 @@ def make_optimizer(recipe: Recipe, net: nn.Module) -> Optimizer | None:
             return StochasticDiagonalLM(net, lr=recipe.schedule.rate(0.0, 0, 1), mu=mu, patterns=patterns)
         case AdamW(lr=lr, weight_decay=weight_decay):
             return torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=weight_decay)
+        case Adam(lr=lr, weight_decay=weight_decay):
+            return torch.optim.Adam(net.parameters(), lr=lr, weight_decay=weight_decay)
+        case RMSProp() as rmsprop:
+            return TensorFlowRMSProp(net.parameters(), **vars(rmsprop))
         case SGD(form="krizhevsky") as sgd:
             return KrizhevskySGD(net.parameters(), lr=sgd.lr, momentum=sgd.momentum, weight_decay=sgd.weight_decay)
         case SGD() as sgd:

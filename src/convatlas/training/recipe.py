@@ -13,7 +13,7 @@ import tomli_w
 from convatlas.data import Augmentation
 from convatlas.structures import ConvatlasError, Preprocessing
 from convatlas.training.losses import CrossEntropy, MaximumAPosteriori, SquaredError
-from convatlas.training.schedules import Constant, Cosine, Drops, Inverse, Passes
+from convatlas.training.schedules import Constant, Schedule
 
 FORMAT = 1
 
@@ -33,6 +33,25 @@ class SGD:
 class AdamW:
     lr: float
     weight_decay: float = 0.01
+
+
+@dataclass(frozen=True)
+class Adam:
+    """`torch.optim.Adam`: the weight decay is added to the gradient, as the papers before AdamW had it."""
+
+    lr: float
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class RMSProp:
+    """TensorFlow's form of it, `optimizers.TensorFlowRMSProp`."""
+
+    lr: float
+    decay: float = 0.9
+    eps: float = 1.0
+    momentum: float = 0.9
+    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -67,8 +86,8 @@ class Recipe:
     source: str
     epochs: int
     batch_size: int
-    optimizer: SGD | AdamW | DiagonalLM | OwnRule
-    schedule: Constant | Passes | Drops | Inverse | Cosine = field(default_factory=Constant)
+    optimizer: SGD | AdamW | Adam | RMSProp | DiagonalLM | OwnRule
+    schedule: Schedule = field(default_factory=Constant)
     loss: CrossEntropy | SquaredError | MaximumAPosteriori = field(default_factory=CrossEntropy)
     auxiliary_weight: float = 0.0  # of each auxiliary head's loss
     augment: tuple[Augmentation, ...] = ()

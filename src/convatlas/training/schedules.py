@@ -1,17 +1,22 @@
-"""Learning rates as functions of progress: `rate(base, step, steps)`, step in [0, steps).
+"""Learning rates as functions of progress and of what was reached: `rate(base, step, steps, errors)`.
 
-They depend on progress alone, so that a shortened run goes through the whole published schedule.
+`step` is in [0, steps), `errors` are the test errors after each finished pass. All but `Plateau` depend on progress
+alone, so that a shortened run goes through the whole published schedule. None has a state: a run that goes on after
+a stop reads the errors back, and with them the rate.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+Errors = Sequence[float]
 
 
 @dataclass(frozen=True)
 class Constant:
     """The optimiser's own learning rate throughout."""
 
-    def rate(self, base: float, step: int, steps: int) -> float:
+    def rate(self, base: float, step: int, steps: int, errors: Errors = ()) -> float:
         return base
 
 
@@ -21,7 +26,7 @@ class Passes:
 
     rates: tuple[float, ...]
 
-    def rate(self, base: float, step: int, steps: int) -> float:
+    def rate(self, base: float, step: int, steps: int, errors: Errors = ()) -> float:
         return self.rates[min(step * len(self.rates) // max(steps, 1), len(self.rates) - 1)]
 
 
@@ -33,7 +38,7 @@ class Drops:
     divisor: float = 10.0
     warm_up: float = 0.0
 
-    def rate(self, base: float, step: int, steps: int) -> float:
+    def rate(self, base: float, step: int, steps: int, errors: Errors = ()) -> float:
         progress = step / max(steps, 1)
         if progress < self.warm_up:
             return base / 10
@@ -48,7 +53,7 @@ class Inverse:
     power: float
     published_steps: int
 
-    def rate(self, base: float, step: int, steps: int) -> float:
+    def rate(self, base: float, step: int, steps: int, errors: Errors = ()) -> float:
         return base * (1 + self.gamma * self.published_steps * step / max(steps, 1)) ** -self.power
 
 
@@ -58,8 +63,55 @@ class Cosine:
 
     warm_up: float = 0.05
 
-    def rate(self, base: float, step: int, steps: int) -> float:
+    def rate(self, base: float, step: int, steps: int, errors: Errors = ()) -> float:
         progress = (step + 1) / max(steps, 1)
         if progress < self.warm_up:
             return base * progress / self.warm_up
         return base * (1 + math.cos(math.pi * (progress - self.warm_up) / (1 - self.warm_up))) / 2
+
+
+@dataclass(frozen=True)
+class Polynomial:
+    """Falls to zero as (1 - progress)^power; 1 is a straight line (Caffe's "poly")."""
+
+    power: float = 1.0
+
+    def rate(self, base: float, step: int, steps: int, errors: Errors = ()) -> float:
+        return base * (1 - step / max(steps, 1)) ** self.power
+
+
+@dataclass(frozen=True)
+class Staircase:
+    """Multiplied by `factor` after each `every` passes of a published run of `passes` ("4% every 8 epochs")."""
+
+    factor: float
+    every: float
+    passes: float
+
+    def rate(self, base: float, step: int, steps: int, errors: Errors = ()) -> float:
+        # The small addition keeps a stair that begins at a whole step from being lost to rounding.
+        return base * self.factor ** int(self.passes * step / max(steps, 1) / self.every + 1e-9)
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """Divided by `divisor` whenever `patience` passes in a row brought no new least error, at most `drops` times."""
+
+    patience: int = 5
+    divisor: float = 10.0
+    drops: int = 3
+
+    def rate(self, base: float, step: int, steps: int, errors: Errors = ()) -> float:
+        return base / self.divisor ** min(self._plateaus(errors), self.drops)
+
+    def _plateaus(self, errors: Errors) -> int:
+        least, waited, found = math.inf, 0, 0
+        for error in errors:
+            waited = 0 if error < least else waited + 1
+            least = min(least, error)
+            if waited == self.patience:
+                waited, found = 0, found + 1
+        return found
+
+
+Schedule = Constant | Passes | Drops | Inverse | Cosine | Polynomial | Staircase | Plateau
