@@ -217,6 +217,27 @@ def test_progress_is_told_until_the_end(photos: FileSplit) -> None:
     assert told[-1] == (9, 9)
 
 
+@pytest.mark.parametrize("kept", [True, False], ids=["in memory", "read one by one"])
+def test_the_shares_of_the_processes_make_up_each_batch_once(kept: bool, photos: FileSplit) -> None:
+    split = arrays(9) if kept else photos
+    limit = 1 << 30 if kept else 0
+    settings = {"batch_size": 4, "augment": CIFAR_AUGMENT, "shuffle": True, "memory_limit_bytes": limit}
+    alone = list(Loader(split, COLOUR, **settings).epoch(2, 1))
+    shares = [list(Loader(split, COLOUR, share=(rank, 3), **settings).epoch(2, 1)) for rank in range(3)]
+    for whole, *parts in zip(alone, *shares, strict=True):
+        assert torch.equal(whole.indices, torch.cat([part.indices for part in parts]))
+        assert torch.equal(whole.images, torch.cat([part.images for part in parts]))
+        assert torch.equal(whole.labels, torch.cat([part.labels for part in parts]))
+        assert [part.total for part in parts] == [len(whole.labels)] * 3
+    assert [len(part.labels) for part in (shares[0][-1], shares[1][-1], shares[2][-1])] == [1, 0, 0]
+
+
+def test_balanced_batches_hold_every_class_equally_often() -> None:
+    split = ArraySplit(arrays(24).images, torch.tensor([0] * 20 + [1] * 4))
+    labels = torch.cat([batch.labels for batch in Loader(split, COLOUR, batch_size=5, balanced=True).epoch(0)])
+    assert torch.bincount(labels).tolist() == [12, 12]
+
+
 def test_arguments_out_of_range() -> None:
     for argument in ({"batch_size": 0}, {"batch_size": 1, "seed": -1}, {"batch_size": 1, "workers": -1}):
         with pytest.raises(UsageError, match=next(reversed(argument))):

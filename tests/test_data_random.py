@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from convatlas.data import AffineDistortion, HorizontalFlip, PadCrop, RandomCrop, RandomResizedCrop
-from convatlas.data.random import permutation, table, uniforms
+from convatlas.data.random import balanced_order, permutation, table, uniforms
 from convatlas.structures import UsageError
 
 PICTURES = torch.randint(0, 256, (6, 3, 12, 10), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -155,3 +155,16 @@ def test_affine_fills_with_the_background_and_keeps_originals() -> None:
     assert torch.allclose(distortion(white, torch.rand(1, 6)), white.float(), atol=1e-3)
     kept = AffineDistortion(originals=1.0)(PICTURES, draws(6, 6))
     assert torch.allclose(kept, PICTURES.float(), atol=2e-3)
+
+
+def test_a_balanced_order_has_every_class_equally_often_and_depends_on_seed_and_epoch_alone():
+    labels = torch.tensor([0] * 90 + [1] * 9 + [3])
+    order = balanced_order(labels, seed=1, epoch=2)
+    assert torch.bincount(labels[order]).tolist() == [34, 33, 0, 33]
+    counts = torch.bincount(order, minlength=100)
+    assert counts[:90].max() == 1  # a frequent class is not repeated
+    assert counts[90:99].tolist().count(4) == 6  # 33 places for 9: each three times, six of them a fourth time
+    assert counts[90:99].min() == 3
+    assert torch.equal(order, balanced_order(labels, seed=1, epoch=2))
+    assert not torch.equal(order, balanced_order(labels, seed=1, epoch=3))
+    assert not torch.equal(order, balanced_order(labels, seed=2, epoch=2))

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from convatlas.data import store
 from convatlas.data.augment import Augmentation
 from convatlas.data.preprocess import normalise, prepare, prepare_for_crop
-from convatlas.data.random import permutation, table, uniforms
+from convatlas.data.random import balanced_order, permutation, table, uniforms
 from convatlas.data.splits import Split
 from convatlas.structures import ConvatlasError, Preprocessing, UsageError
 
@@ -29,6 +29,7 @@ class Batch:
     images: Tensor  # (B, C, H, W) float32, on the loader's device
     labels: Tensor  # (B,) int64, on the loader's device
     indices: Tensor  # (B,) int64 into the split, on the CPU
+    total: int  # samples of the whole batch, of which this is one process's share
 
 
 class Loader:
@@ -48,6 +49,8 @@ class Loader:
         device: of the batches; pictures in memory are kept there.
         workers: processes that decode where the pictures don't fit in memory; the values don't depend on it.
         drop_last: leave out a last batch that isn't full.
+        balanced: every class equally often in an epoch; rare pictures are repeated, frequent ones left out.
+        share: (rank, processes): the part of each batch that this process gets; it may be empty in a small last batch.
         on_progress: called with (done, total) while pictures are decoded.
         memory_limit_bytes: prepared pictures up to this size are kept in memory.
 
@@ -68,6 +71,8 @@ class Loader:
         device: str | torch.device = "cpu",
         workers: int = 0,
         drop_last: bool = False,
+        balanced: bool = False,
+        share: tuple[int, int] = (0, 1),
         on_progress: store.Progress | None = None,
         memory_limit_bytes: int = store.MEMORY_LIMIT_BYTES,
     ) -> None:
@@ -88,6 +93,8 @@ class Loader:
         self.device = torch.device(device)
         self.workers = workers
         self.drop_last = drop_last
+        self.balanced = balanced
+        self.share = share
         self._draws = sum(step.draws for step in self.augment)
         self._pictures: Tensor | list[Tensor] | None = None
         cropping = bool(crop_sizes)
@@ -109,40 +116,52 @@ class Loader:
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from `start_step` on, so that a run can go on where it stopped."""
-        n = len(self.split)
-        order = permutation(n, self.seed, epoch) if self.shuffle else torch.arange(n)
-        order = order[start_step * self.batch_size : len(self) * self.batch_size]
+        order = self._order(epoch)[start_step * self.batch_size : len(self) * self.batch_size]
         if len(order) == 0:
             return iter(())
+        whole = order.split(self.batch_size)
+        rank, processes = self.share
+        batches = [batch.tensor_split(processes)[rank] for batch in whole] if processes > 1 else whole
+        totals = [len(batch) for batch in whole]
         if isinstance(self._pictures, Tensor):
-            return self._from_stack(self._pictures, order, epoch)
-        batches = order.split(self.batch_size)
+            return self._from_stack(self._pictures, batches, totals, epoch)
         if self._pictures is not None:
-            return self._finished(_Assembly(self, self._pictures, epoch, batches))
-        return self._from_files(epoch, batches)
+            return self._finished(_Assembly(self, self._pictures, epoch, batches), totals)
+        return self._from_files(epoch, batches, totals)
 
-    def _from_stack(self, pictures: Tensor, order: Tensor, epoch: int) -> Iterator[Batch]:
+    def _order(self, epoch: int) -> Tensor:
+        if self.balanced:
+            return balanced_order(self.split.labels, self.seed, epoch)
+        n = len(self.split)
+        return permutation(n, self.seed, epoch) if self.shuffle else torch.arange(n)
+
+    def _from_stack(
+        self, pictures: Tensor, batches: Sequence[Tensor], totals: Sequence[int], epoch: int
+    ) -> Iterator[Batch]:
         height, width = self.preprocessing.size
         sample_bytes = 4 * self.preprocessing.channels * height * width
-        together = max(1, _CHUNK_BYTES // (sample_bytes * self.batch_size)) * self.batch_size
+        together = max(1, _CHUNK_BYTES // (sample_bytes * max(len(batches[0]), 1)))
         draws = table(len(self.split), self._draws, self.seed, epoch) if self._draws else None
-        for indices in order.split(together):
+        for first in range(0, len(batches), together):
+            chunk = batches[first : first + together]
+            indices, sizes = torch.cat(list(chunk)), [len(batch) for batch in chunk]
             places = indices.to(self.device)
             images = pictures.index_select(0, places)
-            if draws is not None:
+            if draws is not None and len(indices):
                 images = apply(self.augment, images, draws[indices])
             images = normalise(images, self.preprocessing)
             yield from map(
                 Batch,
-                images.split(self.batch_size),
-                self._labels[places].split(self.batch_size),
-                indices.split(self.batch_size),
+                images.split(sizes),
+                self._labels[places].split(sizes),
+                chunk,
+                totals[first : first + together],
             )
 
-    def _from_files(self, epoch: int, batches: Sequence[Tensor]) -> Iterator[Batch]:
+    def _from_files(self, epoch: int, batches: Sequence[Tensor], totals: Sequence[int]) -> Iterator[Batch]:
         assembly = _Assembly(self, self.split, epoch, batches)
         if self.workers == 0:
-            return self._finished(assembly)
+            return self._finished(assembly, totals)
         loading = DataLoader(
             assembly,
             batch_size=None,  # an item is a batch
@@ -150,12 +169,12 @@ class Loader:
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator(),  # the loop's own random numbers must not depend on the number of workers
         )
-        return self._finished(loading)
+        return self._finished(loading, totals)
 
-    def _finished(self, batches: "_Assembly | DataLoader") -> Iterator[Batch]:
-        for images, indices in batches:
+    def _finished(self, batches: "_Assembly | DataLoader", totals: Sequence[int]) -> Iterator[Batch]:
+        for (images, indices), total in zip(batches, totals, strict=True):
             moved = images.to(self.device, non_blocking=True)
-            yield Batch(normalise(moved, self.preprocessing), self._labels[indices.to(self.device)], indices)
+            yield Batch(normalise(moved, self.preprocessing), self._labels[indices.to(self.device)], indices, total)
 
 
 class _Assembly(Dataset):
@@ -180,6 +199,8 @@ class _Assembly(Dataset):
         if step >= len(self):
             raise IndexError(step)
         indices = self._batches[step]
+        if len(indices) == 0:
+            return torch.empty(0, self._preprocessing.channels, *self._preprocessing.size, dtype=torch.uint8), indices
         images = [self._picture(index)[None] for index in indices.tolist()]
         if self._draws:
             u = uniforms(indices, self._draws, self._seed, self._epoch)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 _BLOCK = 4  # 64-bit words for each counter value
-_ORDER, _DRAWS = 0, 1  # separate streams under one (seed, epoch)
+_ORDER, _DRAWS, _BALANCE = 0, 1, 2  # separate streams under one (seed, epoch)
 
 
 def _philox(seed: int, epoch: int, stream: int) -> np.random.Philox:
@@ -31,6 +31,23 @@ def permutation(n: int, seed: int, epoch: int) -> Tensor:
     """The order of n samples in an epoch: (n,) int64."""
     keys = _philox(seed, epoch, _ORDER).random_raw(n)
     return torch.from_numpy(np.argsort(keys, kind="stable").astype(np.int64, copy=False))
+
+
+def balanced_order(labels: Tensor, seed: int, epoch: int) -> Tensor:
+    """As many places as samples, every class equally often (to one place): (N,) int64 labels -> (N,) int64 indices
+
+    A rare class is gone through several times, each time in another order; of a frequent one other samples are left out
+    in each epoch. A repeated sample has the same augmentation each time, as that depends on its index.
+    """
+    philox, classes = _philox(seed, epoch, _BALANCE), labels.unique()
+    chosen = []
+    for place, label in enumerate(classes):
+        members = (labels == label).nonzero()[:, 0].numpy()
+        wanted = len(labels) // len(classes) + (place < len(labels) % len(classes))
+        keys = philox.random_raw(-(-wanted // len(members)) * len(members)).reshape(-1, len(members))
+        chosen.append(members[np.argsort(keys, axis=1, kind="stable")].ravel()[:wanted])
+    order = np.argsort(philox.random_raw(len(labels)), kind="stable")
+    return torch.from_numpy(np.concatenate(chosen)[order])
 
 
 def table(n: int, draws: int, seed: int, epoch: int) -> Tensor:
