@@ -3,14 +3,18 @@
 from convatlas.data.augment import (
     AffineDistortion,
     Augmentation,
+    ColourJitter,
+    ElasticDistortion,
     HorizontalFlip,
     PadCrop,
+    PCANoise,
+    PhotometricDistortion,
     RandomCrop,
     RandomResizedCrop,
+    ScaleJitter,
 )
 from convatlas.data.decode import decode
-from convatlas.data.defaults import default_preprocessing
-from convatlas.data.elastic import ElasticDistortion
+from convatlas.data.defaults import default_preprocessing, measured
 from convatlas.data.loader import Batch, Loader
 from convatlas.data.preprocess import normalise, prepare
 from convatlas.data.sources import load
@@ -21,19 +25,24 @@ __all__ = [
     "ArraySplit",
     "Augmentation",
     "Batch",
+    "ColourJitter",
     "DataSet",
     "ElasticDistortion",
     "FileSplit",
     "HorizontalFlip",
     "Loader",
+    "PCANoise",
     "PackedSplit",
     "PadCrop",
+    "PhotometricDistortion",
     "RandomCrop",
     "RandomResizedCrop",
+    "ScaleJitter",
     "Split",
     "decode",
     "default_preprocessing",
     "load",
+    "measured",
     "normalise",
     "prepare",
 ]

@@ -1,9 +1,12 @@
 """The preprocessing that suits a network and a data set where no recipe says otherwise."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from convatlas.data.preprocess import prepare
+from convatlas.data.preprocess import MEASURE, pack_mean_image, prepare
 from convatlas.data.splits import ArraySplit, Split
 from convatlas.structures import ConvatlasError, NetworkCard, Preprocessing
 
@@ -109,7 +112,27 @@ def statistics(split: Split, geometry: Preprocessing) -> _Statistics:
     return tuple(round(value, 4) for value in (mean / 255).tolist()), tuple(value or 1.0 for value in spread)
 
 
-def _prepared(split: Split, geometry: Preprocessing):
+def measured(preprocessing: Preprocessing, split: Split) -> Preprocessing:
+    """With a mean image that was asked for ("training") filled in from the training pictures.
+
+    The mean is that of the prepared pictures, pixel by pixel, as Krizhevsky et al. 2012 and He et al. 2016 subtract it.
+    It has the size of the network's input and stays in its place when a crop moves (AlexNet's release moves it along:
+    a difference of a few grey levels at most, since a mean image is smooth). Of encoded pictures 10,000 evenly spaced
+    ones are read.
+    """
+    if preprocessing.mean_image != MEASURE:
+        return preprocessing
+    total = torch.zeros(preprocessing.channels, *preprocessing.size, dtype=torch.float64)
+    count = 0
+    for batch in _prepared(split, preprocessing):
+        total += batch.sum(dim=0, dtype=torch.float64)
+        count += len(batch)
+    if count == 0:
+        raise ConvatlasError("no training picture can be read for the mean image; expected at least one")
+    return replace(preprocessing, mean_image=pack_mean_image(total / (255 * count)))
+
+
+def _prepared(split: Split, geometry: Preprocessing) -> Iterator[Tensor]:
     if isinstance(split, ArraySplit):
         for batch in split.images.split(1024):
             yield prepare(batch, geometry)

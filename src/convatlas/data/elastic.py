@@ -39,6 +39,7 @@ class ElasticDistortion:
     background: float = 0.0
     draws: ClassVar[int] = 7  # two seed the field; angle, two scales, two shifts
     crop_size: ClassVar[None] = None
+    native: ClassVar[bool] = False
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         floats = images.float() if self.background == 0 else images.float() - self.background

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from convatlas.data import store
 from convatlas.data.augment import Augmentation
-from convatlas.data.preprocess import normalise, prepare, prepare_for_crop
+from convatlas.data.preprocess import Framing, normalise, shape
 from convatlas.data.random import balanced_order, permutation, table, uniforms
 from convatlas.data.splits import Split
 from convatlas.structures import ConvatlasError, Preprocessing, UsageError
@@ -43,7 +43,8 @@ class Loader:
         preprocessing: how they become the network's input.
         batch_size: samples a batch; the last may be smaller.
         augment: applied one after another to the prepared uint8 pictures. Where one of them crops, pictures keep
-            their aspect and size after the resizing, and the last crop must give `preprocessing.size`.
+            their aspect and size after the resizing (or before it, where the crop scales by itself), and the last crop
+            must give `preprocessing.size`.
         shuffle: a new order every epoch; otherwise the split's.
         seed: of order and augmentation.
         device: of the batches; pictures in memory are kept there.
@@ -97,9 +98,9 @@ class Loader:
         self.share = share
         self._draws = sum(step.draws for step in self.augment)
         self._pictures: Tensor | list[Tensor] | None = None
-        cropping = bool(crop_sizes)
-        if store.fits(split, preprocessing, cropping=cropping, limit_bytes=memory_limit_bytes):
-            pictures = store.prepare_all(split, preprocessing, cropping=cropping, on_progress=on_progress)
+        self._framing: Framing = framing(self.augment)
+        if store.fits(split, preprocessing, framing=self._framing, limit_bytes=memory_limit_bytes):
+            pictures = store.prepare_all(split, preprocessing, framing=self._framing, on_progress=on_progress)
             self._pictures = pictures.to(self.device) if isinstance(pictures, Tensor) else pictures
         else:
             store.check_all(split, on_progress)
@@ -190,7 +191,7 @@ class _Assembly(Dataset):
         self._draws = loader._draws
         self._seed, self._epoch = loader.seed, epoch
         self._preprocessing = loader.preprocessing
-        self._cropping = any(step.crop_size is not None for step in loader.augment)
+        self._framing: Framing = loader._framing
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -210,8 +211,15 @@ class _Assembly(Dataset):
     def _picture(self, index: int) -> Tensor:
         if isinstance(self._pictures, list):
             return self._pictures[index]
-        image = self._pictures.read(index)
-        return (prepare_for_crop if self._cropping else prepare)(image, self._preprocessing)
+        return shape(self._pictures.read(index), self._preprocessing, self._framing)
+
+
+def framing(augment: Sequence[Augmentation]) -> Framing:
+    """What the first crop needs."""
+    first = next((step for step in augment if step.crop_size is not None), None)
+    if first is None:
+        return "whole"
+    return "native" if first.native else "crop"
 
 
 def apply(augment: Sequence[Augmentation], images: Tensor, u: Tensor) -> Tensor:

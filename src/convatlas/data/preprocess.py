@@ -4,18 +4,29 @@
 whole batch on its device. Channels are the second last axis but one everywhere: (C, H, W) or (B, C, H, W).
 """
 
+import base64
+import binascii
+import zlib
+from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from convatlas.structures import Preprocessing, UsageError
+from convatlas.structures import ConvatlasError, Preprocessing, UsageError
+
+Framing = Literal["whole", "crop", "native"]
+"""What `shape` leaves to do: nothing; a crop of the resized picture; a crop and the resizing."""
+
+MEASURE = "training"  # of `mean_image`: to be measured on the training pictures
 
 # ITU-R BT.601 luma in 16-bit fixed point, as Pillow's convert("L") has it
 _LUMA = (19595, 38470, 7471)
 
+_NATIVE_SCALE = 2  # a native picture's short side is at most this multiple of `resize_to`
 _MAX_ASPECT = 64  # of pictures that are scaled by their short side; the ends of longer ones are cut off
 
 
@@ -30,11 +41,34 @@ def prepare(image: Tensor, preprocessing: Preprocessing) -> Tensor:
     return centre(resize(convert_channels(image, preprocessing.channels), preprocessing), preprocessing.size)
 
 
-def prepare_for_crop(image: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """As `prepare`, but nothing is cropped: an augmentation will. Never smaller than `preprocessing.size`."""
-    image = resize(convert_channels(image, preprocessing.channels), preprocessing)
+def shape(image: Tensor, preprocessing: Preprocessing, framing: Framing) -> Tensor:
+    """`prepare`, or the part of it that comes before an augmentation's crop: uint8 (C, H, W) -> uint8 (c, h, w)
+
+    For "crop" the picture is resized and keeps its aspect; it is never smaller than `preprocessing.size`. For "native"
+    it keeps its size too, but for one more than twice as large as the resizing would make it, which comes down to that.
+    """
+    if framing == "whole":
+        return prepare(image, preprocessing)
+    image = convert_channels(image, preprocessing.channels)
+    if framing == "native" and preprocessing.resize == "short_side":
+        return resize(image, _native(preprocessing, min(image.shape[-2:])))
+    image = resize(image, preprocessing)
     height, width = preprocessing.size
     return centre(image, (max(height, image.shape[-2]), max(width, image.shape[-1])))
+
+
+def shaped_size(height: int, width: int, preprocessing: Preprocessing, framing: Framing) -> tuple[int, int]:
+    """(H, W) of what `shape` gives for a picture of this size, but for pictures of extreme aspect."""
+    if framing == "whole":
+        return preprocessing.size
+    if framing == "native" and preprocessing.resize == "short_side":
+        return resized_size(height, width, _native(preprocessing, min(height, width)))
+    height, width = resized_size(height, width, preprocessing)
+    return max(height, preprocessing.size[0]), max(width, preprocessing.size[1])
+
+
+def _native(preprocessing: Preprocessing, short_side: int) -> Preprocessing:
+    return replace(preprocessing, resize_to=min(short_side, _NATIVE_SCALE * (preprocessing.resize_to or short_side)))
 
 
 def convert_channels(image: Tensor, channels: int) -> Tensor:
@@ -101,9 +135,12 @@ def normalise(batch: Tensor, preprocessing: Preprocessing) -> Tensor:
     """(x / 255 - mean) / std, channel by channel: uint8 or float of 0..255 (B, C, H, W) -> float32 (B, C, H, W)
 
     `mean` and `std` belong to the channels in RGB order; with channel order "bgr" the result is then turned round.
+    A mean image stands in the place of `mean`.
 
     Raises:
-        UsageError: the number of means or deviations is neither 1 nor the number of channels.
+        UsageError: the number of means or deviations is neither 1 nor the number of channels, or the mean image is
+            still to be measured.
+        ConvatlasError: the mean image is damaged.
     """
     scaling = _scaling(preprocessing, batch.device)
     if preprocessing.channel_order == "bgr":
@@ -113,9 +150,31 @@ def normalise(batch: Tensor, preprocessing: Preprocessing) -> Tensor:
     return batch.to(torch.float32).mul_(scaling.factor).add_(scaling.offset)
 
 
+def pack_mean_image(image: Tensor) -> str:
+    """Values in [0, 1], rounded to half precision, as text for `Preprocessing.mean_image`: (C, H, W) -> text"""
+    values = image.to(torch.float16).contiguous().numpy().astype("<f2")
+    return base64.b64encode(zlib.compress(values.tobytes(), level=9)).decode("ascii")
+
+
+def unpack_mean_image(preprocessing: Preprocessing) -> Tensor:
+    """The inverse of `pack_mean_image`: float64 (C, H, W) of the preprocessing's channels and size"""
+    text = preprocessing.mean_image
+    if text is None or text == MEASURE:
+        raise UsageError(f"mean_image is {text!r}; expected values (`data.measured` takes them from training pictures)")
+    extent = (preprocessing.channels, *preprocessing.size)
+    expected = 2 * extent[0] * extent[1] * extent[2]
+    try:
+        raw = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), max_length=expected + 1)
+    except (binascii.Error, zlib.error, ValueError) as error:
+        raise ConvatlasError(f"mean_image is damaged: {error}") from error
+    if len(raw) != expected:
+        raise ConvatlasError(f"mean_image holds {len(raw)} bytes or more; expected {expected} for {extent}")
+    return torch.from_numpy(np.frombuffer(raw, "<f2").astype(np.float64).reshape(extent))
+
+
 class _Scaling(NamedTuple):
     factor: Tensor  # float32 (C, 1, 1)
-    offset: Tensor
+    offset: Tensor  # float32 (C, 1, 1), or (C, H, W) with a mean image
 
 
 @lru_cache(maxsize=32)
@@ -124,12 +183,14 @@ def _scaling(preprocessing: Preprocessing, device: torch.device) -> _Scaling:
         if len(values) not in (1, preprocessing.channels):
             raise UsageError(f"{name} has {len(values)} values; expected 1 or {preprocessing.channels}, one a channel")
     with torch.inference_mode(False):  # the cache may be filled during an evaluation and read during training
-        mean = torch.tensor(preprocessing.mean, dtype=torch.float64)
-        std = torch.tensor(preprocessing.std, dtype=torch.float64)
+        mean = torch.tensor(preprocessing.mean, dtype=torch.float64).view(-1, 1, 1)
+        std = torch.tensor(preprocessing.std, dtype=torch.float64).view(-1, 1, 1)
+        if preprocessing.mean_image is not None:
+            mean = unpack_mean_image(preprocessing)
         if not (std > 0).all():
             raise UsageError(f"std is {preprocessing.std}; expected values above 0")
-        factor = (1 / (255 * std)).expand(max(len(mean), len(std)))
-        offset = (-mean / std).expand(max(len(mean), len(std)))
+        channels = max(len(mean), len(std))
+        factor, offset = (1 / (255 * std)).expand(channels, -1, -1), (-mean / std).expand(channels, -1, -1)
         if preprocessing.channel_order == "bgr":
             factor, offset = factor.flip(0), offset.flip(0)
-        return _Scaling(*(value.to(torch.float32).view(-1, 1, 1).to(device) for value in (factor, offset)))
+        return _Scaling(*(value.to(torch.float32).contiguous().to(device) for value in (factor, offset)))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from convatlas.data.decode import picture_size
-from convatlas.data.preprocess import prepare, prepare_for_crop, resized_size
+from convatlas.data.preprocess import Framing, shape, shaped_size
 from convatlas.data.splits import ArraySplit, FileSplit, Split
 from convatlas.structures import ConvatlasError, Preprocessing
 
@@ -23,21 +23,21 @@ def threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def fits(split: Split, preprocessing: Preprocessing, *, cropping: bool, limit_bytes: int) -> bool:
+def fits(split: Split, preprocessing: Preprocessing, *, framing: Framing, limit_bytes: int) -> bool:
     """Whether all prepared pictures fit into `limit_bytes`; for files that keep their aspect the headers are read."""
     height, width = preprocessing.size
-    if cropping and isinstance(split, FileSplit):
-        return _files_fit(split, preprocessing, limit_bytes)
-    if cropping and isinstance(split, ArraySplit):
-        height, width = _kept_size(split.images.shape[2], split.images.shape[3], preprocessing)
+    if framing != "whole" and isinstance(split, FileSplit):
+        return _files_fit(split, preprocessing, framing, limit_bytes)
+    if isinstance(split, ArraySplit):
+        height, width = shaped_size(split.images.shape[2], split.images.shape[3], preprocessing, framing)
     return len(split) * preprocessing.channels * height * width <= limit_bytes
 
 
-def _files_fit(split: FileSplit, preprocessing: Preprocessing, limit_bytes: int) -> bool:
+def _files_fit(split: FileSplit, preprocessing: Preprocessing, framing: Framing, limit_bytes: int) -> bool:
     total = 0
     for path in split.paths:
         try:
-            height, width = _kept_size(*picture_size(path), preprocessing)
+            height, width = shaped_size(*picture_size(path), preprocessing, framing)
         except ConvatlasError:
             continue  # will be named when it is decoded
         total += preprocessing.channels * height * width
@@ -46,13 +46,8 @@ def _files_fit(split: FileSplit, preprocessing: Preprocessing, limit_bytes: int)
     return True
 
 
-def _kept_size(height: int, width: int, preprocessing: Preprocessing) -> tuple[int, int]:
-    scaled = resized_size(height, width, preprocessing)
-    return max(scaled[0], preprocessing.size[0]), max(scaled[1], preprocessing.size[1])
-
-
 def prepare_all(
-    split: Split, preprocessing: Preprocessing, *, cropping: bool, on_progress: Progress | None
+    split: Split, preprocessing: Preprocessing, *, framing: Framing, on_progress: Progress | None
 ) -> Tensor | list[Tensor]:
     """All pictures, prepared: uint8 (N, C, H, W), or a list of (C, H, W) where the sizes differ.
 
@@ -61,11 +56,10 @@ def prepare_all(
     Raises:
         ConvatlasError: more than half of the pictures are damaged.
     """
-    shape_it = prepare_for_crop if cropping else prepare
     if isinstance(split, ArraySplit):
-        return torch.cat([shape_it(part, preprocessing) for part in split.images.split(1024)])
-    survey = _survey(split, lambda image: shape_it(image, preprocessing).contiguous(), on_progress)
-    if cropping:
+        return torch.cat([shape(part, preprocessing, framing) for part in split.images.split(1024)])
+    survey = _survey(split, lambda image: shape(image, preprocessing, framing).contiguous(), on_progress)
+    if framing != "whole":
         pictures = list(survey)
         return torch.stack(pictures) if len({picture.shape for picture in pictures}) == 1 else pictures
     stack = torch.empty(len(split), preprocessing.channels, *preprocessing.size, dtype=torch.uint8)

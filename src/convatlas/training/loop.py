@@ -16,7 +16,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.tensorboard import SummaryWriter
 
 from convatlas import registry, weights
-from convatlas.data import DataSet, Loader, default_preprocessing
+from convatlas.data import DataSet, Loader, default_preprocessing, measured
 from convatlas.evaluation import evaluate
 from convatlas.structures import AuxiliaryOutputs, ConvatlasError, Evaluation, UsageError
 from convatlas.training import run as runs
@@ -82,7 +82,7 @@ def fit(
     if device is not None and accelerator.device.type != torch.device(device).type:
         raise UsageError(f"device {device!r} is not there; this machine has {accelerator.device.type}")
     network = registry.card(recipe.network)
-    preprocessing = recipe.preprocessing or default_preprocessing(network, data.train)
+    preprocessing = measured(recipe.preprocessing or default_preprocessing(network, data.train), data.train)
     card = weights.make_card(
         network.name,
         num_classes=len(data.classes),
