@@ -1,6 +1,25 @@
 """Metrics and evaluation procedures."""
 
 from convatlas.evaluation.classifier import evaluate
+from convatlas.evaluation.dense import to_fully_convolutional
 from convatlas.evaluation.functional import PerClass, confusion_matrix, per_class, top_k_error, wilson_interval
+from convatlas.evaluation.protocols import Crops144, Dense, GridCrops, OneCrop, TenCrops, TestTime
+from convatlas.evaluation.test_time import average, evaluate_views
 
-__all__ = ["PerClass", "confusion_matrix", "evaluate", "per_class", "top_k_error", "wilson_interval"]
+__all__ = [
+    "Crops144",
+    "Dense",
+    "GridCrops",
+    "OneCrop",
+    "PerClass",
+    "TenCrops",
+    "TestTime",
+    "average",
+    "confusion_matrix",
+    "evaluate",
+    "evaluate_views",
+    "per_class",
+    "to_fully_convolutional",
+    "top_k_error",
+    "wilson_interval",
+]

@@ -1,7 +1,9 @@
 """A classifier on a labelled split: one pass, all the numbers."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +11,7 @@ from torch.nn import functional as F
 
 from convatlas.data import Loader
 from convatlas.evaluation.functional import confusion_matrix, top_k_error
-from convatlas.structures import ConvatlasError, Evaluation, UsageError
+from convatlas.structures import ConvatlasError, Evaluation, Problem, UsageError
 
 _TOP5_CLASSES = 6  # with five classes or fewer the top-5 error is 0 by definition
 
@@ -42,42 +44,52 @@ def evaluate(
     n, total_loss = 0, 0.0
     logits: list[Tensor] = []
     indices: list[Tensor] = []
-    training = {module: module.training for module in net.modules()}
     start = time.perf_counter()
+    with evaluating(net), torch.inference_mode():
+        for step, batch in enumerate(loader.epoch(0), start=1):
+            labels = batch.labels.to(device)
+            output = net(batch.images.to(device))
+            if output.ndim != 2 or output.shape[1] != len(classes):
+                raise ConvatlasError(
+                    f"the network's output is {tuple(output.shape)}; expected (batch, {len(classes)}) logits"
+                )
+            total_loss += loss(output, labels).item() * len(labels)
+            n += len(labels)
+            logits.append(output.float().cpu())
+            indices.append(batch.indices)
+            if progress is not None:
+                progress(step, len(loader))
+    order = torch.cat(indices).argsort()
+    seconds = time.perf_counter() - start
+    split = loader.split
+    found = summarise(torch.cat(logits)[order], split.labels, total_loss / n, classes, seconds, split.problems)
+    return replace(found, probabilities=found.probabilities.softmax(1))
+
+
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """The network in eval mode; afterwards each module has its own mode back."""
+    training = {module: module.training for module in net.modules()}
     net.eval()
     try:
-        with torch.inference_mode():
-            for step, batch in enumerate(loader.epoch(0), start=1):
-                labels = batch.labels.to(device)
-                output = net(batch.images.to(device))
-                if output.ndim != 2 or output.shape[1] != len(classes):
-                    raise ConvatlasError(
-                        f"the network's output is {tuple(output.shape)}; expected (batch, {len(classes)}) logits"
-                    )
-                total_loss += loss(output, labels).item() * len(labels)
-                n += len(labels)
-                logits.append(output.float().cpu())
-                indices.append(batch.indices)
-                if progress is not None:
-                    progress(step, len(loader))
+        yield
     finally:
         for module, mode in training.items():
             module.training = mode
-    order = torch.cat(indices).argsort()
-    return _summary(torch.cat(logits)[order], total_loss / n, classes, loader, time.perf_counter() - start)
 
 
-def _summary(logits: Tensor, loss: float, classes: Sequence[str], loader: Loader, seconds: float) -> Evaluation:
-    labels = loader.split.labels
-    predicted = logits.argmax(1)
+def summarise(
+    scores: Tensor, labels: Tensor, loss: float, classes: Sequence[str], seconds: float, problems: Sequence[Problem]
+) -> Evaluation:
+    """All the numbers of (N, K) scores, which are put in the place of the probabilities."""
     return Evaluation(
         classes=tuple(classes),
         labels=labels,
-        probabilities=logits.softmax(1),
+        probabilities=scores,
         loss=loss,
-        top1_error=top_k_error(logits, labels, 1),
-        top5_error=top_k_error(logits, labels, 5) if len(classes) >= _TOP5_CLASSES else None,
-        confusion=confusion_matrix(predicted, labels, len(classes)),
+        top1_error=top_k_error(scores, labels, 1),
+        top5_error=top_k_error(scores, labels, 5) if len(classes) >= _TOP5_CLASSES else None,
+        confusion=confusion_matrix(scores.argmax(1), labels, len(classes)),
         seconds=seconds,
-        problems=tuple(loader.split.problems),
+        problems=tuple(problems),
     )
