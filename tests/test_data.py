@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from convatlas.data import load
-from convatlas.data.sources import stratified
+from convatlas.data.division import stratified
 from convatlas.structures import ConvatlasError, UsageError
 
 LABELS = np.arange(20) % 2
@@ -127,7 +127,7 @@ def test_npz_with_a_damaged_array_is_refused(tmp_path: Path) -> None:
     ("spec", "message"),
     [
         ("minst", "unknown data 'minst'; did you mean mnist"),
-        ("qqqqq", "expected digits, mnist, fashion-mnist, cifar10"),
+        ("qqqqq", "or one of digits, mnist, fashion-mnist, cifar10"),
         ("no/such/folder", "'no/such/folder' does not exist"),
         ("absent.npz", "'absent.npz' does not exist"),
     ],

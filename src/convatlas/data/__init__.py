@@ -15,10 +15,12 @@ from convatlas.data.augment import (
 )
 from convatlas.data.decode import decode
 from convatlas.data.defaults import default_preprocessing, measured
+from convatlas.data.division import Division, read_division
+from convatlas.data.encoded import EncodedSplit, FileSplit, PackedSplit, ShardSplit
 from convatlas.data.loader import Batch, Loader
 from convatlas.data.preprocess import normalise, prepare
 from convatlas.data.sources import load
-from convatlas.data.splits import ArraySplit, DataSet, FileSplit, PackedSplit, Split
+from convatlas.data.splits import ArraySplit, DataSet, Split
 
 __all__ = [
     "AffineDistortion",
@@ -27,7 +29,9 @@ __all__ = [
     "Batch",
     "ColourJitter",
     "DataSet",
+    "Division",
     "ElasticDistortion",
+    "EncodedSplit",
     "FileSplit",
     "HorizontalFlip",
     "Loader",
@@ -38,6 +42,7 @@ __all__ = [
     "RandomCrop",
     "RandomResizedCrop",
     "ScaleJitter",
+    "ShardSplit",
     "Split",
     "decode",
     "default_preprocessing",
@@ -45,4 +50,5 @@ __all__ = [
     "measured",
     "normalise",
     "prepare",
+    "read_division",
 ]

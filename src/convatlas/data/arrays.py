@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from convatlas.data.splits import ArraySplit, PackedSplit
+from convatlas.data.encoded import PackedSplit
+from convatlas.data.splits import ArraySplit
 from convatlas.structures import ConvatlasError
 
 _MAX_CLASSES = 100_000  # a larger label is an identifier or a mistake, and would ask for a huge last layer

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from convatlas.data.splits import FileSplit
+from convatlas.data.encoded import FileSplit
 from convatlas.structures import ConvatlasError, Problem
 
 SUFFIXES = frozenset(

@@ -1,23 +1,69 @@
-"""Data sets known by name: scikit-learn's digits, and torchvision's copies of MNIST, Fashion-MNIST and CIFAR-10."""
+"""Data sets known by name: scikit-learn's digits, and torchvision's for classification."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from convatlas.data.splits import ArraySplit
+from convatlas.data.encoded import FileSplit
+from convatlas.data.splits import ArraySplit, Split
 from convatlas.structures import ConvatlasError, UsageError
 
-CLASSES: dict[str, tuple[str, ...]] = {
-    "digits": tuple("0123456789"),
-    "mnist": tuple("0123456789"),
-    "fashion-mnist": (
-        "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
-    ),
-    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-}  # fmt: skip
+_DIGITS = tuple("0123456789")
+_CLOTHES = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+_OBJECTS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
-_TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10"}
+
+@dataclass(frozen=True)
+class _Known:
+    """A class of `torchvision.datasets`, what its training and test part are called, and the names it may lack."""
+
+    kind: str
+    train: Mapping[str, Any] = field(default_factory=lambda: {"train": True})
+    test: Mapping[str, Any] | None = field(default_factory=lambda: {"train": False})  # None: it has no such part
+    classes: tuple[str, ...] | None = None  # None: as torchvision names them, else numbers
+    fetches: bool = True  # takes `download`
+
+
+def _split(train: str, test: str) -> dict[str, Any]:
+    return {"train": {"split": train}, "test": {"split": test}}
+
+
+_TORCHVISION = {
+    "mnist": _Known("MNIST", classes=_DIGITS),
+    "fashion-mnist": _Known("FashionMNIST", classes=_CLOTHES),
+    "cifar10": _Known("CIFAR10", classes=_OBJECTS),
+    "cifar100": _Known("CIFAR100"),
+    "kmnist": _Known("KMNIST"),
+    "qmnist": _Known("QMNIST", classes=_DIGITS),
+    "usps": _Known("USPS", classes=_DIGITS),
+    "svhn": _Known("SVHN", **_split("train", "test"), classes=_DIGITS),
+    "stl10": _Known("STL10", **_split("train", "test")),
+    "gtsrb": _Known("GTSRB", **_split("train", "test")),
+    "caltech101": _Known("Caltech101", {}, None),
+    "caltech256": _Known("Caltech256", {}, None),
+    "country211": _Known("Country211", **_split("train", "test")),
+    "dtd": _Known("DTD", **_split("train", "test")),
+    "eurosat": _Known("EuroSAT", {}, None),
+    "fgvc-aircraft": _Known("FGVCAircraft", **_split("trainval", "test")),
+    "flowers102": _Known("Flowers102", **_split("train", "test")),
+    "food101": _Known("Food101", **_split("train", "test")),
+    "imagenet": _Known("ImageNet", **_split("train", "val"), fetches=False),
+    "imagenette": _Known("Imagenette", **_split("train", "val")),
+    "oxford-pets": _Known("OxfordIIITPet", **_split("trainval", "test")),
+    "places365": _Known("Places365", **_split("train-standard", "val")),
+    "rendered-sst2": _Known("RenderedSST2", **_split("train", "test")),
+    "stanford-cars": _Known("StanfordCars", **_split("train", "test")),
+    "sun397": _Known("SUN397", {}, None),
+}
+
+_ABSENT = ("not found", "not present", "does not exist")  # as torchvision puts it
+
+NAMES = ("digits", *_TORCHVISION)
 
 
 def default_root() -> Path:
@@ -36,33 +82,85 @@ def digits() -> ArraySplit:
     return ArraySplit(torch.from_numpy(grey), torch.from_numpy(np.asarray(labels, dtype=np.int64)))
 
 
-def torchvision_pair(name: str, root: Path, *, download: bool) -> tuple[ArraySplit, ArraySplit]:
-    """Training and test part of a torchvision data set below `root`.
+def known_classes(name: str) -> tuple[str, ...] | None:
+    """The class names that this module itself knows for a data set."""
+    return _DIGITS if name == "digits" else _TORCHVISION[name].classes
+
+
+def torchvision_parts(name: str, root: Path, *, download: bool) -> tuple[Split, Split | None, tuple[str, ...] | None]:
+    """Training part, test part where there is one, and class names of a torchvision data set below `root`.
 
     Raises:
-        UsageError: it isn't there and `download` is false.
+        UsageError: it isn't there and `download` is false, or torchvision can't fetch it.
         ConvatlasError: the download failed, or the files are damaged.
     """
+    known = _TORCHVISION[name]
+    if download and not known.fetches:
+        raise UsageError(f"data {name!r} can't be fetched; expected its archives in --data-root, from their own site")
+    train = _opened(name, known, known.train, root, download)
+    test = None if known.test is None else _part(_opened(name, known, known.test, root, download))
+    return _part(train), test, known.classes or _names(train)
+
+
+def _opened(name: str, known: _Known, part: Mapping[str, Any], root: Path, download: bool) -> Any:
     from torchvision import datasets
 
-    data_set = getattr(datasets, _TORCHVISION[name])
-    parts = []
-    for train in (True, False):
-        try:
-            parts.append(data_set(str(root), train=train, download=download))
-        except Exception as error:  # torchvision raises RuntimeError, OSError, AssertionError, ValueError, ...
-            if not download and "not found" in str(error).lower():
-                raise UsageError(
-                    f"data {name!r} is not in {root}: give its folder with --data-root, or fetch it with --download"
-                ) from error
-            doing = "fetched into" if download else "read from"
-            raise ConvatlasError(
-                f"data {name!r} can't be {doing} {root}: {str(error) or type(error).__name__}"
-            ) from error
-    return _array_split(parts[0]), _array_split(parts[1])
+    fetching = {"download": download} if known.fetches else {}
+    try:
+        return getattr(datasets, known.kind)(str(root), **part, **fetching)
+    except Exception as error:  # torchvision raises RuntimeError, OSError, AssertionError, ValueError, ...
+        message = " ".join(str(error).split()) or type(error).__name__
+        absent = isinstance(error, FileNotFoundError) or any(words in message.lower() for words in _ABSENT)
+        if not download and absent:
+            how = ", or fetch it with --download" if known.fetches else f": {message}"
+            raise UsageError(f"data {name!r} is not in {root}: give its folder with --data-root{how}") from error
+        doing = "fetched into" if download else "read from"
+        raise ConvatlasError(f"data {name!r} can't be {doing} {root}: {message}") from error
 
 
-def _array_split(data_set: object) -> ArraySplit:
-    images = torch.as_tensor(data_set.data)  # type: ignore[attr-defined]
-    images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
-    return ArraySplit(images, torch.as_tensor(data_set.targets))  # type: ignore[attr-defined]
+def _part(found: Any) -> Split:
+    """The pictures and labels of a torchvision data set: arrays, or paths, which its classes keep in several ways."""
+    if hasattr(found, "data"):
+        return _array_split(found.data, found.targets if hasattr(found, "targets") else found.labels)
+    if hasattr(found, "categories"):  # Caltech 101 and 256
+        return FileSplit(*_caltech(found))
+    if hasattr(found, "imgs") and not hasattr(found, "samples"):  # Places365
+        return _file_split(*zip(*found.imgs, strict=True))
+    pairs = getattr(found, "samples", None) or getattr(found, "_samples", None)
+    if pairs:
+        return _file_split(*zip(*((pair[0], pair[1]) for pair in pairs), strict=True))
+    return _file_split(getattr(found, "_image_files", None) or found._images, found._labels)
+
+
+def _array_split(images: Any, labels: Any) -> ArraySplit:
+    images = torch.as_tensor(images)
+    if images.ndim == 3:
+        images = images[:, None]
+    elif images.shape[1] != 3:
+        images = images.permute(0, 3, 1, 2).contiguous()
+    labels = torch.as_tensor(labels)
+    return ArraySplit(images, labels[:, 0] if labels.ndim == 2 else labels)  # QMNIST has eight more columns
+
+
+def _file_split(paths: Sequence[Any], labels: Sequence[int]) -> FileSplit:
+    return FileSplit([str(path) for path in paths], torch.tensor(labels))
+
+
+def _caltech(found: Any) -> tuple[list[str], torch.Tensor]:
+    """Caltech 101 and 256 number the files of a class and keep no paths."""
+    kind = "101" if type(found).__name__ == "Caltech101" else "256"
+    paths = []
+    for number, label in zip(found.index, found.y, strict=True):
+        file = f"image_{number:04d}.jpg" if kind == "101" else f"{label + 1:03d}_{number:04d}.jpg"
+        paths.append(str(Path(found.root, f"{kind}_ObjectCategories", found.categories[label], file)))
+    return paths, torch.tensor(found.y)
+
+
+def _names(found: Any) -> tuple[str, ...] | None:
+    """torchvision's class names; ImageNet's and Imagenette's first synonym. One that comes twice has its number."""
+    names = getattr(found, "classes", None) or getattr(found, "categories", None)
+    if names is None:
+        return None
+    first = [name if isinstance(name, str) else name[0] for name in names]
+    counts = Counter(first)
+    return tuple(name if counts[name] == 1 else f"{name} ({place})" for place, name in enumerate(first))

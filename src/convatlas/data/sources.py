@@ -2,21 +2,27 @@
 
 import difflib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from convatlas.data.arrays import read_npz
+from convatlas.data.division import Division, divide
 from convatlas.data.folder import read_folder
-from convatlas.data.known import CLASSES, default_root, digits, torchvision_pair
-from convatlas.data.random import permutation
+from convatlas.data.groups import by_part, expand, in_folder, is_pattern
+from convatlas.data.known import NAMES, default_root, digits, known_classes, torchvision_parts
+from convatlas.data.lists import SUFFIXES as LISTS
+from convatlas.data.lists import read_list
+from convatlas.data.parquet import read_parquet
+from convatlas.data.shards import read_shards
 from convatlas.data.splits import DataSet, Split
 from convatlas.structures import ConvatlasError, UsageError
 
 _DIGITS_SEED = 0  # the held-out digits are the same for every run, so that results can be compared
 _TEST_SUFFIXES = ("_test", "_val")
+_PATHS = "a folder, a .csv, .tsv or .jsonl list, .npz, .parquet or .tar files"
 
 
 @dataclass(frozen=True)
@@ -36,17 +42,25 @@ def load(
     test: str | None = None,
     test_fraction: float = 0.2,
     seed: int = 0,
+    division: Division | None = None,
 ) -> DataSet:
-    """A data set by name, .npz file, prefix of a pair of .npz files, or folder with one sub-folder a class.
+    """A data set by its name or its place.
 
     Args:
-        spec: `digits`, `mnist`, `fashion-mnist`, `cifar10`, or a path.
+        spec: `digits`, a name of torchvision's (`mnist`, `cifar10`, `svhn`, `imagenet` ...), or
+            - a folder with one sub-folder a class, perhaps with `train` and `val` above them,
+            - a .csv, .tsv or .jsonl list of paths and labels,
+            - an .npz file, or the prefix of a pair `<prefix>_train.npz` and `_test.npz`,
+            - a .parquet file as Hugging Face writes it, or a folder of them,
+            - a .tar shard as WebDataset writes it, a folder of them, or a pattern: `/a/x-{000..127}.tar::/b/x-*.tar`.
+              Parts are told by the names of files: train, and val or test.
         root: where named data sets lie; by default `~/.cache/convatlas`. `<root>/<name>_train.npz` and `_test.npz`
             are taken first.
         download: let torchvision fetch a named data set that isn't there.
         test: another spec, whose test part (or whole, where it has no parts) becomes the test part.
         test_fraction: of each class, where the source has no test part.
-        seed: chooses these test pictures.
+        seed: chooses these test pictures. What was chosen is the result's `division`, to be written down.
+        division: chosen before, and used again where the source has no test part.
 
     Raises:
         UsageError: unknown name, no such path, a named data set that isn't there, a fraction outside (0, 1).
@@ -65,10 +79,11 @@ def load(
         held_out = other.test or other.train
         held_out, classes = _align(held_out, other.classes, classes, test)
         source = f"{source}; test: {other.source}"
+    made = None
     if held_out is None:
-        is_test = stratified(train.labels, test_fraction, _DIGITS_SEED if spec == "digits" else seed)
+        made = division or divide(train, test_fraction=test_fraction, seed=_DIGITS_SEED if spec == "digits" else seed)
         problems = train.problems
-        train, held_out = train.select(_where(~is_test)), train.select(_where(is_test))
+        train, held_out = made.apply(train)
         train.problems.extend(problems)
     if len(held_out) == 0:
         raise ConvatlasError(
@@ -81,65 +96,65 @@ def load(
             raise ConvatlasError(
                 f"label {int(split.labels.max())} in {source} is out of range; expected 0 to {len(classes) - 1}"
             )
-    return DataSet(opened.name, train, held_out, classes, source)
-
-
-def stratified(labels: Tensor, fraction: float, seed: int) -> Tensor:
-    """Which samples are held out: (N,) int64 -> (N,) bool, the fraction of each class, rounded.
-
-    At least one of each class is held out and at least one is not; a class of one sample is not held out.
-    """
-    order = permutation(len(labels), seed, 0)
-    held_out = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique():
-        members = order[labels[order] == label]
-        count = min(max(round(len(members) * fraction), 1), len(members) - 1)
-        held_out[members[:count]] = True
-    return held_out
-
-
-def _where(mask: Tensor) -> list[int]:
-    return mask.nonzero()[:, 0].tolist()
+    return DataSet(opened.name, train, held_out, classes, source, made)
 
 
 def _open(spec: str, root: Path | None, download: bool) -> _Opened:
-    if spec in CLASSES:
+    if spec in NAMES:
         return _open_named(spec, root, download)
     path = Path(spec).expanduser()
     if path.is_dir():
         try:
-            train, held_out, classes = read_folder(path)
+            if files := in_folder(path):
+                return _open_files(path.resolve().name, files, str(path))
+            return _Opened(path.resolve().name, *read_folder(path), str(path))
         except OSError as error:
             raise UsageError(f"folder {error.filename or spec} can't be read: {error.strerror or error}") from error
-        return _Opened(path.resolve().name, train, held_out, classes, str(path))
-    if path.is_file() and path.suffix == ".npz":
-        return _open_npz(path, _partner(path))
     if path.is_file():
-        raise UsageError(f"data {spec!r} is a file; expected an .npz file or a folder with one sub-folder a class")
+        suffix = path.suffix.lower()
+        if suffix == ".npz":
+            return _open_npz(path, _partner(path))
+        if suffix in LISTS:
+            return _Opened(path.stem, *read_list(path), str(path))
+        if suffix in (".tar", ".parquet"):
+            return _open_files(path.stem, [path], str(path))
+        raise UsageError(f"data {spec!r} is a file of another kind; expected {_PATHS}")
+    if is_pattern(spec):
+        files = expand(spec)
+        return _open_files(files[0].stem, files, spec)
     pair_start = path.with_name(f"{path.name}_train.npz")
     if pair_start.is_file():
         return _open_npz(pair_start, _partner(pair_start))
     if os.sep in spec or path.suffix:
-        raise UsageError(
-            f"data {spec!r} does not exist; expected an .npz file, a folder, or one of {', '.join(CLASSES)}"
-        )
-    near = difflib.get_close_matches(spec.lower(), CLASSES, n=2, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}" if near else f"expected {', '.join(CLASSES)}, an .npz file or a folder"
+        raise UsageError(f"data {spec!r} does not exist; expected {_PATHS}, or one of {', '.join(NAMES)}")
+    near = difflib.get_close_matches(spec.lower(), NAMES, n=2, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}" if near else f"expected {_PATHS}, or one of {', '.join(NAMES)}"
     raise UsageError(f"unknown data {spec!r}; {hint}")
+
+
+def _open_files(name: str, files: Sequence[Path], source: str) -> _Opened:
+    """Shards or parquet files; a test part is told by the files' names."""
+    read = read_shards if files[0].suffix == ".tar" else read_parquet
+    train_files, test_files = by_part(files)
+    train, classes = read(train_files)
+    if not test_files:
+        return _Opened(name, train, None, classes, source)
+    held_out, its_classes = read(test_files)
+    held_out, classes = _align(held_out, its_classes, classes, str(test_files[0]))
+    return _Opened(name, train, held_out, classes, source)
 
 
 def _open_named(name: str, root: Path | None, download: bool) -> _Opened:
     if name == "digits":
-        return _Opened(name, digits(), None, CLASSES[name], "scikit-learn load_digits")
+        return _Opened(name, digits(), None, known_classes(name), "scikit-learn load_digits")
     folder = default_root() if root is None else Path(root).expanduser()
     for stem in (name, name.replace("-", "_")):
         start = folder / f"{stem}_train.npz"
         partner = _partner(start)
         if start.is_file() and partner is not None:
             found = _open_npz(start, partner)
-            return _Opened(name, found.train, found.test, found.classes or CLASSES[name], found.source)
-    train, held_out = torchvision_pair(name, folder, download=download)
-    return _Opened(name, train, held_out, CLASSES[name], f"torchvision, {folder}")
+            return _Opened(name, found.train, found.test, found.classes or known_classes(name), found.source)
+    return _Opened(name, *torchvision_parts(name, folder, download=download), f"torchvision, {folder}")
 
 
 def _partner(path: Path) -> Path | None:

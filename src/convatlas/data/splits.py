@@ -1,15 +1,16 @@
-"""Labelled pictures in memory, in files or in one block of encoded bytes, behind one small interface."""
+"""Labelled pictures behind one small interface; here those in memory, in `encoded` those still to be decoded."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from convatlas.data.decode import decode
 from convatlas.structures import ConvatlasError, Problem
+
+if TYPE_CHECKING:
+    from convatlas.data.division import Division
 
 
 class Split(Protocol):
@@ -29,6 +30,10 @@ class Split(Protocol):
     def problems(self) -> list[Problem]: ...
 
     def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """What a message calls a picture: its path, or its place in the source."""
+        ...
 
     def read(self, index: int) -> Tensor:
         """uint8 (C, H, W) with C = 1 or 3. Raises ConvatlasError, which names the picture, where it is damaged."""
@@ -56,6 +61,7 @@ class DataSet:
     test: Split
     classes: tuple[str, ...]
     source: str  # where it came from, for the run's record
+    division: "Division | None" = None  # where the source brought no test part
 
 
 class ArraySplit:
@@ -79,6 +85,9 @@ class ArraySplit:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def name(self, index: int) -> str:
+        return f"picture {index}"
+
     def read(self, index: int) -> Tensor:
         return self.images[index]
 
@@ -87,89 +96,23 @@ class ArraySplit:
         return ArraySplit(self.images[chosen], self.labels[chosen])
 
     def drop(self, reasons: Mapping[int, str]) -> None:
-        kept = _survivors(len(self), reasons, [f"picture {i}" for i in sorted(reasons)], self.problems)
+        kept = survivors(self, reasons)
         self.images, self.labels = self.images[kept], self.labels[kept]
 
 
-class FileSplit:
-    """Pictures in files, decoded when they are read."""
+def survivors(split: Split, reasons: Mapping[int, str]) -> Tensor:
+    """The indices that stay, (n',) int64; the others are added to the split's problems.
 
-    def __init__(self, paths: Sequence[str], labels: Tensor, problems: Sequence[Problem] = ()) -> None:
-        self.paths: tuple[str, ...] = tuple(paths)
-        self.labels = labels.to(torch.int64)
-        self.problems: list[Problem] = list(problems)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def read(self, index: int) -> Tensor:
-        try:
-            return decode(self.paths[index])
-        except ConvatlasError as error:
-            raise ConvatlasError(f"{self.paths[index]} can't be read: {error}") from error
-
-    def select(self, indices: Sequence[int]) -> "FileSplit":
-        chosen = torch.as_tensor(indices, dtype=torch.int64)
-        return FileSplit([self.paths[i] for i in chosen.tolist()], self.labels[chosen])
-
-    def drop(self, reasons: Mapping[int, str]) -> None:
-        kept = _survivors(len(self), reasons, [self.paths[i] for i in sorted(reasons)], self.problems)
-        self.paths, self.labels = tuple(self.paths[i] for i in kept.tolist()), self.labels[kept]
-
-
-class PackedSplit:
-    """Encoded pictures (JPEG, PNG, ...) one after another in one array of bytes, decoded when they are read.
-
-    Args:
-        encoded: uint8 (total,), all files.
-        bounds: int64 (N, 2), first byte and byte after the last of each picture.
-        labels: (N,) of an integer type.
-        name: what the pictures are called in messages, usually the path of the .npz file.
+    Raises:
+        ConvatlasError: more than half of the pictures are damaged.
     """
-
-    def __init__(self, encoded: np.ndarray, bounds: np.ndarray, labels: Tensor, name: str) -> None:
-        self.encoded = encoded
-        self.bounds = bounds
-        self.labels = labels.to(torch.int64)
-        self.name = name
-        self.paths: tuple[str, ...] | None = None
-        self.problems: list[Problem] = []
-        self._numbers = np.arange(len(bounds))  # as counted in the file, for messages
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def read(self, index: int) -> Tensor:
-        first, end = self.bounds[index]
-        try:
-            return decode(self.encoded[first:end].tobytes())
-        except ConvatlasError as error:
-            raise ConvatlasError(f"{self._label(index)} can't be read: {error}") from error
-
-    def select(self, indices: Sequence[int]) -> "PackedSplit":
-        chosen = torch.as_tensor(indices, dtype=torch.int64)
-        part = PackedSplit(self.encoded, self.bounds[chosen.numpy()], self.labels[chosen], self.name)
-        part._numbers = self._numbers[chosen.numpy()]
-        return part
-
-    def drop(self, reasons: Mapping[int, str]) -> None:
-        kept = _survivors(len(self), reasons, [self._label(i) for i in sorted(reasons)], self.problems)
-        self.bounds, self.labels = self.bounds[kept.numpy()], self.labels[kept]
-        self._numbers = self._numbers[kept.numpy()]
-
-    def _label(self, index: int) -> str:
-        return f"{self.name}[{self._numbers[index]}]"
-
-
-def _survivors(n: int, reasons: Mapping[int, str], names: Sequence[str], problems: list[Problem]) -> Tensor:
-    """The indices that stay, (n',) int64; the others are added to `problems`."""
-    found = [Problem(name, reasons[i]) for name, i in zip(names, sorted(reasons), strict=True)]
-    if len(found) * 2 > n:
+    found = [Problem(split.name(i), reasons[i]) for i in sorted(reasons)]
+    if len(found) * 2 > len(split):
         raise ConvatlasError(
-            f"{len(found)} of {n} pictures can't be read, more than half; "
+            f"{len(found)} of {len(split)} pictures can't be read, more than half; "
             f"the first is {found[0].path}: {found[0].reason}"
         )
-    problems += found
-    stays = torch.ones(n, dtype=torch.bool)
+    split.problems.extend(found)
+    stays = torch.ones(len(split), dtype=torch.bool)
     stays[list(reasons)] = False
     return stays.nonzero()[:, 0]

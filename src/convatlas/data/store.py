@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from convatlas.data.decode import picture_size
+from convatlas.data.encoded import FileSplit
 from convatlas.data.preprocess import Framing, shape, shaped_size
-from convatlas.data.splits import ArraySplit, FileSplit, Split
+from convatlas.data.splits import ArraySplit, Split
 from convatlas.structures import ConvatlasError, Preprocessing
 
 MEMORY_LIMIT_BYTES = 1 << 30

@@ -1,0 +1,101 @@
+"""Which pictures are for training and which for testing, made once with a seed and written down as `splits.json`."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convatlas.data.encoded import FileSplit, ShardSplit
+from convatlas.data.random import permutation
+from convatlas.data.splits import Split
+from convatlas.structures import ConvatlasError
+
+FORMAT = 1
+Key = str | int  # a path below the data's folder, a shard and a name in it, or a place in the source
+
+
+@dataclass(frozen=True)
+class Division:
+    """The two parts of a source that brings none, by what its pictures are called there."""
+
+    seed: int
+    test_fraction: float
+    train: tuple[Key, ...]
+    test: tuple[Key, ...]
+
+    def to_json(self) -> str:
+        values = {"format": FORMAT, "seed": self.seed, "test_fraction": self.test_fraction}
+        return json.dumps(values | {"train": self.train, "test": self.test}, indent=1, ensure_ascii=False) + "\n"
+
+    def apply(self, split: Split) -> tuple[Split, Split]:
+        """The training and the test part of the split; pictures that are in neither are left out.
+
+        Raises:
+            ConvatlasError: a picture of the division is not there any more.
+        """
+        places = {key: place for place, key in enumerate(keys(split))}
+        for key in (*self.train, *self.test):
+            if key not in places:
+                raise ConvatlasError(f"the written split names {key!r}, which is not in the data any more")
+        train, test = ([places[key] for key in part] for part in (self.train, self.test))
+        return split.select(train), split.select(test)
+
+
+def divide(split: Split, *, test_fraction: float, seed: int) -> Division:
+    """Holds out the fraction of each class, chosen by the seed."""
+    is_test = stratified(split.labels, test_fraction, seed).tolist()
+    named = list(zip(keys(split), is_test, strict=True))
+    train, test = (tuple(key for key, held_out in named if held_out == wanted) for wanted in (False, True))
+    return Division(seed, test_fraction, train, test)
+
+
+def read_division(path: Path) -> Division:
+    """A division from its file.
+
+    Raises:
+        ConvatlasError: the file is absent, damaged, or of another version.
+    """
+    try:
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConvatlasError(f"{path}: no split to read ({error.strerror})") from error
+    except ValueError as error:
+        raise ConvatlasError(f"{path}: not a written split ({error})") from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise ConvatlasError(f"{path}: not a written split of format {FORMAT}, which this version of convatlas reads")
+    try:
+        parts = (tuple(values["train"]), tuple(values["test"]))
+        return Division(int(values["seed"]), float(values["test_fraction"]), *parts)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConvatlasError(f"{path}: not a written split (no usable {error})") from error
+
+
+def keys(split: Split) -> Sequence[Key]:
+    """What the pictures are called in their source, wherever that lies."""
+    if isinstance(split, FileSplit):
+        folder = os.path.commonpath([os.path.dirname(path) for path in split.paths])
+        return [Path(os.path.relpath(path, folder)).as_posix() for path in split.paths]
+    if isinstance(split, ShardSplit):
+        shards = [os.path.basename(shard) for shard in split.shards]
+        return [f"{shards[shard]}:{name}" for shard, name in zip(split.places[:, 0], split.names, strict=True)]
+    return range(len(split))
+
+
+def stratified(labels: Tensor, fraction: float, seed: int) -> Tensor:
+    """Which samples are held out: (N,) int64 -> (N,) bool, the fraction of each class, rounded.
+
+    At least one of each class is held out and at least one is not; a class of one sample is not held out.
+    """
+    order = permutation(len(labels), seed, 0)
+    in_order = labels[order]
+    held_out = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        members = order[in_order == label]
+        count = min(max(round(len(members) * fraction), 1), len(members) - 1)
+        held_out[members[:count]] = True
+    return held_out
