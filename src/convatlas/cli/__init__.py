@@ -26,6 +26,7 @@ COMMANDS = {
     "train": ("train", "Train and use", "Train a network on a folder of pictures or a known data set."),
     "eval": ("eval_", "Train and use", "Test error with its 95% interval, loss, and a table of classes."),
     "predict": ("predict", "Train and use", "The most probable classes of pictures."),
+    "explain": ("explain_", "See inside", "What a network looks at: deconvnet, saliency, Grad-CAM and more."),
     "doctor": ("doctor", "This machine", "What this machine can do, what is missing, and how to get it."),
 }
 

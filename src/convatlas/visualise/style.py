@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 INK = "#1f2933"
 MUTED = "#6b7785"
@@ -74,3 +76,15 @@ def inline_svg(figure: Figure, label: str) -> str:
     head, _, body = text.partition(">")
     head = re.sub(r' (width|height)="[^"]*"', "", head)
     return f'{head} role="img" aria-label="{html.escape(label)}" style="max-width:{width:.0f}px">{body}'
+
+
+def around_grey(signal: NDArray[Any], *, bgr: bool = False, quantile: float = 0.999) -> NDArray[Any]:
+    """A signed signal (C, H, W) as a picture (H, W, 3) or (H, W) in [0, 1]: zero is mid-grey.
+
+    The scale is symmetric; the few values above the quantile of all sizes are cut, or they would leave the rest dull.
+    """
+    values = signal[::-1] if bgr else signal
+    picture = values.transpose(1, 2, 0) if len(values) == 3 else values.mean(axis=0)
+    sizes = np.abs(picture[picture != 0])
+    limit = float(np.quantile(sizes, quantile)) if sizes.size else 1.0
+    return np.clip(picture / (2 * limit) + 0.5, 0, 1)

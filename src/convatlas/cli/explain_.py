@@ -1,0 +1,89 @@
+"""`convatlas explain`: what a network looks at, on pictures."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from convatlas.cli.common import print_json, progress, warn
+
+
+def command(
+    source: Annotated[
+        str, typer.Argument(metavar="RUN|NAME", help="A run folder, or a network's name with --weights.")
+    ],
+    images: Annotated[list[str] | None, typer.Argument(metavar="PICTURES", help="Files, folders or patterns.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="A weights file for a network's name.")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="One of the methods below, or all; may be given several times.")
+    ] = None,
+    layer: Annotated[str | None, typer.Option(help="A module path; by default each method's own choice.")] = None,
+    map_: Annotated[
+        int | None, typer.Option("--map", min=0, help="One map of the layer; by default the strongest.")
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--class", help="The class to ask about, name or number; by default the most probable."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder, or a page.html; by default explain/ in the run, or explain-NAME.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many pictures.")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    json: Annotated[bool, typer.Option("--json", help="The numbers as one JSON document.")] = False,
+) -> None:
+    """What a network looks at, as one page, PNG figures, explain.json and explain.npz.
+
+    For each picture: deconvnet (what made units fire, by Zeiler and Fergus), saliency, guided, gradcam, cam, ig
+    (integrated gradients). For the network: filters. A run's report takes the panels in.
+    """
+    from convatlas import inference
+    from convatlas.report import seeing
+    from convatlas.structures import Problem
+
+    methods = chosen(method or ["all"], [*seeing.NETWORK_METHODS, *seeing.METHODS])
+    opened = inference.open_source(source, weights)
+    opened.net.to(inference.resolve_device(device))
+    options = seeing.Options(layer, map_, number_of(target, opened.classes))
+    files, problems = inference.find_pictures(images or [])
+    if len(files) > limit:
+        warn(f"{len(files)} pictures given, the first {limit} are shown (--limit)")
+    found, unreadable = seeing.subjects(opened, files[:limit], options)
+    problems += unreadable
+    with progress("Looking") as step:
+        seen = list(seeing.see(opened, found, methods, options, step))
+    panels = [item for item in seen if isinstance(item, seeing.Panel)]
+    left_out = list(dict.fromkeys(item for item in seen if isinstance(item, Problem)))
+    for problem in [*problems, *left_out]:
+        warn(f"{problem.path}: {problem.reason}")
+    if not panels:
+        raise typer.Exit(1)
+    out = out or (opened.run / "explain" if opened.run else Path(f"explain-{opened.name}"))
+    page = seeing.write(out, opened, found, panels, [*problems, *left_out])
+    if json:
+        print_json({"page": str(page), **seeing.as_json(opened, found, panels, [*problems, *left_out])})
+    else:
+        typer.echo(f"{len(panels)} panels of {len(found)} pictures: {page}")
+
+
+def chosen(methods: list[str], known: list[str]) -> list[str]:
+    """The methods that were asked for, in the page's order. Raises UsageError for an unknown one."""
+    from convatlas.structures import UsageError
+
+    for name in methods:
+        if name not in (*known, "all"):
+            raise UsageError(f"--method {name} is unknown; expected {', '.join(known)} or all")
+    return known if "all" in methods else [name for name in known if name in methods]
+
+
+def number_of(target: str | None, classes: tuple[str, ...]) -> int | None:
+    """A class's number from its name or number. Raises UsageError where there is none such."""
+    from convatlas.structures import UsageError
+
+    if target is None or target in classes:
+        return None if target is None else classes.index(target)
+    if target.isdigit() and int(target) < len(classes):
+        return int(target)
+    raise UsageError(
+        f"--class {target} does not exist; expected one of {len(classes)} names or 0 to {len(classes) - 1}"
+    )

@@ -1,0 +1,98 @@
+"""`convatlas explain`: its page, its numbers, and a run's report that takes the panels in."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from convatlas.cli import main
+from convatlas.report.seeing import page
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[str]:
+    found = []
+    for index, digit in enumerate(load_digits().images[:2]):
+        path = tmp_path / f"digit {index}.png"
+        Image.fromarray((digit * 15).astype(np.uint8)).resize((28, 28)).save(path)
+        found.append(str(path))
+    return found
+
+
+@pytest.fixture
+def run(run_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(run_folder, tmp_path / "run"))
+
+
+def test_all_methods_on_a_run(run: Path, pictures: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    report = run / "report.html"
+    report.write_text(f"<main>before {page.OPEN} an earlier one {page.CLOSE} after</main>")
+    assert main(["explain", str(run), *pictures, "--json"]) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert Path(found["page"]) == run / "explain" / "index.html"
+    assert {panel["method"] for panel in found["panels"]} == {
+        "filters", "deconvnet", "saliency", "guided", "gradcam", "ig",
+    }  # fmt: skip
+    assert [problem["what"] for problem in found["problems"]] == ["cam"]  # it ends in linear layers
+    assert "cam: CaffeLeNet has no class activation maps" in err
+    assert {key: value for key, value in found.items() if key != "page"} == json.loads(
+        (run / "explain" / "explain.json").read_text()
+    )
+    arrays = np.load(run / "explain" / "explain.npz")
+    for panel in found["panels"]:
+        assert (run / "explain" / f"{panel['file']}.png").stat().st_size > 1000
+        for key in panel["arrays"]:
+            assert np.isfinite(arrays[f"{panel['file']}/{key}"]).all()
+    text = (run / "explain" / "index.html").read_text()
+    assert text.count("data:image/png;base64,") == len(found["panels"])
+    assert "http" not in text
+    assert "<script" not in text
+    extended = report.read_text()
+    assert extended.startswith(f"<main>before {page.OPEN}")
+    assert extended.endswith(f"{page.CLOSE} after</main>")
+    assert "earlier" not in extended
+    assert extended.count("data:image/png;base64,") == len(found["panels"])
+
+
+def test_one_method_of_one_map_in_one_page(run: Path, pictures: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "pages" / "seen.html"
+    asked = ["--method", "deconvnet", "--layer", "conv1", "--map", "7", "--out", str(out)]
+    assert main(["explain", str(run), pictures[0], *asked]) == 0
+    found = json.loads((out.parent / "explain.json").read_text())
+    (panel,) = found["panels"]
+    assert panel["layer"] == "conv1"
+    assert [unit["map"] for unit in panel["units"]] == [7]
+    assert out.is_file()
+
+
+def test_the_class_that_is_asked_about(run: Path, pictures: list[str], tmp_path: Path) -> None:
+    asked = ["--method", "saliency", "--class", "4", "--out", str(tmp_path / "out")]
+    assert main(["explain", str(run), pictures[0], *asked]) == 0
+    assert json.loads((tmp_path / "out" / "explain.json").read_text())["panels"][0]["target"] == 4
+
+
+@pytest.mark.parametrize(("options", "sentence"), [
+    (["--method", "magic"], "--method magic is unknown; expected filters, "),
+    (["--method", "cam"], "CaffeLeNet has no class activation maps"),
+    (["--class", "eleven"], "--class eleven does not exist"),
+    (["--method", "gradcam", "--layer", "conv9"], "no layer 'conv9'"),
+    (["--method", "deconvnet", "--map", "99", "--layer", "conv1"], "map 99 is not in layer 'conv1'"),
+])  # fmt: skip
+def test_wrong_usage(run, pictures, options, sentence, capsys) -> None:  # type: ignore[no-untyped-def]
+    assert main(["explain", str(run), pictures[0], *options]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (run / "explain").exists()
+
+
+def test_without_a_readable_picture(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(run), "nowhere.png", "--method", "saliency"]) == 1
+    assert "nowhere.png: no such file" in capsys.readouterr().err
+
+
+def test_a_report_without_a_place_stays_as_it_was() -> None:
+    assert page.extended("<main></main>", "section") == "<main></main>"
