@@ -26,6 +26,7 @@ COMMANDS = {
     "train": ("train", "Train and use", "Train a network on a folder of pictures or a known data set."),
     "eval": ("eval_", "Train and use", "Test error with its 95% interval, loss, and a table of classes."),
     "predict": ("predict", "Train and use", "The most probable classes of pictures."),
+    "weights": ("weights", "Train and use", "Published weights: list them, import their files, look inside."),
     "explain": ("explain_", "See inside", "What a network looks at: deconvnet, saliency, Grad-CAM and more."),
     "doctor": ("doctor", "This machine", "What this machine can do, what is missing, and how to get it."),
 }
@@ -62,8 +63,10 @@ class LazyGroup(TyperGroup):
 
 
 def load(name: str) -> Any:
-    """Imports the module of a command and builds the command from its function `command`."""
+    """Imports the module of a command and builds the command from its function `command`, or its group `app`."""
     module = importlib.import_module(f"convatlas.cli.{COMMANDS[name][0]}")
+    if hasattr(module, "app"):
+        return typer.main.get_command(module.app)
     single = typer.Typer(add_completion=False, rich_markup_mode="rich")
     single.command(name, help=module.command.__doc__ or COMMANDS[name][2])(module.command)
     return typer.main.get_command(single)

@@ -85,7 +85,7 @@ def open_run(folder: Path, weights_path: Path | None = None) -> Source:
 
 def open_weights(name: str | None, path: Path, run: Path | None = None, recipe: Recipe | None = None) -> Source:
     """The network of a weights file; `name` may be None where the file's card names it."""
-    card = weights.read_card(path)
+    card = weights.read_card(path, name)
     if card is None and name is None:
         raise ConvatlasError(f"{path} carries no card; expected weights that `convatlas train` wrote")
     network = registry.card(name if name is not None else card["network"] if card else "")

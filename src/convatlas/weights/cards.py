@@ -6,6 +6,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from convatlas.structures import ConvatlasError, Preprocessing
+from convatlas.weights.settings import Settings, check_settings
 
 FORMAT = 1
 
@@ -17,9 +18,17 @@ def make_card(
     in_channels: int,
     classes: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
+    settings: Settings | None = None,
+    source: str | None = None,
 ) -> dict[str, Any]:
-    """The card of a network's weights. `classes` are the names in the order of the outputs; None where unknown."""
-    return {
+    """The card of a network's weights.
+
+    Args:
+        classes: names in the order of the outputs; None where unknown.
+        settings: what these weights want otherwise than the network's code (`convatlas.weights.settings`).
+        source: the format and release that they came from.
+    """
+    card: dict[str, Any] = {
         "format": FORMAT,
         "network": network,
         "num_classes": num_classes,
@@ -27,6 +36,11 @@ def make_card(
         "classes": None if classes is None else list(classes),
         "preprocessing": None if preprocessing is None else json.loads(json.dumps(asdict(preprocessing))),
     }
+    if settings:
+        card["settings"] = {path: dict(entry) for path, entry in settings.items()}
+    if source is not None:
+        card["source"] = source
+    return card
 
 
 def check_card(card: Any, source: object) -> dict[str, Any]:
@@ -54,6 +68,8 @@ def check_card(card: Any, source: object) -> dict[str, Any]:
             raise ConvatlasError(
                 f"the card of {source} names {len(classes)} classes for num_classes {card['num_classes']}"
             )
+    if "settings" in card:
+        check_settings(card["settings"], source)
     return card
 
 

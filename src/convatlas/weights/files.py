@@ -16,16 +16,17 @@ from torch import Tensor, nn
 
 from convatlas.structures import ConvatlasError, UsageError
 from convatlas.weights.cards import check_card
+from convatlas.weights.formats import READERS, Contents, read_foreign
 
 _PICKLED = (".pth", ".pt", ".th", ".tar")
 _KEY = "convatlas"  # of the metadata
 
 
-def read_file(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
-    """The tensors of a weights file under the names that they have there, on the CPU, and the card if it brings one.
+def read_file(path: str | Path) -> Contents:
+    """What a weights file holds under the names that it has there, on the CPU.
 
     `.pth`, `.pt`, `.th` and `.tar` are unpickled with `weights_only=True`; of a checkpoint only the state dict is
-    taken, and a prefix "module." is taken off.
+    taken, and a prefix "module." is taken off. Other endings are those of `convatlas.weights.formats`.
 
     Raises:
         UsageError: there is no such file, or its name has another ending.
@@ -36,11 +37,16 @@ def read_file(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any] | Non
         raise UsageError(
             f"weights {path}: {'is a folder' if path.is_dir() else 'no such file'}; expected a weights file"
         )
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    if path.suffix in _PICKLED:
-        return _state_dict(_unpickle(path), path), None
-    raise UsageError(f"weights {path}: unknown ending; expected .safetensors or one of {', '.join(_PICKLED)}")
+    suffix = path.suffix.lower()
+    if suffix == ".safetensors":
+        tensors, card = _read_safetensors(path)
+        return Contents("safetensors", tensors, card=card)
+    if suffix in _PICKLED:
+        return Contents("PyTorch", _state_dict(_unpickle(path), path))
+    if suffix in READERS:
+        return read_foreign(path)
+    known = ", ".join((".safetensors", *_PICKLED, *READERS))
+    raise UsageError(f"weights {path}: unknown ending; expected one of {known}")
 
 
 def read_file_card(path: Path) -> dict[str, Any] | None:
@@ -64,7 +70,7 @@ def save(path: str | Path, weights: nn.Module | Mapping[str, Tensor], card: Mapp
         raise UsageError(f"weights path {path}; expected a name that ends in .safetensors")
     metadata = {_KEY: json.dumps(check_card(dict(card), path), ensure_ascii=False)}
     tensors = weights.state_dict() if isinstance(weights, nn.Module) else weights
-    data = safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata)
+    data = safetensors.torch.save({name: _own_memory(tensor) for name, tensor in tensors.items()}, metadata)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
@@ -76,6 +82,12 @@ def save(path: str | Path, weights: nn.Module | Mapping[str, Tensor], card: Mapp
         with contextlib.suppress(OSError):  # it may never have come into being
             temporary.unlink()
         raise ConvatlasError(f"weights can't be written to {path}: {error.strerror or error}") from error
+
+
+def _own_memory(tensor: Tensor) -> Tensor:
+    """On the CPU, and no part of a larger storage, as the format wants it."""
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:

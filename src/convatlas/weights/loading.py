@@ -1,6 +1,7 @@
 """From a weights file to a network that computes with it."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,48 +9,75 @@ import torch
 from torch import Tensor, nn
 
 from convatlas import registry
+from convatlas.blocks.inception import AuxiliaryHead
 from convatlas.structures import ConvatlasError, UsageError
 from convatlas.weights.files import read_file, read_file_card
-from convatlas.weights.layouts import translate
+from convatlas.weights.layouts import translate_contents
+from convatlas.weights.settings import apply_settings
 
 _LISTED = 12
 
 
-def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+@dataclass(frozen=True)
+class Read:
+    """A weights file, read and translated as far as it is known."""
+
+    format: str
+    tensors: dict[str, Tensor]  # under our names where `card` is there, else under the file's
+    card: dict[str, Any] | None
+    file_names: tuple[str, ...]  # of the tensors in the file
+
+
+def open_file(path: str | Path, network: str | None = None) -> Read:
+    """Reads a weights file of any known format, safely, and translates it if its layout is known.
+
+    Args:
+        path: the file; its ending tells the format.
+        network: what the weights are for, where the file alone does not tell; also takes layouts that fit in part.
+
+    Raises:
+        UsageError: there is no such file, its name has an unknown ending, or `network` is unknown.
+        ConvatlasError: it can't be read: cut off, damaged, no weights, or it would execute code.
+    """
+    contents = read_file(path)
+    names = tuple(contents.tensors)
+    if contents.card is not None:
+        return Read(contents.format, contents.tensors, dict(contents.card), names)
+    tensors, card = translate_contents(contents, path, network) or (contents.tensors, None)
+    return Read(contents.format, tensors, card, names)
+
+
+def read(path: str | Path, network: str | None = None) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     """The tensors of a weights file under our names, on the CPU, and its card.
 
     A file in a layout that we know (`convatlas.weights.layouts`) is translated and gets the layout's card. Any other
-    file comes as it is, with card None where it brings none.
-
-    Raises:
-        UsageError: there is no such file, or its name has an unknown ending.
-        ConvatlasError: it can't be read: cut off, damaged, no weights, or it would execute code.
+    file comes as it is, with card None where it brings none. Arguments and errors are those of `open_file`.
     """
-    tensors, card = read_file(path)
-    if card is None and (translated := translate(tensors)) is not None:
-        return translated
-    return tensors, card
+    opened = open_file(path, network)
+    return opened.tensors, opened.card
 
 
-def read_card(path: str | Path) -> dict[str, Any] | None:
+def read_card(path: str | Path, network: str | None = None) -> dict[str, Any] | None:
     """The card of a weights file, as `read` gives it; raises the same."""
     path = Path(path)
     if path.suffix == ".safetensors" and path.is_file() and (card := read_file_card(path)) is not None:
         return card
-    return read(path)[1]
+    return read(path, network)[1]
 
 
 def load_into(net: nn.Module, weights: str | Path | Mapping[str, Tensor]) -> dict[str, Any] | None:
     """Copies weights into a network, completely or not at all, and returns the card of the file.
 
-    Counters of batch normalisation (`num_batches_tracked`) may be absent: old files lack them.
+    The card's settings are made. Counters of batch normalisation (`num_batches_tracked`) may be absent, since old files
+    lack them, and so may whole auxiliary heads, which many releases leave out: these stay as initialised.
 
     Raises:
         ConvatlasError: the tensors do not fit (the message says which), or as `read`.
     """
     tensors, card = (weights, None) if isinstance(weights, Mapping) else read(weights)
     _check_fit(net, tensors, source="the weights" if isinstance(weights, Mapping) else f"weights {weights}")
-    net.load_state_dict(dict(tensors))
+    net.load_state_dict(dict(tensors), strict=False)
+    apply_settings(net, card)
     return card
 
 
@@ -73,7 +101,7 @@ def create(
     if weights is None:
         return registry.build(name, num_classes=num_classes, in_channels=in_channels, dims=dims)
     network = registry.card(name).name
-    tensors, card = read(weights)
+    tensors, card = read(weights, network)
     if card is not None:
         if registry.card(card["network"]).name != network:
             raise UsageError(f"weights {weights} are of {card['network']}; expected weights of {network}")
@@ -87,6 +115,7 @@ def create(
         )
     net = registry.build(network, num_classes=num_classes, in_channels=in_channels, dims=dims)
     load_into(net, tensors)
+    apply_settings(net, card)
     return net
 
 
@@ -94,7 +123,11 @@ def _check_fit(net: nn.Module, tensors: Mapping[str, Tensor], source: str) -> No
     """Raises ConvatlasError with the tensors that are missing, left over or misshapen, if there are any."""
     expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    missing = [name for name in expected if name not in found and not name.endswith(".num_batches_tracked")]
+    heads = [f"{path}." for path, module in net.named_modules() if isinstance(module, AuxiliaryHead)]
+    absent = tuple(head for head in heads if not any(name.startswith(head) for name in found))
+    spared = (name for name in expected if name.endswith(".num_batches_tracked") or name.startswith(absent))
+    excused = {*found, *spared}
+    missing = [name for name in expected if name not in excused]
     left_over = [name for name in found if name not in expected]
     misshapen = [name for name in expected if name in found and found[name] != expected[name]]
     if not (missing or left_over or misshapen):

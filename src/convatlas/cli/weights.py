@@ -1,0 +1,148 @@
+"""`convatlas weights`: which trained weights exist, what a file of them holds, and how it becomes ours."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from convatlas.cli.common import console, print_json
+from convatlas.structures import ConvatlasError
+
+if TYPE_CHECKING:
+    from convatlas.weights import Read
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help="Which trained weights exist, what a file of them holds, and how it becomes ours.",
+)
+JSON = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
+SHOWN_CLASSES = 5
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A weights file in the format of its release.")],
+    out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
+    to: Annotated[str | None, typer.Option(metavar="NAME", help="The network, where the file does not tell.")] = None,
+    json: JSON = False,
+) -> None:
+    """Translate a file of Caffe, MatConvNet, Darknet, Torch7, Keras, torchvision or timm into ours."""
+    from convatlas import registry, weights
+
+    opened = weights.open_file(file, to)
+    if opened.card is None and to is None:
+        raise ConvatlasError(
+            f"{file} ({describe(opened)}) is of no layout that is known here; "
+            "expected --to NAME, and `convatlas weights show` lists its tensors"
+        )
+    network = registry.card(opened.card["network"] if opened.card else to or "")
+    net = weights.create(network.name, weights=file)
+    card = opened.card or weights.make_card(
+        network.name, num_classes=network.num_classes, in_channels=network.input_shape[0]
+    )
+    weights.save(out, net, card)
+    if json:
+        print_json({"file": str(file), "format": opened.format, "out": str(out), "card": card})
+        return
+    say = console().print
+    say(f"{file}: {describe(opened)}", markup=False)
+    print_card(card)
+    say(f"{out}: {sum(p.numel() for p in net.parameters()):,} parameters of {network.name}", markup=False)
+
+
+@app.command("show")
+def show(
+    file: Annotated[Path, typer.Argument(help="A weights file of any known format.")],
+    to: Annotated[str | None, typer.Option(metavar="NAME", help="The network, where the file does not tell.")] = None,
+    json: JSON = False,
+) -> None:
+    """The tensors of a weights file under the file's names or ours, their shapes, and the card."""
+    from convatlas import weights
+
+    opened = weights.open_file(file, to)
+    shapes = {name: list(tensor.shape) for name, tensor in opened.tensors.items()}
+    if json:
+        print_json({"file": str(file), "format": opened.format, "tensors": shapes, "card": opened.card})
+        return
+    say = console().print
+    say(f"{file}: {describe(opened)}", markup=False)
+    if opened.card is not None:
+        print_card(opened.card)
+    width = max(map(len, shapes), default=0)
+    for name, shape in shapes.items():
+        say(f"  {name:<{width}}  {' x '.join(map(str, shape)) or 'one value'}", markup=False)
+
+
+@app.command("list")
+def list_(
+    network: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only for this network.")] = None,
+    json: JSON = False,
+) -> None:
+    """Which published weights exist: from where, under which licence, and whether they fit exactly."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from convatlas import weights
+
+    rows = weights.published(network)
+    if json:
+        print_json([asdict(row) for row in rows])
+        return
+    out = console()
+    if not rows:
+        out.print(f"no published weights are known here for {network}", markup=False)
+    if network is None:
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+        for heading in ("network", "release", "format", "licence", "fits"):
+            table.add_column(heading, no_wrap=heading != "licence")
+        for row in rows:
+            cells = (row.network, row.release, row.format, row.licence, row.fits)
+            table.add_row(*(Text(cell) for cell in cells))
+        out.print(table)
+        out.print("\n`convatlas weights list NAME` says where they are, and what does not fit.", markup=False)
+        return
+    for row in rows:
+        out.print(f"{row.release} ({row.format}), {row.fits}", markup=False)
+        for label, value in (("from", row.url), ("file", row.file), ("licence", row.licence), ("note", row.note)):
+            if value:
+                out.print(f"  {label:<8}{value}", markup=False, soft_wrap=True)
+
+
+def describe(opened: "Read") -> str:
+    """ "Caffe, 8 tensors, 431,080 values" """
+    count = sum(tensor.numel() for tensor in opened.tensors.values())
+    return f"{opened.format}, {len(opened.tensors)} tensors, {count:,} values"
+
+
+def print_card(card: dict[str, Any]) -> None:
+    """The entries of a card that are there, one a line."""
+    classes = card["classes"]
+    named = (
+        f": {', '.join(classes[:SHOWN_CLASSES])}{', ...' if len(classes) > SHOWN_CLASSES else ''}" if classes else ""
+    )
+    lines = {
+        "from": card.get("source"),
+        "network": card["network"],
+        "classes": f"{card['num_classes']:,}{named}",
+        "pictures": in_words(card["preprocessing"]) if card["preprocessing"] else "not known; the network's usual",
+        "settings": "; ".join(
+            f"{'all layers' if path == '*' else path} {', '.join(f'{key} {value}' for key, value in entry.items())}"
+            for path, entry in card.get("settings", {}).items()
+        ),
+    }
+    for label, value in lines.items():
+        if value:
+            console().print(f"  {label:<10}{value}", markup=False)
+
+
+def in_words(entry: dict[str, Any]) -> str:
+    """ "short side to 256, 227 x 227 from the centre, BGR, (value - mean) / std with values of 0 to 1 ..." """
+    ways = {"short_side": "short side to", "fit": "fitted into", "stretch": "stretched to"}
+    resized = f"{ways[entry['resize']]} {entry['resize_to']}, " if entry["resize"] in ways else ""
+    order = "grey" if entry["channels"] == 1 else entry["channel_order"].upper()
+    mean, std = ("/".join(f"{255 * value:.5g}" for value in entry[key]) for key in ("mean", "std"))
+    height, width = entry["size"]
+    return f"{resized}{height} x {width} from the centre, {order} of 0 to 255, minus {mean}, over {std}"

@@ -1,0 +1,72 @@
+"""What a reader gives, and the bounds-checked cursor that readers of binary formats share."""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from convatlas.structures import ConvatlasError, Preprocessing
+
+MAX_RATIO = 32  # decompressed bytes for each byte of a file; trained weights hardly shrink at all
+SLACK = 1 << 20  # bytes that a file may unfold to whatever its own size
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A weights file as it was read.
+
+    Tensors have the file's names of layers, torch's names of entries ("weight", "bias", "running_mean", "running_var")
+    where the format has such a thing, and torch's order of axes.
+    """
+
+    format: str
+    tensors: dict[str, Tensor]
+    network: str | None = None  # what the file calls its network
+    layers: tuple[str, ...] = ()  # all layers in the file's order, where it lists them
+    preprocessing: Preprocessing | None = None  # where the file states it
+    classes: tuple[str, ...] | None = None
+    card: Mapping[str, Any] | None = field(default=None)  # only our own files bring one
+
+
+def damaged(source: object, reason: str) -> ConvatlasError:
+    """The error for a file that can't be read."""
+    return ConvatlasError(f"weights {source} can't be read: {reason}")
+
+
+class Cursor:
+    """Reads a buffer from front to back and never past its end.
+
+    Raises:
+        ConvatlasError: from every method, where the buffer ends too early.
+    """
+
+    def __init__(self, data: memoryview, source: object, order: str = "<") -> None:
+        self.data = data
+        self.source = source
+        self.order = order
+        self.position = 0
+
+    @property
+    def left(self) -> int:
+        return len(self.data) - self.position
+
+    def take(self, size: int) -> memoryview:
+        if not 0 <= size <= self.left:
+            raise damaged(self.source, f"{size} bytes are announced at byte {self.position}, {self.left} are left")
+        start, self.position = self.position, self.position + size
+        return self.data[start : self.position]
+
+    def skip_to_multiple(self, size: int) -> None:
+        """On to the next multiple of `size`; the padding of a last element may be absent."""
+        self.position = min(len(self.data), -(-self.position // size) * size)
+
+    def number(self, code: str) -> Any:
+        """One value by its `struct` code, such as "i" or "d"."""
+        layout = self.order + code
+        return struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
+
+    def numbers(self, code: str, count: int) -> tuple[Any, ...]:
+        layout = f"{self.order}{max(count, 0)}{code}"
+        return struct.unpack(layout, self.take(struct.calcsize(layout)))
