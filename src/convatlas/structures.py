@@ -59,6 +59,15 @@ class LearnsByItself(Protocol):
         ...
 
 
+@runtime_checkable
+class RemembersPass(Protocol):
+    """A network that gathers something over a pass outside its buffers, so that a run can stop and go on within one."""
+
+    def pass_state(self) -> dict[str, Tensor]: ...
+
+    def load_pass_state(self, state: dict[str, Tensor]) -> None: ...
+
+
 class AuxiliaryOutputs(NamedTuple):
     """What a network with auxiliary heads returns in train mode; in eval mode it returns the logits alone."""
 

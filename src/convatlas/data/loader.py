@@ -196,9 +196,10 @@ class _Assembly(Dataset):
     def __len__(self) -> int:
         return len(self._batches)
 
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return map(self.__getitem__, range(len(self)))
+
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
-        if step >= len(self):
-            raise IndexError(step)
         indices = self._batches[step]
         if len(indices) == 0:
             return torch.empty(0, self._preprocessing.channels, *self._preprocessing.size, dtype=torch.uint8), indices

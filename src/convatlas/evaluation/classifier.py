@@ -24,6 +24,7 @@ def evaluate(
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
     device: str | torch.device = "cpu",
     progress: Callable[[int, int], None] | None = None,
+    gather: Callable[[Tensor], Tensor] | None = None,
 ) -> Evaluation:
     """Runs every sample of a split through the network in eval mode; results are in the split's order, on the CPU.
 
@@ -34,6 +35,7 @@ def evaluate(
         loss: (logits, labels) -> the mean over the batch.
         device: of the network; batches are moved there.
         progress: called with (batches done, batches).
+        gather: where each of several processes has a share of the samples: its rows (n, ...) -> everybody's (N, ...).
 
     Raises:
         UsageError: the loader drops its last batch.
@@ -53,16 +55,21 @@ def evaluate(
                 raise ConvatlasError(
                     f"the network's output is {tuple(output.shape)}; expected (batch, {len(classes)}) logits"
                 )
-            total_loss += loss(output, labels).item() * len(labels)
+            if len(labels):  # a process's share of a small last batch may be empty
+                total_loss += loss(output, labels).item() * len(labels)
             n += len(labels)
             logits.append(output.float().cpu())
             indices.append(batch.indices)
             if progress is not None:
                 progress(step, len(loader))
-    order = torch.cat(indices).argsort()
+    every_logit, every_index = torch.cat(logits), torch.cat(indices)
+    if gather is not None:
+        every_logit, every_index = gather(every_logit), gather(every_index)
+        total_loss, n = gather(torch.tensor([[total_loss, n]], dtype=torch.float64)).sum(0).tolist()
+    order = every_index.argsort()
     seconds = time.perf_counter() - start
     split = loader.split
-    found = summarise(torch.cat(logits)[order], split.labels, total_loss / n, classes, seconds, split.problems)
+    found = summarise(every_logit[order], split.labels, total_loss / n, classes, seconds, split.problems)
     return replace(found, probabilities=found.probabilities.softmax(1))
 
 

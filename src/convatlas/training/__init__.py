@@ -4,5 +4,18 @@ from convatlas.training.loop import Progress, Trained, fit
 from convatlas.training.recipe import DataSource, Recipe
 from convatlas.training.recipes import adapted, find, variants
 from convatlas.training.run import RunFolder, open_run
+from convatlas.training.session import SaveEvery
 
-__all__ = ["DataSource", "Progress", "Recipe", "RunFolder", "Trained", "adapted", "find", "fit", "open_run", "variants"]
+__all__ = [
+    "DataSource",
+    "Progress",
+    "Recipe",
+    "RunFolder",
+    "SaveEvery",
+    "Trained",
+    "adapted",
+    "find",
+    "fit",
+    "open_run",
+    "variants",
+]

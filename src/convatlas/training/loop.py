@@ -1,30 +1,26 @@
-"""The training loop. Devices, precision and processes are accelerate's; the loop is ours, to be read in one sitting."""
+"""The training loop, to be read in one sitting. What a step does is in `step`, how a run survives in `session`."""
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from accelerate import Accelerator
-from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
-from torch.utils.tensorboard import SummaryWriter
 
-from convatlas import registry, weights
-from convatlas.data import DataSet, Loader, default_preprocessing, measured
+from convatlas import weights
+from convatlas.data import DataSet
 from convatlas.evaluation import evaluate
-from convatlas.structures import AuxiliaryOutputs, ConvatlasError, Evaluation, UsageError
-from convatlas.training import run as runs
+from convatlas.structures import ConvatlasError, Evaluation
+from convatlas.training import distributed
 from convatlas.training.losses import per_sample
-from convatlas.training.optimizers import StochasticDiagonalLM
-from convatlas.training.prepare import few_threads, make_optimizer
+from convatlas.training.prepare import few_threads
 from convatlas.training.recipe import OwnRule, Recipe
 from convatlas.training.run import RunFolder
+from convatlas.training.session import Position, SaveEvery, Session
+from convatlas.training.setup import Setup, set_up
+from convatlas.training.step import NotFiniteError
+from convatlas.training.watch import LossWatch
 
 
 @dataclass(frozen=True)
@@ -35,9 +31,9 @@ class Progress:
     epochs: int
     step: int  # within the epoch, from 1
     steps: int
-    loss: float  # mean over the epoch so far
+    loss: float  # mean over the epoch so far, of this process's samples
     error: float  # fraction
-    images_per_s: float
+    images_per_s: float  # of all processes
 
 
 @dataclass(frozen=True)
@@ -49,6 +45,9 @@ class Trained:
     seconds: float  # training and testing after each epoch, without loading and report
 
 
+OnProgress = Callable[[Progress], None]
+
+
 def fit(
     recipe: Recipe,
     data: DataSet,
@@ -57,165 +56,146 @@ def fit(
     device: str | None = None,
     workers: int = 0,
     overwrite: bool = False,
+    resume: bool = False,
+    save_every: SaveEvery = SaveEvery(),  # noqa: B008 - frozen
     on_loading: Callable[[int, int], None] | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress | None = None,
     on_epoch: Callable[[dict[str, float]], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> Trained:
     """Trains a network by a recipe on a data set and leaves a run folder behind.
+
+    Started by torchrun, each process calls it alike; the first one writes, and all return the same evaluation.
 
     Args:
         recipe: what to do; `find` and `dataclasses.replace` make one.
         data: from `data.load`.
-        out: the run folder, new or empty, or an earlier run with `overwrite`.
+        out: the run folder, new or empty, or an earlier run with `overwrite` or `resume`.
         device: "cpu" or "cuda"; None takes the best there is.
         workers: processes that decode pictures which do not fit in memory.
         overwrite: an earlier run in `out` is replaced.
+        resume: the run in `out` goes on from its newest whole checkpoint, or from the start where it has none.
+        save_every: when a checkpoint is written, besides the end of each epoch.
         on_loading: called with (pictures read, pictures) before the first epoch.
         on_progress: called a few times a second.
         on_epoch: called with each row of metrics.jsonl.
+        on_note: called with a sentence that the user should see.
 
     Raises:
         UsageError: the recipe's network is unknown, or `out` can't be written.
-        ConvatlasError: the loss is no longer finite.
+        ConvatlasError: the loss is no longer finite, the disk is full, or another process of the run died.
+        InterruptedRunError: SIGTERM or Ctrl-C came, and the run is saved.
     """
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=recipe.precision)
-    if device is not None and accelerator.device.type != torch.device(device).type:
-        raise UsageError(f"device {device!r} is not there; this machine has {accelerator.device.type}")
-    network = registry.card(recipe.network)
-    preprocessing = measured(recipe.preprocessing or default_preprocessing(network, data.train), data.train)
-    card = weights.make_card(
-        network.name,
-        num_classes=len(data.classes),
-        in_channels=preprocessing.channels,
-        classes=data.classes,
-        preprocessing=preprocessing,
-    )
-    common = {"seed": recipe.seed, "device": accelerator.device, "workers": workers, "on_progress": on_loading}
-    training = {"augment": recipe.augment, "shuffle": True, **common}
-    train = Loader(data.train, preprocessing, batch_size=recipe.batch_size, **training)
-    test = Loader(data.test, preprocessing, batch_size=256, **common)
-
-    torch.manual_seed(recipe.seed)
-    net = registry.build(recipe.network, num_classes=len(data.classes), in_channels=preprocessing.channels)
-    if recipe.channels_last:
-        net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    optimizer = make_optimizer(recipe, net)
-    before_epoch = None
-    if isinstance(optimizer, StochasticDiagonalLM):
-        patterns = Loader(data.train, preprocessing, batch_size=min(optimizer.patterns, len(data.train)), **training)
-        before_epoch = partial(estimate_curvature, optimizer, patterns, recipe)
-    net = accelerator.prepare(net)
-    optimizer = accelerator.prepare(optimizer) if optimizer else None
-
-    started, best, kept = time.perf_counter(), float("inf"), None
-    errors: list[float] = []  # on the test part after each pass; a schedule may look at them
-    input_shape = (preprocessing.channels, *preprocessing.size)
-    run = runs.create(out, recipe, data.classes, device=str(accelerator.device), overwrite=overwrite)
-    with ExitStack() as stack:
-        stack.enter_context(runs.nothing_half_written(run))
-        stack.enter_context(few_threads(network.name, input_shape, recipe.batch_size))
-        board = stack.enter_context(SummaryWriter(str(run.path)))
-        for epoch in range(recipe.epochs):
-            if before_epoch:
-                before_epoch(epoch)
-            row = _epoch(accelerator, recipe, net, optimizer, train, epoch, errors, on_progress)
-            evaluation = evaluate(net, test, classes=data.classes, loss=per_sample(recipe.loss), device=train.device)
+    processes = distributed.join(device)
+    setup = set_up(recipe, data, processes, workers=workers, on_loading=on_loading, on_note=on_note)
+    local_batch = math.ceil(recipe.batch_size / processes.count)
+    started = time.perf_counter()
+    with (
+        distributed.deaths_explained(processes, out),
+        Session(setup, data, out, overwrite, resume, save_every, on_note) as session,
+        few_threads(setup.multiply_adds * local_batch),
+    ):
+        at, before = session.position, session.position.seconds
+        kept: Evaluation | None = None
+        while at.epoch < recipe.epochs and not (recipe.stop and recipe.stop.reached(at.errors)):
+            row = _pass(setup, session, at, on_progress)
+            evaluation, best = _test(setup, session, at, data)
+            kept = evaluation if best else kept
             row |= {"test_loss": evaluation.loss, "test_error": evaluation.top1_error}
-            errors.append(evaluation.top1_error)
-            run.log(row)
-            for key in ("train_loss", "test_loss", "train_error", "test_error", "learning_rate"):
-                board.add_scalar(key, row[key], global_step=int(row["step"]))
-            run.save("last", accelerator.unwrap_model(net), card)
-            if recipe.keep == "last" or evaluation.top1_error < best:
-                best, kept = evaluation.top1_error, evaluation
-                if recipe.keep == "best" or epoch == recipe.epochs - 1:
-                    run.save("best", accelerator.unwrap_model(net), card)
+            at.seconds = before + time.perf_counter() - started
+            at.end_epoch(row)
+            session.log(row)
+            session.save(at.epoch * setup.steps)
             if on_epoch:
                 on_epoch(row)
-    assert kept is not None  # a recipe has at least one epoch, and no error is above infinity
-    seconds = time.perf_counter() - started
-    return Trained(run, replace(kept, problems=(*data.train.problems, *data.test.problems)), seconds)
+        if kept is None:  # the best epoch was before the run went on
+            kept = _score_kept(setup, session, data)
+        session.finish(kept)
+    problems = (*data.train.problems, *data.test.problems)
+    return Trained(session.run, replace(kept, problems=problems), at.seconds)
 
 
-def estimate_curvature(optimizer: StochasticDiagonalLM, patterns: Loader, recipe: Recipe, epoch: int) -> None:
-    """Renews the second derivatives from the first patterns of the pass."""
-    batch = next(iter(patterns.epoch(epoch)))
-    optimizer.estimate(batch.images, batch.labels, recipe.loss)
+def _pass(setup: Setup, session: Session, at: Position, on_progress: OnProgress | None) -> dict[str, float]:
+    """What is left of one pass over the training part; returns the row of metrics.jsonl without the test columns."""
+    recipe, learner, processes, steps = setup.recipe, setup.learner, setup.processes, setup.steps
+    if setup.before_pass and at.index == 0:
+        setup.before_pass(at.epoch)
+    learner.net.train()
+    base = getattr(recipe.optimizer, "lr", 0.0)
+    watch = LossWatch(processes.device)
+    sums = torch.tensor(at.sums if processes.first else [0.0, 0.0], dtype=torch.float64, device=processes.device)
+    started, shown, first = time.perf_counter(), 0.0, at.seen
+    before = at.epoch_seconds
+    errors = at.errors
 
+    def rate(step: int) -> float:
+        return recipe.schedule.rate(base, step, recipe.epochs * steps, errors)
 
-def forward(net: nn.Module, recipe: Recipe, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """(logits, loss) in train mode; each auxiliary head adds its weighted loss."""
-    outputs = net(images)
-    if not isinstance(outputs, AuxiliaryOutputs):
-        return outputs, recipe.loss(outputs, labels)
-    auxiliary = sum(recipe.loss(head, labels) for head in outputs.auxiliary)
-    return outputs.logits, recipe.loss(outputs.logits, labels) + recipe.auxiliary_weight * auxiliary
+    def settle() -> None:
+        """Brings the position up to date, so that it can be saved."""
+        watch.settle()
+        at.sums = processes.sum(sums).tolist()
+        at.epoch_seconds = before + time.perf_counter() - started
 
-
-def _epoch(
-    accelerator: Accelerator,
-    recipe: Recipe,
-    net: Any,
-    optimizer: Any,
-    train: Loader,
-    epoch: int,
-    errors: Sequence[float],
-    on_progress: Callable[[Progress], None] | None,
-) -> dict[str, float]:
-    """One pass over the training part; returns the row of metrics.jsonl without the test columns."""
-    net.train()
-    steps, base = len(train), getattr(recipe.optimizer, "lr", 0.0)
-    random_layers = any(isinstance(m, _DropoutNd) or getattr(m, "draws_randomly", False) for m in net.modules())
-    sums = torch.zeros(2, device=train.device)  # loss, errors
-    seen, rate, started, shown = 0, base, time.perf_counter(), 0.0
-    for index, batch in enumerate(train.epoch(epoch)):
-        step = epoch * steps + index
-        rate = recipe.schedule.rate(base, step, recipe.epochs * steps, errors)
-        for group in optimizer.param_groups if optimizer else ():
-            group["lr"] = rate
-        if random_layers:  # dropout is a function of seed, step and rank
-            torch.manual_seed((recipe.seed << 40) + (step << 10) + accelerator.process_index)
-        images = batch.images.contiguous(memory_format=torch.channels_last) if recipe.channels_last else batch.images
+    try:
+        for batch in session.batches(at):
+            step = at.epoch * steps + at.index
+            found, loss = learner.learn(batch, step, rate(step))
+            sums += found
+            watch.see(loss, step, batch.indices)
+            at.index, at.seen = at.index + 1, at.seen + batch.total
+            session.after_step(step + 1, settle)
+            now = time.perf_counter()
+            if on_progress and now - shown > 0.25:
+                shown = now
+                mine = max(at.seen / processes.count, 1)
+                loss_so_far, error = (sums / mine).tolist()
+                speed = (at.seen - first) / (now - started)
+                on_progress(Progress(at.epoch + 1, recipe.epochs, at.index, steps, loss_so_far, error, speed))
         if isinstance(recipe.optimizer, OwnRule):
-            net.learn(images, batch.labels)
-            with torch.no_grad():
-                logits = net(images)
-                loss = recipe.loss(logits, batch.labels)
-        else:
-            with accelerator.autocast():
-                logits, loss = forward(net, recipe, images, batch.labels)
-            accelerator.backward(loss)
-            optimizer.step()
-            optimizer.zero_grad()
-        seen += len(batch.labels)
-        with torch.no_grad():
-            summed = loss if recipe.loss.reduction == "sum" else loss * len(batch.labels)
-            sums += torch.stack((summed, (logits.argmax(dim=1) != batch.labels).sum()))
-        now = time.perf_counter()
-        if now - shown > 0.25:
-            shown = now
-            mean_loss, error = (sums / seen).tolist()
-            if not math.isfinite(mean_loss):
-                break
-            if on_progress:
-                speed = seen / (now - started)
-                on_progress(Progress(epoch + 1, recipe.epochs, index + 1, steps, mean_loss, error, speed))
-    if isinstance(recipe.optimizer, OwnRule):
-        net.end_pass(epoch)
-    seconds = time.perf_counter() - started
-    mean_loss, error = (sums / seen).tolist()
-    if not math.isfinite(mean_loss):
-        raise ConvatlasError(
-            f"the loss became {mean_loss} in epoch {epoch + 1}; try a smaller learning rate. "
-            "The weights of the epoch before are in the run folder"
-        )
+            learner.net.end_pass(at.epoch)  # pyright: ignore[reportCallIssue]
+        settle()
+    except NotFiniteError as error:
+        raise session.not_finite(error) from error
+    loss_sum, wrong = at.sums
     return {
-        "epoch": epoch + 1,
-        "step": (epoch + 1) * steps,
-        "images": seen,
-        "learning_rate": rate,
-        "train_loss": mean_loss,
-        "train_error": error,
-        "images_per_s": seen / seconds,
-        "seconds": seconds,
+        "epoch": at.epoch + 1,
+        "step": (at.epoch + 1) * steps,
+        "images": at.seen,
+        "learning_rate": rate((at.epoch + 1) * steps - 1),
+        "train_loss": loss_sum / at.seen,
+        "train_error": wrong / at.seen,
+        "images_per_s": at.seen / at.epoch_seconds,
+        "seconds": at.epoch_seconds,
     }
+
+
+def _test(setup: Setup, session: Session, at: Position, data: DataSet) -> tuple[Evaluation, bool]:
+    """(the score of the weights as they are, or of their average; whether they are the ones to keep)"""
+    recipe, learner = setup.recipe, setup.learner
+    with learner.result_in_place() as net:
+        evaluation = _evaluate(setup, data)
+        best = recipe.keep == "last" or evaluation.top1_error < at.best
+        if best:
+            at.best = evaluation.top1_error
+        session.save_weights(net, best=best)
+    return evaluation, best
+
+
+def _score_kept(setup: Setup, session: Session, data: DataSet) -> Evaluation:
+    path = session.run.weights("best")
+    if not path.exists():
+        raise ConvatlasError(f"{path} is absent, so the run has no result; --overwrite trains anew")
+    weights.load_into(setup.learner.net, path)
+    return _evaluate(setup, data)
+
+
+def _evaluate(setup: Setup, data: DataSet) -> Evaluation:
+    return evaluate(
+        setup.learner.net,
+        setup.test,
+        classes=data.classes,
+        loss=per_sample(setup.recipe.loss),
+        device=setup.processes.device,
+        gather=setup.processes.gather,
+    )

@@ -23,14 +23,21 @@ class Loss(Protocol):
 
 @dataclass(frozen=True)
 class CrossEntropy:
-    """Multinomial logistic loss, averaged over the batch."""
+    """Multinomial logistic loss, averaged over the batch.
+
+    With `class_weights` (K,) each sample's loss is multiplied by the weight of its class; the divisor stays the number
+    of samples, so that the loss of a batch is the mean of the losses of its parts.
+    """
 
     reduction: ClassVar[Reduction] = "mean"
 
     label_smoothing: float = 0.0
 
-    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+    def __call__(self, logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+        if class_weights is None:
+            return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        each = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing, reduction="none")
+        return (each * class_weights[labels]).mean()
 
     def derivatives(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         p = logits.softmax(dim=1)

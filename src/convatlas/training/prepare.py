@@ -1,27 +1,31 @@
-"""What stands ready before the first step: the optimiser and the number of threads."""
+"""What stands ready before the first step: the optimiser with its groups, class weights and the number of threads."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
-from convatlas.analysis.trace import trace_network
-from convatlas.structures import LearnsByItself, Shape, UsageError
+from convatlas.structures import LearnsByItself, UsageError
+from convatlas.training.losses import CrossEntropy
+from convatlas.training.mechanisms import ParameterGroup
 from convatlas.training.optimizers import KrizhevskySGD, StochasticDiagonalLM, TensorFlowRMSProp
 from convatlas.training.recipe import SGD, Adam, AdamW, DiagonalLM, OwnRule, Recipe, RMSProp
 
 SMALL_STEP_MULTIPLY_ADDS = 8_000_000
+NORMALISATION = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
 @contextmanager
-def few_threads(network: str, input_shape: Shape, batch_size: int) -> Iterator[None]:
-    """One CPU thread where a step is too small to share: waiting at the barrier costs more than the others save.
+def few_threads(multiply_adds: int) -> Iterator[None]:
+    """One CPU thread where the forward pass of a step is too small to share: the wait at the barrier is longer.
 
     On a busy machine that wait is not a few percent but a factor of ten.
     """
-    multiply_adds = sum(record.multiply_adds or 0 for record in trace_network(network, input_shape)) * batch_size
     threads = torch.get_num_threads()
     try:
         if multiply_adds < SMALL_STEP_MULTIPLY_ADDS:
@@ -32,31 +36,86 @@ def few_threads(network: str, input_shape: Shape, batch_size: int) -> Iterator[N
 
 
 def make_optimizer(recipe: Recipe, net: nn.Module) -> Optimizer | None:
-    """The recipe's optimiser over the parameters of `net`; None where the network learns by a rule of its own."""
+    """The recipe's optimiser over the parameters of `net`; None where the network learns by a rule of its own.
+
+    Each of its groups has an `lr_scale`, the factor before the schedule's rate.
+    """
     if not isinstance(recipe.optimizer, OwnRule) and not any(p.requires_grad for p in net.parameters()):
         raise UsageError(f"--recipe {recipe.variant} needs gradients; {recipe.network} learns by a rule of its own")
+    if isinstance(recipe.optimizer, OwnRule | DiagonalLM) and recipe.groups:
+        raise UsageError(f"groups have no place in {type(recipe.optimizer).__name__}: its step sizes are its own")
+    if isinstance(recipe.optimizer, OwnRule):
+        if not isinstance(net, LearnsByItself):
+            raise UsageError(f"optimizer OwnRule needs a network with a rule of its own; {recipe.network} has none")
+        return None
+    groups: Any = parameter_groups(net, recipe.groups)
     match recipe.optimizer:
-        case OwnRule():
-            if not isinstance(net, LearnsByItself):
-                raise UsageError(f"optimizer OwnRule needs a network with a rule of its own; {recipe.network} has none")
-            return None
         case DiagonalLM(mu=mu, patterns=patterns):
             if not isinstance(net, nn.Sequential):
                 raise UsageError(f"optimizer DiagonalLM needs a chain of layers; {recipe.network} is none")
             return StochasticDiagonalLM(net, lr=recipe.schedule.rate(0.0, 0, 1), mu=mu, patterns=patterns)
         case AdamW(lr=lr, weight_decay=weight_decay):
-            return torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=weight_decay)
+            return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay)
         case Adam(lr=lr, weight_decay=weight_decay):
-            return torch.optim.Adam(net.parameters(), lr=lr, weight_decay=weight_decay)
+            return torch.optim.Adam(groups, lr=lr, weight_decay=weight_decay)
         case RMSProp() as rmsprop:
-            return TensorFlowRMSProp(net.parameters(), **vars(rmsprop))
+            return TensorFlowRMSProp(groups, **vars(rmsprop))
         case SGD(form="krizhevsky") as sgd:
-            return KrizhevskySGD(net.parameters(), lr=sgd.lr, momentum=sgd.momentum, weight_decay=sgd.weight_decay)
+            return KrizhevskySGD(groups, lr=sgd.lr, momentum=sgd.momentum, weight_decay=sgd.weight_decay)
         case SGD() as sgd:
             return torch.optim.SGD(
-                net.parameters(),
-                lr=sgd.lr,
-                momentum=sgd.momentum,
-                weight_decay=sgd.weight_decay,
-                nesterov=sgd.nesterov,
+                groups, lr=sgd.lr, momentum=sgd.momentum, weight_decay=sgd.weight_decay, nesterov=sgd.nesterov
             )
+
+
+def parameter_groups(net: nn.Module, groups: Sequence[ParameterGroup]) -> list[dict[str, Any]]:
+    """What an optimiser takes: the parameters by the first of the groups that they fit, the others in one more.
+
+    Frozen ones lose their gradient and are left out.
+
+    Raises:
+        UsageError: a group's pattern fits no parameter, or nothing is left to learn.
+    """
+    kinds = {  # "norm", or "weight", "bias" ...
+        f"{prefix}.{name}" if prefix else name: "norm" if isinstance(layer, NORMALISATION) else name
+        for prefix, layer in net.named_modules()
+        for name, _ in layer.named_parameters(recurse=False)
+    }
+    others, found = ParameterGroup(), [[] for _ in range(len(groups) + 1)]
+    for name, parameter in net.named_parameters():
+        fits = (i for i, g in enumerate(groups) if fnmatchcase(name, g.match) and g.of in ("any", kinds[name]))
+        found[next(fits, len(groups))].append(parameter)
+    for group, members in zip(groups, found, strict=False):
+        if not members and group.match != "*":
+            raise UsageError(f"groups: {group.match!r} fits no parameter; they are named like {next(iter(kinds))}")
+        for parameter in members if group.frozen else ():
+            parameter.requires_grad_(False)
+    result = []
+    for group, members in zip((*groups, others), found, strict=True):
+        learning = [p for p in members if p.requires_grad]
+        if learning:
+            entry = {"params": learning, "lr_scale": group.lr_scale}
+            result.append(entry if group.weight_decay is None else entry | {"weight_decay": group.weight_decay})
+    if not result:
+        raise UsageError("groups: every parameter is frozen, so there is nothing to learn")
+    return result
+
+
+def class_weights(recipe: Recipe, labels: Tensor, num_classes: int) -> Tensor | None:
+    """(N,) labels -> (K,) factors of the samples' losses, whose mean over the samples is 1; None: all alike.
+
+    Raises:
+        UsageError: another number of weights than classes, or a loss that takes none.
+    """
+    if recipe.class_weights is None:
+        return None
+    if not isinstance(recipe.loss, CrossEntropy):
+        raise UsageError(f"class_weights need the loss CrossEntropy; the recipe has {type(recipe.loss).__name__}")
+    counts = torch.bincount(labels, minlength=num_classes).float()
+    if recipe.class_weights == "balanced":
+        weights = 1 / counts.clamp_min(1)
+    elif len(recipe.class_weights) == num_classes:
+        weights = torch.tensor(recipe.class_weights)
+    else:
+        raise UsageError(f"class_weights has {len(recipe.class_weights)} entries; expected {num_classes}, one a class")
+    return weights * counts.sum() / (weights * counts).sum()

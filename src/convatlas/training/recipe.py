@@ -1,18 +1,26 @@
 """A recipe is a typed value: everything that is needed to repeat a run, and what to expect of it."""
 
-import dataclasses
 import tomllib
-import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import tomli_w
 
 from convatlas.data import Augmentation
-from convatlas.structures import ConvatlasError, Preprocessing
+from convatlas.structures import ConvatlasError, Preprocessing, UsageError
 from convatlas.training.losses import CrossEntropy, MaximumAPosteriori, SquaredError
+from convatlas.training.mechanisms import (
+    ClipNorm,
+    ClipValue,
+    EarlyStopping,
+    Ema,
+    ParameterGroup,
+    Polyak,
+    check_range,
+)
+from convatlas.training.plain import override, plain, typed
 from convatlas.training.schedules import Constant, Schedule
 
 FORMAT = 1
@@ -97,17 +105,30 @@ class Recipe:
     notes: tuple[str, ...] = ()
     small_data_epochs: int | None = None  # instead of `epochs` on sets of under 6,000 samples
     keep: typing.Literal["last", "best"] = "last"  # which weights are the result; "best" is chosen on the test part
+    groups: tuple[ParameterGroup, ...] = ()  # parameters with a learning rate or weight decay of their own
+    averaging: Ema | Polyak | None = None  # of the weights; the averaged ones are tested and are the result
+    clip: ClipNorm | ClipValue | None = None
+    accumulate: int = 1  # parts that a batch is computed in, one after another; the gradient stays the whole batch's
+    sampling: typing.Literal["shuffled", "balanced"] = "shuffled"
+    class_weights: typing.Literal["balanced"] | tuple[float, ...] | None = None  # "balanced": 1 / frequency, mean 1
+    stop: EarlyStopping | None = None
     precision: typing.Literal["no", "bf16", "fp16"] = "no"
     channels_last: bool = False
+    compile: bool | typing.Literal["auto"] = "auto"  # "auto": where the run is long enough to win back the compiling
+    sync_batchnorm: bool = True  # statistics of the whole batch, on however many processes
+    shard: bool = False  # parameters and optimiser are spread over the processes (FSDP)
     seed: int = 0
     data: DataSource = field(default_factory=DataSource)
 
-
-UNMARKED = (Recipe, DataSource, Preprocessing)  # the only ones that can stand in their place
+    def __post_init__(self) -> None:
+        check_range("epochs", self.epochs, least=1)
+        check_range("batch_size", self.batch_size, least=1)
+        check_range("accumulate", self.accumulate, least=1, most=self.batch_size)
+        check_range("seed", self.seed, least=0)
 
 
 def to_toml(recipe: Recipe) -> str:
-    return tomli_w.dumps({"format": FORMAT, **_plain(recipe)})
+    return tomli_w.dumps({"format": FORMAT, **plain(recipe)})
 
 
 def read(path: Path) -> Recipe:
@@ -125,38 +146,25 @@ def read(path: Path) -> Recipe:
     if (found := values.pop("format", None)) != FORMAT:
         raise ConvatlasError(f"{path}: recipe format {found}; this version of convatlas reads format {FORMAT}")
     try:
-        return _typed(Recipe, values)
-    except (TypeError, KeyError, ValueError) as error:
+        return typed(Recipe, values, "")
+    except ValueError as error:
         raise ConvatlasError(f"{path}: not a recipe ({error})") from error
 
 
-def _plain(value: Any) -> Any:
-    """Dataclasses as tables with a `kind`; absent values are left out, as TOML has no null."""
-    if dataclasses.is_dataclass(value):
-        table = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        table = {name: entry for name, entry in table.items() if entry is not None}
-        return (
-            table if isinstance(value, Recipe | DataSource | Preprocessing) else {"kind": type(value).__name__, **table}
-        )
-    if isinstance(value, tuple):
-        return [_plain(entry) for entry in value]
-    return value
+def changed(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+    """The recipe with fields set as on the command line: "optimizer.lr=0.1", "averaging=Ema(decay=0.999)".
 
-
-def _typed(annotation: Any, value: Any) -> Any:
-    """The inverse of `_plain`, guided by the annotations."""
-    choices = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
-    if isinstance(value, dict):
-        kinds: dict[str, Any] = {c.__name__: c for c in choices if isinstance(c, type) and dataclasses.is_dataclass(c)}
-        cls = kinds[value["kind"]] if "kind" in value else next(iter(kinds.values()))
-        hints = typing.get_type_hints(cls)
-        return cls(**{name: _typed(hints[name], entry) for name, entry in value.items() if name != "kind"})
-    if isinstance(value, list):
-        sequence = next(choice for choice in choices if typing.get_origin(choice) is tuple)
-        inner = typing.get_args(sequence)
-        return tuple(_typed(inner[0] if inner[-1] is ... else inner[i], entry) for i, entry in enumerate(value))
-    return value
-
-
-def _is_union(annotation: Any) -> bool:
-    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    Raises:
+        UsageError: not of the form field=value, no such field, or a value that does not fit.
+    """
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        try:
+            if not equals:
+                raise ValueError("expected field=value")
+            table = plain(recipe)
+            override(table, path.strip(), text)
+            recipe = typed(Recipe, table, "")
+        except ValueError as error:
+            raise UsageError(f"--set {setting}: {error}") from error
+    return recipe

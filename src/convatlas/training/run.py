@@ -4,12 +4,12 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import nn
@@ -35,6 +35,16 @@ class RunFolder:
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
 
+    @property
+    def states(self) -> Path:
+        """Where the checkpoints lie that a run goes on from."""
+        return self.path / "checkpoints" / "state"
+
+    @property
+    def summary(self) -> Path:
+        """Written when the run is finished."""
+        return self.path / "summary.json"
+
     def weights(self, which: str) -> Path:
         return self.path / "checkpoints" / which / "weights.safetensors"
 
@@ -45,6 +55,10 @@ class RunFolder:
     def log(self, row: Mapping[str, Any]) -> None:
         with self.metrics.open("a") as file:
             file.write(json.dumps(row) + "\n")
+
+    def rewrite(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Replaces metrics.jsonl by these rows."""
+        write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
 
     def save(self, which: str, net: nn.Module, card: dict[str, Any]) -> None:
         target = self.weights(which)
@@ -64,6 +78,8 @@ def create(path: Path, recipe: Recipe, classes: tuple[str, ...], *, device: str,
             if not (overwrite and run.recipe.exists()):
                 hint = "--overwrite replaces an earlier run" if run.recipe.exists() else "it is not a run"
                 raise UsageError(f"--out {path} exists already and is not empty; {hint}")
+            if in_use(run):
+                raise UsageError(f"--out {path} is in use: another process is training in it")
             shutil.rmtree(path)
         path.mkdir(parents=True, exist_ok=True)
         write_text(run.recipe, recipes.to_toml(recipe))
@@ -80,9 +96,44 @@ def nothing_half_written(run: RunFolder) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if not run.weights("last").exists():
+        if not run.weights("last").exists() and not list(run.states.glob("step-*")):
             shutil.rmtree(run.path, ignore_errors=True)
         raise
+
+
+@contextmanager
+def locked(run: RunFolder) -> Iterator[None]:
+    """Two processes that train in one folder would spoil both runs.
+
+    Raises:
+        UsageError: another process is training in it.
+    """
+    with (run.path / ".lock").open("w") as file:
+        if not _lock(file):
+            raise UsageError(f"{run.path} is in use: another process is training in it")
+        yield
+
+
+def in_use(run: RunFolder) -> bool:
+    """Whether a process is training in the folder."""
+    try:
+        with (run.path / ".lock").open("r+") as file:
+            return not _lock(file)
+    except OSError:
+        return False
+
+
+def _lock(file: IO[str]) -> bool:
+    """Held until the file is closed or the process is gone; True as well where the system knows no locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):  # Windows; some network file systems
+        return True
+    return True
 
 
 def open_run(path: Path) -> RunFolder:

@@ -142,6 +142,31 @@ def fit_machines(layer: nn.Linear, features: Tensor, labels: Tensor, *, penalty:
     layer.bias[present] = bias.to(layer.bias)
 
 
+class Seen:
+    """What a machine keeps of a pass until its end: something for each picture, and the labels."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, features: Tensor, labels: Tensor) -> None:
+        self._parts.append((features, labels))
+
+    def take(self) -> tuple[Tensor, Tensor]:
+        """(N, ...), (N,); then nothing is left."""
+        features, labels = map(torch.cat, zip(*self._parts, strict=True))
+        self._parts.clear()
+        return features, labels
+
+    def state(self) -> dict[str, Tensor]:
+        if not self._parts:
+            return {}
+        features, labels = map(torch.cat, zip(*self._parts, strict=True))
+        return {"features": features, "labels": labels}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        self._parts = [(state["features"], state["labels"])] if state else []
+
+
 class HogSVM(nn.Module):
     """(B, C, 64, 64) -> (B, K) decision values, positive on the machine's own side."""
 
@@ -150,18 +175,23 @@ class HogSVM(nn.Module):
         self.features = Hog()  # 1764
         self.svm = nn.Linear(Hog.num_features, num_classes)  # 10
         start_at_zero(self.svm)
-        self._seen: list[tuple[Tensor, Tensor]] = []
+        self._seen = Seen()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.svm(self.features(x))
 
     def learn(self, images: Tensor, labels: Tensor) -> None:
         """Keeps the features; the machine is made from all of them at the end of the pass."""
-        self._seen.append((self.features(images).cpu(), labels.cpu()))
+        self._seen.add(self.features(images).cpu(), labels.cpu())
+
+    def pass_state(self) -> dict[str, Tensor]:
+        return self._seen.state()
+
+    def load_pass_state(self, state: dict[str, Tensor]) -> None:
+        self._seen.restore(state)
 
     def end_pass(self, epoch: int) -> None:
-        features, labels = map(torch.cat, zip(*self._seen, strict=True))
-        self._seen.clear()
+        features, labels = self._seen.take()
         fit_machines(self.svm, features, labels, penalty=0.01)
 
 
@@ -173,18 +203,23 @@ class SiftBowSVM(nn.Module):
         self.features = SiftWords()  # 200
         self.svm = nn.Linear(WORDS, num_classes)  # 10
         start_at_zero(self.svm)
-        self._seen: list[tuple[Tensor, Tensor]] = []
+        self._seen = Seen()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.svm(self.features(x))
 
     def learn(self, images: Tensor, labels: Tensor) -> None:
         """Keeps the descriptors; vocabulary and machine are made from all of them at the end of the pass."""
-        self._seen.append((self.features.describe(images), labels.cpu()))
+        self._seen.add(self.features.describe(images), labels.cpu())
+
+    def pass_state(self) -> dict[str, Tensor]:
+        return self._seen.state()
+
+    def load_pass_state(self, state: dict[str, Tensor]) -> None:
+        self._seen.restore(state)
 
     def end_pass(self, epoch: int) -> None:
-        descriptors, labels = map(torch.cat, zip(*self._seen, strict=True))
-        self._seen.clear()
+        descriptors, labels = self._seen.take()
         self.features.learn_vocabulary(descriptors)
         histograms = torch.cat([self.features.words(part) for part in descriptors.split(256)])
         fit_machines(self.svm, histograms, labels, penalty=10.0)

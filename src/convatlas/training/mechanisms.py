@@ -1,0 +1,98 @@
+"""What a recipe may add to plain training, each a small value: a field of `Recipe` that a part of the loop acts on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from convatlas.structures import UsageError
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters with a learning rate or weight decay of their own; a parameter belongs to the first group it fits.
+
+    Caffe's papers: `ParameterGroup(of="bias", lr_scale=2, weight_decay=0)`.
+    """
+
+    match: str = "*"  # of the parameter's name, as in a shell: "fc8.*", "conv[123].weight"
+    of: Literal["any", "bias", "norm"] = "any"  # "norm": weights and biases of normalisation layers
+    lr_scale: float = 1.0
+    weight_decay: float | None = None  # None: the optimiser's
+    frozen: bool = False  # no gradient, no step
+
+
+@dataclass(frozen=True)
+class Ema:
+    """The result is an exponential moving average of the weights: a = d a + (1 - d) w after each step.
+
+    d = min(decay, (1 + n) / (10 + n)) at the n-th step, as TensorFlow's averages do; else a short run would end
+    near its initial weights. Running statistics of normalisation layers are averaged alike.
+    """
+
+    decay: float = 0.9999
+
+    def __post_init__(self) -> None:
+        check_range("decay", self.decay, least=0, most=1)
+
+
+@dataclass(frozen=True)
+class Polyak:
+    """The result is the plain mean of the weights after each step, from the fraction `start` of the run on.
+
+    Polyak and Juditsky 1992. Before `start` it is the weights as they are. Running statistics are averaged alike.
+    """
+
+    start: float = 0.75
+
+    def __post_init__(self) -> None:
+        check_range("start", self.start, least=0, most=1)
+
+
+@dataclass(frozen=True)
+class ClipNorm:
+    """The whole gradient is scaled down to this Euclidean norm where it is longer."""
+
+    norm: float
+
+    def __post_init__(self) -> None:
+        check_range("norm", self.norm, above=0)
+
+
+@dataclass(frozen=True)
+class ClipValue:
+    """Each entry of the gradient is cut to [-value, value]."""
+
+    value: float
+
+    def __post_init__(self) -> None:
+        check_range("value", self.value, above=0)
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Ends after `patience` passes in a row without a test error at least `least_gain` below the best one."""
+
+    patience: int = 10
+    least_gain: float = 0.0  # a fraction, as the error is
+
+    def __post_init__(self) -> None:
+        check_range("patience", self.patience, least=1)
+
+    def reached(self, errors: Sequence[float]) -> bool:
+        best, waited = float("inf"), 0
+        for error in errors:
+            better = error < best - self.least_gain or best == float("inf")
+            best, waited = (error, 0) if better else (best, waited + 1)
+        return waited >= self.patience
+
+
+def check_range(
+    name: str, value: float, *, above: float | None = None, least: float | None = None, most: float | None = None
+) -> None:
+    """Raises UsageError where the value of a recipe's field is outside its range."""
+    if above is not None and not value > above:
+        raise UsageError(f"{name} is {value}; expected more than {above:g}")
+    if least is not None and not value >= least:
+        raise UsageError(f"{name} is {value}; expected at least {least:g}")
+    if most is not None and not value <= most:
+        raise UsageError(f"{name} is {value}; expected at most {most:g}")

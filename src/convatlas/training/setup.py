@@ -1,0 +1,103 @@
+"""Everything that stands ready before the first step, from a recipe, a data set and a device."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from convatlas import registry, weights
+from convatlas.analysis.trace import trace_network
+from convatlas.data import DataSet, Loader, default_preprocessing, measured
+from convatlas.structures import Shape, UsageError
+from convatlas.training import compiling
+from convatlas.training.distributed import Processes
+from convatlas.training.optimizers import StochasticDiagonalLM
+from convatlas.training.prepare import class_weights, make_optimizer
+from convatlas.training.recipe import OwnRule, Recipe
+from convatlas.training.step import Learner
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The parts of a run."""
+
+    recipe: Recipe
+    processes: Processes
+    train: Loader
+    test: Loader
+    learner: Learner
+    card: dict[str, Any]  # of the weights
+    input_shape: Shape
+    before_pass: Callable[[int], None] | None  # called with the epoch
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
+        return len(self.train)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of one sample's forward pass."""
+        return sum(record.multiply_adds or 0 for record in trace_network(self.recipe.network, self.input_shape))
+
+
+def set_up(
+    recipe: Recipe,
+    data: DataSet,
+    processes: Processes,
+    *,
+    workers: int = 0,
+    on_loading: Callable[[int, int], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> Setup:
+    """Loads the data and builds the network with its optimiser.
+
+    Raises:
+        UsageError: the recipe's network is unknown, or a field of the recipe does not go with the network.
+    """
+    if isinstance(recipe.optimizer, OwnRule) and processes.count > 1:
+        raise UsageError(f"{recipe.network} learns by a rule of its own, pattern by pattern: on one process only")
+    network, device = registry.card(recipe.network), processes.device
+    preprocessing = measured(recipe.preprocessing or default_preprocessing(network, data.train), data.train)
+    card = weights.make_card(
+        network.name,
+        num_classes=len(data.classes),
+        in_channels=preprocessing.channels,
+        classes=data.classes,
+        preprocessing=preprocessing,
+    )
+    common = {"seed": recipe.seed, "device": device, "workers": workers, "on_progress": on_loading}
+    training = {"augment": recipe.augment, "shuffle": True, **common}
+    share = (processes.rank, processes.count)
+    balanced = recipe.sampling == "balanced"
+    train = Loader(data.train, preprocessing, batch_size=recipe.batch_size, balanced=balanced, share=share, **training)
+    test = Loader(data.test, preprocessing, batch_size=256, share=share, **common)
+
+    torch.manual_seed(recipe.seed)
+    net = registry.build(recipe.network, num_classes=len(data.classes), in_channels=preprocessing.channels).to(device)
+    if recipe.channels_last:
+        net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    optimizer = make_optimizer(recipe, net)
+    before_pass = None
+    if isinstance(optimizer, StochasticDiagonalLM):
+        patterns = Loader(data.train, preprocessing, batch_size=min(optimizer.patterns, len(data.train)), **training)
+        before_pass = partial(estimate_curvature, optimizer, patterns, recipe)
+    input_shape = (preprocessing.channels, *preprocessing.size)
+    learner = Learner(
+        recipe,
+        net,
+        optimizer,
+        processes,
+        steps=recipe.epochs * len(train),
+        class_weights=class_weights(recipe, data.train.labels, len(data.classes)),
+        compile_with=compiling.choose(recipe, input_shape, len(data.train), device, on_note),
+    )
+    return Setup(recipe, processes, train, test, learner, card, input_shape, before_pass)
+
+
+def estimate_curvature(optimizer: StochasticDiagonalLM, patterns: Loader, recipe: Recipe, epoch: int) -> None:
+    """Renews the second derivatives from the first patterns of the pass."""
+    batch = next(iter(patterns.epoch(epoch)))
+    optimizer.estimate(batch.images, batch.labels, recipe.loss)

@@ -1,0 +1,199 @@
+"""One step: a batch goes through the network, and everything that learns changes. What a step changes is in `state`."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
+from torch.optim import Optimizer
+
+from convatlas.data import Batch
+from convatlas.structures import AuxiliaryOutputs, RemembersPass
+from convatlas.training.averaging import Average
+from convatlas.training.distributed import Processes, without_sync
+from convatlas.training.mechanisms import ClipNorm, ClipValue
+from convatlas.training.recipe import OwnRule, Recipe
+
+
+class NotFiniteError(Exception):
+    """The loss of a step (counted from 0 over the run) is NaN or infinite; `indices` are its samples."""
+
+    def __init__(self, loss: float, indices: Tensor, step: int) -> None:
+        super().__init__(f"loss {loss} in step {step}")
+        self.loss, self.indices, self.step = loss, indices, step
+
+
+def forward(
+    net: nn.Module, recipe: Recipe, images: Tensor, labels: Tensor, class_weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """(logits, loss) in train mode; each auxiliary head adds its weighted loss."""
+    loss: Any = recipe.loss if class_weights is None else partial(recipe.loss, class_weights=class_weights)  # pyright: ignore[reportCallIssue]
+    outputs = net(images)
+    if not isinstance(outputs, AuxiliaryOutputs):
+        return outputs, loss(outputs, labels)
+    auxiliary = sum(loss(head, labels) for head in outputs.auxiliary)
+    return outputs.logits, loss(outputs.logits, labels) + recipe.auxiliary_weight * auxiliary
+
+
+class Learner:
+    """A network, its optimiser, and whatever else a step changes.
+
+    Args:
+        net: as built, on its device.
+        steps: of the whole run.
+        class_weights: (K,) or None.
+        compile_with: makes the forward pass and the loss into something faster.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        net: nn.Module,
+        optimizer: Optimizer | None,
+        processes: Processes,
+        *,
+        steps: int,
+        class_weights: Tensor | None = None,
+        compile_with: Callable[[Callable], Callable] | None = None,
+    ) -> None:
+        self.recipe, self.net, self.optimizer, self.processes = recipe, net, optimizer, processes
+        device = processes.device
+        random = [getattr(m, "draws_randomly", False) for m in net.modules()]
+        self.draws_randomly = any(random) or any(isinstance(m, _DropoutNd) for m in net.modules())
+        self.average = Average(net, recipe.averaging, steps=steps) if recipe.averaging else None
+        self.scaler = torch.amp.GradScaler(device.type) if recipe.precision == "fp16" else None
+        self._shared = processes.share(net, unused=any(random), sync_buffers=not recipe.sync_batchnorm)
+        weights = None if class_weights is None else class_weights.to(device)
+        self._plain = partial(forward, self._shared, recipe, class_weights=weights)
+        self._fast = compile_with(self._plain) if compile_with else self._plain
+        self._dtype = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[recipe.precision]
+        self._whole = math.ceil(math.ceil(recipe.batch_size / processes.count) / recipe.accumulate)
+
+    def learn(self, batch: Batch, step: int, rate: float) -> tuple[Tensor, Tensor]:
+        """One step, counted from 0 over the run; (2,) the sum of the losses and the errors of this process's samples,
+        and () the loss of its last part.
+
+        Raises:
+            NotFiniteError: on the CPU at once, before the weights change. Asking would stop a GPU: there `watch` tells.
+        """
+        if self.draws_randomly:  # dropout is a function of seed, step and rank
+            torch.manual_seed((self.recipe.seed << 40) + (step << 10) + self.processes.rank)
+        if isinstance(self.recipe.optimizer, OwnRule):
+            return self._learn_by_itself(batch)
+        assert self.optimizer is not None
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group.get("lr_scale", 1.0)
+        averaged = self.recipe.loss.reduction == "mean"
+        sums, loss = torch.zeros(2, device=batch.images.device), batch.images.new_zeros(())
+        for images, labels, last in self._parts(batch):
+            with nullcontext() if last else without_sync(self._shared):
+                logits, loss = self._forward(images, labels)
+                # DDP takes the mean over the processes, the recipe the mean or the sum over the whole batch
+                share = self.processes.count * (len(labels) / batch.total if averaged else 1.0)
+                scaled = loss if share == 1 else loss * share
+                (self.scaler.scale(scaled) if self.scaler else scaled).backward()
+            with torch.no_grad():
+                summed = loss * len(labels) if averaged else loss
+                sums += torch.stack((summed, (logits.argmax(dim=1) != labels).sum()))
+        if loss.device.type == "cpu" and not math.isfinite(value := float(sums[0])):
+            self.optimizer.zero_grad()
+            raise NotFiniteError(value, batch.indices, step)
+        self._update(self.optimizer)
+        if self.average:
+            self.average.update(step)
+        return sums, loss.detach()
+
+    def _parts(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, bool]]:
+        images, labels, parts = batch.images, batch.labels, self.recipe.accumulate
+        if self.recipe.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        if parts == 1:
+            yield images, labels, True
+            return
+        for i, (some, theirs) in enumerate(zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True)):
+            # one process may skip an empty part; several must keep step, since they meet in layers
+            if len(theirs) or i == parts - 1 or self.processes.count > 1:
+                yield some, theirs, i == parts - 1
+
+    def _forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        run = self._fast if len(labels) == self._whole else self._plain  # a compiled pass is made for one size
+        with torch.autocast(images.device.type, self._dtype) if self._dtype else nullcontext():
+            if len(labels):
+                return run(images, labels)
+            outputs = self._shared(images)  # a small last batch has no sample for this process
+            heads = [outputs.logits, *outputs.auxiliary] if isinstance(outputs, AuxiliaryOutputs) else [outputs]
+            return heads[0], torch.stack([head.sum() for head in heads]).sum() * 0.0
+
+    def _update(self, optimizer: Optimizer) -> None:
+        if self.recipe.clip:
+            if self.scaler:
+                self.scaler.unscale_(optimizer)
+            match self.recipe.clip:
+                case ClipNorm(norm=norm):
+                    nn.utils.clip_grad_norm_(self.net.parameters(), norm)
+                case ClipValue(value=value):
+                    nn.utils.clip_grad_value_(self.net.parameters(), value)
+        if self.scaler:
+            self.scaler.step(optimizer)
+            self.scaler.update()
+        else:
+            optimizer.step()
+        optimizer.zero_grad()
+
+    @torch.no_grad()
+    def _learn_by_itself(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        net: Any = self.net
+        net.learn(batch.images, batch.labels)
+        logits, loss = forward(net, self.recipe, batch.images, batch.labels)
+        summed = loss * len(batch.labels) if self.recipe.loss.reduction == "mean" else loss
+        return torch.stack((summed, (logits.argmax(dim=1) != batch.labels).sum())), loss
+
+    @contextmanager
+    def result_in_place(self) -> Iterator[nn.Module]:
+        """The network with the weights that are the result so far: their average, where the recipe has one."""
+        with self.average.in_place() if self.average else nullcontext():
+            yield self.net
+
+    def state(self) -> dict[str, Any]:
+        """All that a step changes, on the CPU or not: what `restore` needs to go on as if nothing had happened."""
+        names = self.net.state_dict().keys()
+        passing = {name: buffer for name, buffer in self.net.named_buffers() if name not in names}
+        return {
+            "net": dict(self.net.state_dict()),
+            "passing": passing,  # buffers that are not part of the weights, but of a pass
+            "remembered": self.net.pass_state() if isinstance(self.net, RemembersPass) else {},
+            "optimizer": self.optimizer.state_dict() if self.optimizer else {},
+            "scaler": self.scaler.state_dict() if self.scaler else {},
+            "average": {"kept": self.average.state(), "count": self.average.count} if self.average else {},
+            "random": torch.get_rng_state(),
+        }
+
+    @torch.no_grad()
+    def restore(self, state: dict[str, Any]) -> None:
+        self.net.load_state_dict(state["net"])
+        buffers = dict(self.net.named_buffers())
+        for name, value in state["passing"].items():
+            if not torch.equal(buffers[name], value.to(buffers[name].device)):  # constants may be views of one number
+                buffers[name].copy_(value)
+        if isinstance(self.net, RemembersPass):
+            self.net.load_pass_state(state["remembered"])
+        if self.optimizer:
+            self.optimizer.load_state_dict(state["optimizer"])
+            _lay_out_like_parameters(self.optimizer)
+        if self.scaler:
+            self.scaler.load_state_dict(state["scaler"])
+        if self.average:
+            self.average.restore(state["average"]["kept"], state["average"]["count"])
+        torch.set_rng_state(state["random"])
+
+
+def _lay_out_like_parameters(optimizer: Optimizer) -> None:
+    """A file has no channels-last; sums in another order of the same numbers could end in other last bits."""
+    for parameter, entries in optimizer.state.items():
+        for name, value in entries.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                entries[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
