@@ -190,7 +190,9 @@ VARIANTS = {
         PLAIN, averaging=None, optimizer=AdamW(lr=0.01), schedule=Plateau(patience=1), sampling="balanced"
     ),
     "bf16": replace(PLAIN, precision="bf16", channels_last=False),
-    "fp16 with scaler": replace(PLAIN, network="squeezenet_v1_1", precision="fp16", preprocessing=LARGER),
+    "fp16 with scaler": replace(
+        PLAIN, network="caffe_lenet", precision="fp16", preprocessing=replace(SIZE, size=(28, 28))
+    ),
     "dropout": replace(PLAIN, network="squeezenet_v1_1", averaging=None, preprocessing=LARGER),
 }
 

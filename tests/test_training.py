@@ -71,9 +71,8 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit_and_another_does_not(c
 
 
 def test_dropout_is_a_function_of_the_seed_not_of_what_ran_before(tmp_path, colours):
-    # The smallest registered net with dropout is AlexNet; 32-pixel noise at its own input size keeps this short.
-    recipe = find("alexnet_owt", "modern", preprocessing=Preprocessing(size=(64, 64)))
-    recipe = replace(recipe, epochs=1, batch_size=8, preprocessing=Preprocessing(size=(64, 64)), augment=())
+    recipe = find("squeezenet_v1_1", "modern", preprocessing=CIFAR)
+    recipe = replace(recipe, epochs=1, batch_size=8, preprocessing=CIFAR, augment=())
     few = DataSet("few", colours.train.select(range(8)), colours.test.select(range(8)), colours.classes, "made here")
     for index in range(2):
         torch.rand(index * 5)  # the global generator is elsewhere each time
