@@ -76,6 +76,30 @@ class AuxiliaryOutputs(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Along:
+    """Which positions of its input an output position reads along one axis."""
+
+    rule: Literal[
+        "window", "spread", "adaptive", "nearest", "linear", "cubic", "reflect", "replicate", "circular"
+    ]  # "spread": transposed, each input position writes a window
+    kernel: int = 1
+    stride: int = 1
+    padding: int = 0  # before the first position; negative where the first positions are cut off
+    dilation: int = 1
+    scale: float = 1.0  # input positions for one step of the output, where it is resized
+    corners: bool = False  # resized so that the first and last positions stay where they are
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Which positions of its inputs an output position of an operation reads. Dimensions count without the batch."""
+
+    rule: Literal["same", "slide", "mix", "contract", "reshape", "permute", "unfold", "cat", "all"]
+    dims: tuple[int, ...] = ()  # that slide, are mixed or contracted, in the new order, or are joined
+    along: tuple[Along, ...] = ()  # one per dimension that slides
+
+
+@dataclass(frozen=True)
 class LayerRecord:
     """One operation of one forward pass of one sample: a leaf module, or a function called outside any leaf module."""
 
@@ -94,6 +118,9 @@ class LayerRecord:
     connections: int | None  # weights used, biases included, as LeCun counts; None: not counted
     multiply_adds: int | None  # None: not counted
     output_bytes: int
+    weights_read: int = 0  # parameters that it uses, whether or not an earlier operation used them too
+    alive_bytes: int = 0  # the most activations that were held at once until it was done, the input included
+    reads: Reads | None = None  # which positions of its inputs an output position reads; None: not known
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Kinds of operations, and how many connections and multiply-adds each has.
 
-The convention: a multiply-add is one use of a weight of a convolution or a fully connected layer. Biases,
-normalisation, pooling, activations and additions have none. Connections add one per bias and output position.
+The convention: a multiply-add is one use of a weight of a convolution or a fully connected layer, or one term of a
+product of matrices. Biases, normalisation, pooling, interpolation, activations and additions have none (`flops` counts
+them). Connections add one per bias and output position.
 """
 
 import math
@@ -71,9 +72,14 @@ FUNCTION_KINDS = {
     **dict.fromkeys(("data", "detach", "to", "float", "view_as", "reshape_as", "swapaxes", "movedim"), "view"),
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), "conv"),
     "linear": "fc",
+    **dict.fromkeys(("matmul", "mm", "bmm"), "matmul"),
+    "upsample": "interpolate",
+    "interpolate": None,
+    "roi_pool": None,
+    "roi_align": None,
 }
 
-UNCOUNTED = frozenset({"interpolate", "hog", "sift_words"})  # layers whose arithmetic is no sum of weighted inputs
+UNCOUNTED = frozenset({"hog", "sift_words"})  # layers whose arithmetic is no sum of weighted inputs
 
 VIEWS = frozenset({"view", "flatten"})  # other shapes of the same values
 
@@ -99,7 +105,12 @@ def function_kind(name: str) -> tuple[str, bool]:
     if name not in FUNCTION_KINDS:
         return name, False
     kind = FUNCTION_KINDS[name] or name
-    return kind, kind not in ("conv", "fc")
+    return kind, kind not in ("conv", "fc", "matmul")
+
+
+def product_counts(left: Tensor, out: Tensor) -> tuple[int, int]:
+    """(connections, multiply-adds) of a product of matrices, one sample: no weight of its own is used."""
+    return 0, math.prod(out.shape[1:]) * left.shape[-1]
 
 
 def weight_counts(kind: str, weight: Tensor, bias: Tensor | None, source: Tensor, out: Tensor) -> tuple[int, int]:

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from convatlas import registry
-from convatlas.analysis.kinds import UNCOUNTED, function_kind, function_name, module_kind, weight_counts
+from convatlas.analysis.kinds import UNCOUNTED, function_kind, function_name, module_kind, product_counts, weight_counts
+from convatlas.analysis.liveness import Alive, storage
+from convatlas.analysis.reads import function_reads, module_reads
 from convatlas.analysis.shapes import quick_output
 from convatlas.analysis.window import Window, module_window, slice_steps
-from convatlas.structures import LayerRecord, Shape, UsageError
+from convatlas.structures import LayerRecord, Reads, Shape, UsageError
 
 FILLS = frozenset({"normal_", "uniform_", "fill_", "zero_", "trunc_normal_", "bernoulli_", "random_", "constant_"})
 FILLS |= {"zeros_", "ones_", "xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_"}
@@ -44,11 +46,27 @@ def trace(
     Raises:
         UsageError: the net can't take an input of this shape.
     """
-    samples = 2 if training else 1
-    tracer = _Tracer(net, samples)
-    sample = torch.empty(samples, *input_shape, device=device)
-    tracer.made[id(sample)] = INPUT
-    tracer.alive.append(sample)
+    samples = torch.empty(2 if training else 1, *input_shape, device=device)
+    return trace_of(net, samples, training=training)
+
+
+def trace_of(
+    net: nn.Module, samples: Tensor, *, training: bool = False, see: Callable[[int, Tensor], None] | None = None
+) -> tuple[LayerRecord, ...]:
+    """The trace of a forward pass of `samples`, (B, C, H, W); the records are those of one of them.
+
+    Args:
+        net: on the samples' device; it runs without gradients, and is left as it was found.
+        samples: any number of them, with values where they matter.
+        training: in train mode.
+        see: called with each operation's index and its (first) output as soon as it is made.
+
+    Raises:
+        UsageError: the net can't take an input of this shape.
+    """
+    tracer = _Tracer(net, len(samples), see)
+    tracer.alive.follow(samples)
+    tracer.made[id(samples)] = INPUT
     modes = [(module, module.training) for module in net.modules()]
     statistics = [(buffer, buffer.clone()) for buffer in net.buffers()] if training else []
     net.train(training)
@@ -57,9 +75,9 @@ def trace(
             for handle in tracer.hooks():
                 stack.callback(handle.remove)
             stack.enter_context(tracer)
-            net(sample)
+            net(samples)
     except (RuntimeError, ValueError, IndexError) as error:
-        shape = ",".join(map(str, input_shape))
+        shape = ",".join(map(str, samples.shape[1:]))
         raise UsageError(
             f"input shape {shape} does not fit {type(net).__name__}: {str(error).splitlines()[0]}"
         ) from error
@@ -107,13 +125,15 @@ class _Uninitialised(TorchFunctionMode):
 class _Tracer(TorchFunctionMode):
     """Collects the records of one forward pass."""
 
-    def __init__(self, net: nn.Module, samples: int) -> None:
+    def __init__(self, net: nn.Module, samples: int, see: Callable[[int, Tensor], None] | None) -> None:
         super().__init__()
         self.net = net
         self.samples = samples
+        self.see = see
         self.records: list[LayerRecord] = []
-        self.made: dict[int, int] = {}  # id of a tensor -> index of the record that made it
-        self.alive: list[Any] = []  # keeps every tensor, so that no id is used twice
+        self.alive = Alive((*net.parameters(), *net.buffers()))
+        self.made = self.alive.made
+        self.parameters = {id(parameter) for parameter in net.parameters()}
         self.unclaimed = {id(parameter): parameter.numel() for parameter in net.parameters()}
         self.path: list[str] = []
         self.leaf: nn.Module | None = None
@@ -148,21 +168,27 @@ class _Tracer(TorchFunctionMode):
         sources, outputs = _tensors((args, kwargs)), _tensors(output)
         kind = module_kind(module) or type(module).__name__.lower()
         counts = _module_counts(module, kind, sources, outputs)
-        self._record(path, kind, module_window(module, sources, outputs), sources, outputs, counts, module.parameters())
+        window = module_window(module, sources, outputs)
+        reads = module_reads(module, kind, window, sources[0])
+        self._record(path, kind, window, sources, outputs, counts, list(module.parameters()), reads)
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         output = quick_output(func, args, kwargs)
         if output is None:
             output = func(*args, **kwargs)
-        if self.leaf is not None:
+        if not isinstance(output, (Tensor, tuple, list)):
             return output
-        sources, outputs = _tensors((args, kwargs)), _tensors(output)
-        if outputs and any(id(source) in self.made for source in sources):
-            self._function(func, args, sources, outputs)
+        outputs = _tensors(output)
+        for out in outputs:
+            self.alive.follow(out)
+        if self.leaf is None and outputs:
+            sources = _tensors((args, kwargs))
+            if any(id(source) in self.made for source in sources):
+                self._function(func, args, kwargs, sources, outputs)
         return output
 
-    def _function(self, func: Any, args: Any, sources: list[Tensor], outputs: list[Tensor]) -> None:
+    def _function(self, func: Any, args: Any, kwargs: Any, sources: list[Tensor], outputs: list[Tensor]) -> None:
         """Records a function that was called outside any layer."""
         name = function_name(func)
         kind, free = function_kind(name)
@@ -170,13 +196,17 @@ class _Tracer(TorchFunctionMode):
         if kind in ("conv", "fc") and len(sources) > 1:
             bias = sources[2] if len(sources) > 2 else None
             counts = weight_counts(kind, sources[1], bias, sources[0], outputs[0])
+        elif kind == "matmul":
+            counts = product_counts(sources[0], outputs[0])
         if name == "getitem" and (steps := slice_steps(args[1], outputs[0].dim())):
             kind, window = "subsample", Window((1,) * len(steps), steps, (0,) * len(steps))
         path = f"{self.path[-1] if self.path else ''}/{name}"
         self.functions[path] += 1
         if self.functions[path] > 1:
             path = f"{path}_{self.functions[path]}"
-        self._record(path, kind, window, sources, outputs, counts, sources)
+        known = sum(id(source) in self.made for source in sources)
+        reads = function_reads(name, args, kwargs, known)
+        self._record(path, kind, window, sources, outputs, counts, sources, reads)
 
     def _record(
         self,
@@ -186,11 +216,14 @@ class _Tracer(TorchFunctionMode):
         sources: list[Tensor],
         outputs: list[Tensor],
         counts: tuple[int, int] | None,
-        parameters: Any,
+        weights: list[Any],
+        reads: Reads | None,
     ) -> None:
         inputs = [source for source in sources if id(source) in self.made]
-        storages = {source.untyped_storage()._cdata for source in inputs}
+        storages = {storage(source) for source in inputs}
         index = len(self.records)
+        for out in outputs:
+            self.alive.follow(out)
         connections, multiply_adds = counts if counts is not None else (None, None)
         self.records.append(
             LayerRecord(
@@ -205,18 +238,20 @@ class _Tracer(TorchFunctionMode):
                 inputs=tuple(self.made[id(source)] for source in inputs),
                 input_shapes=tuple(tuple(source.shape[1:]) for source in inputs),
                 output_shape=tuple(outputs[0].shape[1:]),
-                parameters=sum(self.unclaimed.pop(id(parameter), 0) for parameter in parameters),
+                parameters=sum(self.unclaimed.pop(id(weight), 0) for weight in weights),
                 connections=connections,
                 multiply_adds=multiply_adds,
-                output_bytes=sum(
-                    out.numel() * out.element_size() for out in outputs if out.untyped_storage()._cdata not in storages
-                )
+                output_bytes=sum(out.numel() * out.element_size() for out in outputs if storage(out) not in storages)
                 // self.samples,
+                weights_read=sum(weight.numel() for weight in weights if id(weight) in self.parameters),
+                alive_bytes=self.alive.take_peak() // self.samples,
+                reads=reads,
             )
         )
         for out in outputs:
             self.made[id(out)] = index
-            self.alive.append(out)
+        if self.see is not None:
+            self.see(index, outputs[0])
 
 
 def _tensors(value: Any) -> list[Tensor]:

@@ -15,7 +15,7 @@ from convatlas.cli.numbers import integer, memory, scaled, shape
 from convatlas.structures import LayerRecord, NetworkCard, Shape, UsageError
 
 if TYPE_CHECKING:
-    from convatlas.analysis.cost import Cost
+    from convatlas.analysis.cost import Cost, LayerCost
     from convatlas.analysis.receptive_field import ReceptiveField
 
 
@@ -37,7 +37,16 @@ class Page:
     citation: str
     input_shape: Shape
     cost: "Cost"
-    layers: tuple[tuple[LayerRecord, "ReceptiveField | None"], ...]
+    layers: tuple["Row", ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    record: LayerRecord
+    cost: "LayerCost"
+    field: "ReceptiveField | None"
 
 
 def command(
@@ -46,15 +55,23 @@ def command(
     input_shape: Annotated[
         str | None, typer.Option("--input", metavar="C,H,W", help="Another input than the published one.")
     ] = None,
+    costs: Annotated[
+        bool, typer.Option("--cost", help="Show FLOPs, memory that is held, bytes moved and FLOPs per byte instead.")
+    ] = False,
 ) -> None:
     """The layer table of a network: operation, output, parameters, connections, multiply-adds, memory, receptive field.
 
     For one sample in float32. A receptive field of "11 / 4" sees 11 x 11 pixels, and its neighbour starts 4 pixels on.
+    With --cost: FLOPs (a multiply-add is two), activations held while a layer runs, and bytes that it moves.
     """
     page = collect(name, None if input_shape is None else parse_shape(input_shape))
-    {Format.text: print_text, Format.markdown: print_markdown, Format.csv: print_csv, Format.json: print_page_json}[
-        output_format
-    ](page)
+    columns = COST_COLUMNS if costs else COLUMNS
+    if output_format is Format.text:
+        print_text(page, columns)
+    elif output_format is Format.markdown:
+        print_markdown(page, columns)
+    else:
+        {Format.csv: print_csv, Format.json: print_page_json}[output_format](page)
 
 
 def parse_shape(text: str) -> Shape:
@@ -72,7 +89,7 @@ def collect(name: str, input_shape: Shape | None = None) -> Page:
         UsageError: unknown name, or an input that the network can't take.
     """
     from convatlas import facts, registry
-    from convatlas.analysis.cost import cost
+    from convatlas.analysis.cost import cost, layer_cost
     from convatlas.analysis.kinds import VIEWS
     from convatlas.analysis.receptive_field import receptive_fields
     from convatlas.analysis.trace import trace_network
@@ -93,7 +110,11 @@ def collect(name: str, input_shape: Shape | None = None) -> Page:
         citation=citation,
         input_shape=input_shape or card.input_shape,
         cost=cost(records, input_shape or card.input_shape),
-        layers=tuple((record, field) for record, field in rows if not (record.kind in VIEWS and "/" in record.name)),
+        layers=tuple(
+            Row(record, layer_cost(record), field)
+            for record, field in rows
+            if not (record.kind in VIEWS and "/" in record.name)
+        ),
     )
 
 
@@ -130,17 +151,29 @@ def totals(page: Page) -> tuple[str, ...]:
         f"input {shape(page.input_shape)} · {sums.parameters:,} parameters · {scaled(sums.multiply_adds)} multiply-adds"
         f" · {scaled(sums.connections)} connections",
         f"weights {memory(sums.weight_bytes)} · activations {memory(sums.activation_bytes)}, of which at most"
-        f" {memory(sums.peak_activation_bytes)} alive at once",
+        f" {memory(sums.peak_activation_bytes)} alive at once ({memory(sums.peak_bytes)} with what the kernels hold)",
+        f"{scaled(sums.flops)} FLOPs (a multiply-add is two) · {memory(sums.moved_bytes)} moved"
+        + (f" · {sums.intensity:.3g} FLOPs per byte" if sums.intensity else ""),
     )
-    return (*lines, f"not counted as multiply-adds: {', '.join(sums.uncounted)}") if sums.uncounted else lines
+    left_out = (("multiply-adds", sums.uncounted), ("FLOPs", sums.uncounted_flops))
+    return (*lines, *(f"not counted as {what}: {', '.join(names)}" for what, names in left_out if names))
 
 
 COLUMNS = ("layer", "operation", "output", "parameters", "connections", "MACs", "memory", "field")
-LEFT_OUT_FIRST = ("connections", "memory", "field")  # where the window is too narrow
+COST_COLUMNS = ("layer", "operation", "output", "parameters", "MACs", "FLOPs", "memory", "held", "moved", "FLOPs/B")
+LEFT_OUT_FIRST = (
+    "connections",
+    "memory",
+    "field",
+    "parameters",
+    "moved",
+    "operation",
+)  # where the window is too narrow
+LEFT_ALIGNED = ("layer", "operation", "output")
 GAP = 2
 
 
-def print_text(page: Page) -> None:
+def print_text(page: Page, columns: tuple[str, ...] = COLUMNS) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -149,70 +182,84 @@ def print_text(page: Page) -> None:
     for line in totals(page):
         out.print(Text(line))
     out.print()
-    rows = [text_cells(record, field) for record, field in page.layers]
-    kept = columns_that_fit(rows, out.width)
+    rows = [text_cells(row) for row in page.layers]
+    kept = columns_that_fit(rows, out.width, columns)
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
     for column in kept:
-        left = column in ("layer", "operation", "output")
         style = "cyan" if column == "layer" else ""
-        table.add_column(column, justify="left" if left else "right", overflow="fold", style=style)
+        table.add_column(column, justify="left" if column in LEFT_ALIGNED else "right", overflow="fold", style=style)
     for row in rows:
         table.add_row(*(Text(row[column]) for column in kept))
     out.print(table)
-    if len(kept) < len(COLUMNS):
-        missing = ", ".join(column for column in COLUMNS if column not in kept)
+    if len(kept) < len(columns):
+        missing = ", ".join(column for column in columns if column not in kept)
         out.print(Text(f"\nleft out, the window is too narrow: {missing} (--format csv has everything)", style="dim"))
 
 
-def text_cells(record: LayerRecord, field: "ReceptiveField | None") -> dict[str, str]:
+def text_cells(row: Row) -> dict[str, str]:
     """The cells of a layer by column."""
-    counts = (scaled(record.connections), scaled(record.multiply_adds), memory(record.output_bytes), field_text(field))
-    return dict(
-        zip(
-            COLUMNS,
-            (record.name, operation(record), shape(record.output_shape), integer(record.parameters), *counts),
-            strict=True,
-        )
-    )
+    record, costs = row.record, row.cost
+    return {
+        "layer": record.name,
+        "operation": operation(record),
+        "output": shape(record.output_shape),
+        "parameters": integer(record.parameters),
+        "connections": scaled(record.connections),
+        "MACs": scaled(record.multiply_adds),
+        "FLOPs": scaled(costs.flops),
+        "memory": memory(record.output_bytes),
+        "held": memory(record.alive_bytes),
+        "moved": memory(costs.moved_bytes),
+        "FLOPs/B": "" if not costs.intensity else f"{costs.intensity:.3g}",
+        "field": field_text(row.field),
+    }
 
 
-def columns_that_fit(rows: Sequence[dict[str, str]], width: int) -> tuple[str, ...]:
+def columns_that_fit(rows: Sequence[dict[str, str]], width: int, columns: tuple[str, ...] = COLUMNS) -> tuple[str, ...]:
     """All columns, less those that can be missed until the rest fits."""
-    kept = list(COLUMNS)
-    widths = {column: max(len(column), *(len(row[column]) for row in rows)) for column in COLUMNS}
+    kept = list(columns)
+    widths = {column: max(len(column), *(len(row[column]) for row in rows)) for column in columns}
     for column in LEFT_OUT_FIRST:
-        if sum(widths[name] for name in kept) + GAP * (len(kept) - 1) > width:
+        if column in kept and sum(widths[name] for name in kept) + GAP * (len(kept) - 1) > width:
             kept.remove(column)
     return tuple(kept)
 
 
-def print_markdown(page: Page) -> None:
+def print_markdown(page: Page, columns: tuple[str, ...] = COLUMNS) -> None:
     lines = [f"## {page.card.name}: {page.title}", "", *(f"- {line}" for line in totals(page)), ""]
-    lines += [f"| {' | '.join(COLUMNS)} |", "|:--|:--|:--|--:|--:|--:|--:|--:|"]
-    for record, field in page.layers:
-        numbers = (integer(value) for value in (record.parameters, record.connections, record.multiply_adds))
-        cells = (f"`{record.name}`", operation(record), shape(record.output_shape), *numbers)
-        lines.append(f"| {' | '.join((*cells, memory(record.output_bytes), field_text(field)))} |")
+    lines += [f"| {' | '.join(columns)} |", f"|{''.join(':--|' if c in LEFT_ALIGNED else '--:|' for c in columns)}"]
+    for row in page.layers:
+        record, costs = row.record, row.cost
+        exact = {"connections": record.connections, "MACs": record.multiply_adds, "FLOPs": costs.flops}
+        cells = text_cells(row) | {name: integer(value) for name, value in exact.items()}
+        cells["layer"] = f"`{record.name}`"
+        lines.append(f"| {' | '.join(cells[column] for column in columns)} |")
     sys.stdout.write("\n".join(lines) + "\n")
 
 
-def layer_values(record: LayerRecord, field: "ReceptiveField | None") -> dict[str, Any]:
+def layer_values(row: Row) -> dict[str, Any]:
     """A layer as plain values."""
-    values = asdict(record)
-    del values["index"], values["inputs"], values["input_shapes"]
-    values["operation"] = operation(record)
-    values["receptive_field"] = None if field is None else asdict(field)
+    values = asdict(row.record)
+    for name in ("index", "inputs", "input_shapes", "reads"):
+        del values[name]
+    values["operation"] = operation(row.record)
+    values |= {name: value for name, value in asdict(row.cost).items() if name not in values}
+    values["intensity"] = row.cost.intensity
+    values["receptive_field"] = None if row.field is None else asdict(row.field)
     return values
 
 
+CSV_COLUMNS = ("name", "operation", "output_shape", "parameters", "connections", "multiply_adds", "output_bytes")
+CSV_COSTS = ("flops", "alive_bytes", "scratch_bytes", "moved_bytes", "intensity")
+
+
 def print_csv(page: Page) -> None:
-    names = ("name", "operation", "output_shape", "parameters", "connections", "multiply_adds", "output_bytes")
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow((*names, "receptive_field_size", "receptive_field_stride"))
-    for record, field in page.layers:
-        values = layer_values(record, field) | {"output_shape": "x".join(map(str, record.output_shape))}
-        sizes = ("", "") if field is None else (_sides(field.size), _sides(field.stride))
-        writer.writerow((*(values[name] for name in names), *sizes))
+    writer.writerow((*CSV_COLUMNS, *CSV_COSTS, "receptive_field_size", "receptive_field_stride"))
+    for row in page.layers:
+        values = layer_values(row) | {"output_shape": "x".join(map(str, row.record.output_shape))}
+        sizes = ("", "") if row.field is None else (_sides(row.field.size), _sides(row.field.stride))
+        writer.writerow((*(values[name] for name in (*CSV_COLUMNS, *CSV_COSTS)), *sizes))
 
 
 def print_page_json(page: Page) -> None:
@@ -225,6 +272,6 @@ def print_page_json(page: Page) -> None:
             "task": page.card.task,
             "input_shape": page.input_shape,
             "totals": asdict(page.cost),
-            "layers": [layer_values(record, field) for record, field in page.layers],
+            "layers": [layer_values(row) for row in page.layers],
         }
     )
