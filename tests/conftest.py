@@ -16,6 +16,14 @@ def data_root() -> Path:
     return root
 
 
+@pytest.fixture(autouse=True)
+def user_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in place of the user's cache."""
+    folder = tmp_path / "user_cache"
+    monkeypatch.setenv("CONVATLAS_CACHE", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of `caffe_lenet` on `digits` as training leaves it, with untrained weights: made in a moment."""

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from convatlas import data, registry, weights
-from convatlas.structures import ConvatlasError, NetworkCard, Preprocessing, UsageError
+from convatlas.structures import ConvatlasError, NetworkCard, Prediction, Preprocessing, Problem, UsageError
 from convatlas.training.recipe import Recipe
 from convatlas.training.recipe import read as read_recipe
 
@@ -25,6 +25,19 @@ class Source:
     run: Path | None  # the run folder, where it came from one
     recipe: Recipe | None = None  # of the run folder
     named_classes: bool = True  # False: the weights carry no names, and `classes` are "0", "1", ...
+
+    def predict(
+        self,
+        *pictures: str | Path,
+        top_k: int = 5,
+        batch_size: int = 32,
+        device: str | torch.device = "cpu",
+        engine: str = "auto",
+    ) -> tuple[list[Prediction], list[Problem]]:
+        """The most probable classes of files, folders and patterns, and what could not be read; as `predict`."""
+        from convatlas.inference.predict import predict
+
+        return predict(self, pictures, top_k=top_k, batch_size=batch_size, device=device, engine=engine)
 
 
 def resolve_device(device: str = "auto") -> torch.device:

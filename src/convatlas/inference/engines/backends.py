@@ -1,0 +1,136 @@
+"""The engines themselves: each takes a network on the CPU and gives a function of its inputs.
+
+A function takes float32 (B, ...) and gives (B, K). `eager`, `fused` and ONNX Runtime take any B as it comes; the
+other two are compiled for one batch size, and get what is left over filled up with zeros.
+"""
+
+import importlib.util
+import shutil
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from convatlas.inference.engines.allocator import keep_freed_memory
+from convatlas.inference.engines.fused import fuse
+from convatlas.inference.engines.graph import to_onnx
+from convatlas.structures import ConvatlasError, Shape
+
+Run = Callable[[Tensor], Tensor]
+Builder = Callable[[nn.Module, Shape, int], Run]
+
+
+def eager(net: nn.Module, input_shape: Shape, batch_size: int) -> Run:
+    """PyTorch as it is."""
+    return net.eval()
+
+
+def fused(net: nn.Module, input_shape: Shape, batch_size: int) -> Run:
+    """PyTorch with folded normalisations, packed convolutions and ReLUs in them, channels last."""
+    keep_freed_memory()
+    return _channels_last(fuse(net, input_shape, batch_size=batch_size))
+
+
+def compiled(net: nn.Module, input_shape: Shape, batch_size: int) -> Run:
+    """torch.compile with the weights frozen into the code; takes tens of seconds to build."""
+    if all(shutil.which(name) is None for name in ("c++", "g++", "clang++", "cl")):
+        raise ConvatlasError("torch.compile needs a C++ compiler")
+    from torch._inductor import config
+
+    keep_freed_memory()
+    with config.patch(freezing=True):
+        run = torch.compile(_channels_last(fuse(net, input_shape, batch_size=batch_size, pack=False)), dynamic=False)
+        run(torch.zeros(batch_size, *input_shape))
+    return in_batches_of(batch_size, run)
+
+
+def onnx_runtime(net: nn.Module, input_shape: Shape, batch_size: int) -> Run:
+    """ONNX Runtime on its CPU provider."""
+    require("onnxruntime")
+    return run_in_onnx_runtime(to_onnx(fuse(net, input_shape, batch_size=batch_size, pack=False), input_shape))
+
+
+def open_vino(net: nn.Module, input_shape: Shape, batch_size: int) -> Run:
+    """OpenVINO on its CPU device, in float32."""
+    require("openvino")
+    model = to_onnx(fuse(net, input_shape, batch_size=batch_size, pack=False), input_shape)
+    return run_in_open_vino(model, batch_size)
+
+
+BUILDERS: dict[str, Builder] = {
+    "eager": eager,
+    "fused": fused,
+    "compile": compiled,
+    "onnxruntime": onnx_runtime,
+    "openvino": open_vino,
+}
+
+
+def run_in_onnx_runtime(model: bytes) -> Run:
+    """A session with as many threads as torch uses. Raises ConvatlasError for a model that it refuses."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ConvatlasError(f"ONNX Runtime refuses the model: {str(error).splitlines()[0]}") from error
+    source = session.get_inputs()[0].name
+    return lambda x: torch.from_numpy(session.run(None, {source: x.contiguous().numpy()})[0])
+
+
+def run_in_open_vino(model: bytes, batch_size: int) -> Run:
+    """A model compiled for one batch size. Raises ConvatlasError for a model that it refuses."""
+    import openvino
+
+    core = openvino.Core()
+    settings = {
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",  # it would take bfloat16 where the processor has it
+    }
+    try:
+        read = core.read_model(model)
+        shape = read.inputs[0].get_partial_shape()
+        shape[0] = batch_size
+        read.reshape({read.inputs[0]: shape})
+        request = core.compile_model(read, "CPU", settings).create_infer_request()
+    except Exception as error:
+        raise ConvatlasError(f"OpenVINO refuses the model: {str(error).strip().splitlines()[-1]}") from error
+
+    def run(x: Tensor) -> Tensor:
+        result = request.infer([x.contiguous().numpy()], share_inputs=True, share_outputs=True)
+        return torch.from_numpy(result[0].copy())  # the request writes over its outputs
+
+    return in_batches_of(batch_size, run)
+
+
+def in_batches_of(batch_size: int, run: Run) -> Run:
+    """For a function that takes `batch_size` samples and no other number: any number of them."""
+
+    def any_number(x: Tensor) -> Tensor:
+        if len(x) == batch_size:
+            return run(x)
+        parts = []
+        for part in x.split(batch_size):
+            padding = part.new_zeros(batch_size - len(part), *part.shape[1:])
+            parts.append(run(torch.cat([part, padding]))[: len(part)])
+        return torch.cat(parts)
+
+    return any_number
+
+
+def require(package: str) -> None:
+    """Raises ConvatlasError, with the way to get it, where a package is not installed."""
+    if importlib.util.find_spec(package) is None:
+        raise ConvatlasError(f"{package} is not installed; get it: pip install 'convatlas[deploy]'")
+
+
+def _channels_last(net: nn.Module) -> Run:
+    if not any(parameter.ndim == 4 for parameter in net.parameters()):
+        return net
+    net = net.to(memory_format=torch.channels_last)
+    return lambda x: net(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x)
