@@ -19,9 +19,10 @@ QUICK = (
     "caffe_lenet", "cifar_resnet20", "fractalnet_thin_c2", "lenet5", "perceptron", "squeezenet_v1_1",
 )  # fmt: skip
 SLOW = (
-    "alexnet", "a2net50_reading", "bn_inception", "cifar_densenet_bc_100_12", "cifar_preresnet110", "densenet121", "enet_encoder", "googlenet", "highway19_cifar10", "inception_resnet_v1",
-    "inception_v3", "inception_v4", "mcdnn_mnist", "neocognitron_1980", "nin_cifar10", "overfeat_fast", "resnet18", "resnet50",
-    "resnext50_32x4d", "squeezenet_v1_0_complex_bypass", "stochastic_depth_110", "vgg_a_lrn", "xception", "zfnet",
+    "alexnet", "a2net50_reading", "bn_inception", "cifar_densenet_bc_100_12", "cifar_preresnet110", "densenet121",
+    "enet_encoder", "googlenet", "highway19_cifar10", "inception_resnet_v1", "inception_v3", "inception_v4",
+    "mcdnn_mnist", "neocognitron_1980", "nin_cifar10", "overfeat_fast", "resnet18", "resnet50", "resnext50_32x4d",
+    "squeezenet_v1_0_complex_bypass", "stochastic_depth_110", "vgg_a_lrn", "xception", "zfnet",
 )  # fmt: skip
 EVERY = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 DEPLOY = ("onnxruntime", "openvino")

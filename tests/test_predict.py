@@ -1,5 +1,7 @@
 """Opening a trained network, finding pictures, predicting and evaluating again."""
 
+import csv
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -9,9 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
+import convatlas
 from convatlas import cli, inference, weights
-from convatlas.inference.predict import rank
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.inference import engines
+from convatlas.inference.predict import rank, read_ahead
+from convatlas.structures import ConvatlasError, Preprocessing, UsageError
 
 
 @pytest.fixture
@@ -76,6 +80,83 @@ def test_command_json(run_folder: Path, pictures: Path, capsys: pytest.CaptureFi
     assert found["network"] == "caffe_lenet"
     assert [len(p["classes"]) for p in found["predictions"]] == [5, 5, 5]
     assert found["problems"][0]["path"].endswith("broken.png")
+
+
+def test_command_csv(run_folder: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["predict", str(run_folder), str(pictures), "--csv", "--top-k", "2"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [(Path(row["path"]).name, row["rank"]) for row in rows[:3]] == [
+        ("a.png", "1"),
+        ("a.png", "2"),
+        ("b.png", "1"),
+    ]
+    assert len(rows) == 6
+    assert float(rows[0]["probability"]) > float(rows[1]["probability"])
+
+
+def test_frames_of_a_video(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cv2 = pytest.importorskip("cv2")
+    path = tmp_path / "film.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (32, 32))
+    for index in range(7):
+        writer.write(np.full((32, 32, 3), (30 * index, 0, 255), dtype=np.uint8))
+    writer.release()
+    monkeypatch.setattr(
+        engines, "choose", lambda net, *_, **__: (engines.build("eager", net, (1, 28, 28), batch_size=1), None)
+    )
+    assert cli.main(["predict", str(run_folder), "--video", str(path), "--every", "3", "--top-k", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.rsplit(": ", 1)[0] for line in lines] == [f"{path}@{t}s" for t in ("0.00", "0.30", "0.60")]
+
+    colour = Preprocessing(size=(32, 32))
+    _, frame = next(inference.read_frames(path, colour))
+    assert isinstance(frame, torch.Tensor)
+    red, green, blue = frame.float().mean((1, 2)).tolist()
+    assert red > 240
+    assert max(green, blue) < 15
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ([], 2, "expected one of: pictures, --video FILE, --camera NUMBER"),
+        (["x.png", "--camera", "0"], 2, "expected one of: pictures"),
+        (["x.png", "--json", "--csv"], 2, "--json and --csv exclude each other"),
+        (["--video", "absent.avi"], 2, "--video absent.avi: no such file"),
+        (["x.png", "--engine", "warp"], 2, "engine 'warp'; expected auto"),
+    ],
+)
+def test_wrong_use(
+    run_folder: Path, arguments: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["predict", str(run_folder), *arguments]) == code
+    assert words in capsys.readouterr().err
+
+
+def test_python_in_two_lines(run_folder: Path, pictures: Path) -> None:
+    net = convatlas.load(run_folder)
+    predictions, problems = net.predict(pictures, top_k=1)
+    assert len(predictions) == 3
+    assert len(problems) == 1
+
+
+def test_pictures_are_read_ahead_and_in_order(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    module = importlib.import_module("convatlas.inference.predict")  # whose name in the package is its function
+    monkeypatch.setattr(module, "decode", lambda path: asked.append(path.name) or _grey())
+    files = [Path(f"{index}.png") for index in range(9)]
+    readings = read_ahead(files, Preprocessing(size=(4, 4), channels=1), ahead=3)
+    assert asked == []
+    got = [path for path, _ in (next(readings), next(readings))]
+    assert got == ["0.png", "1.png"]
+    readings.close()
+    assert 2 <= len(asked) <= 5
+
+
+def _grey() -> torch.Tensor:
+    return torch.zeros(1, 4, 4, dtype=torch.uint8)
 
 
 def test_nothing_readable_is_a_failure(run_folder: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:

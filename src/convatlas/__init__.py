@@ -11,10 +11,11 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "card": "convatlas.registry",
     "create": "convatlas.weights",
+    "load": "convatlas.inference.source",
     "names": "convatlas.registry",
 }
 
-__all__ = ["__version__", "card", "create", "names"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["__version__", "card", "create", "load", "names"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

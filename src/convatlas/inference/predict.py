@@ -50,6 +50,8 @@ def predict(
         ConvatlasError: the engine does not work for this network.
     """
     check_at_least_one(top_k=top_k, batch_size=batch_size)
+    if engine != "auto":
+        engines.check_name(engine)
     files, problems = find_pictures(paths)
     predictions: list[Prediction] = []
     if not files:

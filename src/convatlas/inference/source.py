@@ -78,6 +78,11 @@ def open_source(source: str, weights_path: Path | None = None) -> Source:
     return open_weights(network.name, weights_path)
 
 
+def load(source: str | Path, weights: str | Path | None = None) -> Source:
+    """A trained network that predicts: `load("runs/ants").predict("pictures/")`. Raises as `open_source`."""
+    return open_source(str(source), None if weights is None else Path(weights))
+
+
 def is_registered(name: str) -> bool:
     try:
         registry.card(name)

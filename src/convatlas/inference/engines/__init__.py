@@ -4,7 +4,7 @@
 network, an input, a batch size and this machine: it measures once and remembers.
 """
 
-from convatlas.inference.engines.build import ENGINES, TOLERANCE, Engine, build
+from convatlas.inference.engines.build import ENGINES, TOLERANCE, Engine, build, check_name
 from convatlas.inference.engines.choice import Choice, choose, remembered
 
-__all__ = ["ENGINES", "TOLERANCE", "Choice", "Engine", "build", "choose", "remembered"]
+__all__ = ["ENGINES", "TOLERANCE", "Choice", "Engine", "build", "check_name", "choose", "remembered"]

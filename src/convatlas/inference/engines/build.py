@@ -40,8 +40,7 @@ def build(
         ConvatlasError: the engine can't be built for this network, or does not agree with it; the message is the
             reason.
     """
-    if name not in BUILDERS:
-        raise UsageError(f"engine {name!r}; expected auto, {', '.join(ENGINES)}")
+    check_name(name)
     if batch_size < 1:
         raise UsageError(f"batch_size is {batch_size}; expected at least 1")
     where = torch.device(device)
@@ -66,6 +65,12 @@ def build(
                     f"expected at most {TOLERANCE:g}"
                 )
     return Engine(name, run, where, build_s)
+
+
+def check_name(name: str) -> None:
+    """Raises UsageError for what is no engine."""
+    if name not in BUILDERS:
+        raise UsageError(f"engine {name!r}; expected auto, {', '.join(ENGINES)}")
 
 
 def disagreement(net: nn.Module, run: Run, input_shape: Shape) -> float:
