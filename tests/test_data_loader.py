@@ -203,6 +203,52 @@ def test_memory_files_and_workers_give_the_same_values(photos: FileSplit, augmen
     assert torch.equal(torch.get_rng_state(), state)  # or dropout would depend on the number of workers
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_without_a_check_damaged_pictures_are_left_out_and_named_when_met(photos: FileSplit, workers: int) -> None:
+    Path(photos.paths[4]).write_bytes(b"not a picture")
+    split = photos.select(range(9))
+    loader = Loader(
+        split, COLOUR, batch_size=4, augment=CIFAR_AUGMENT, memory_limit_bytes=0, check=False, workers=workers
+    )
+    assert (len(loader), split.problems) == (3, [])
+    for _ in range(2):
+        batches = list(loader.epoch(0))
+        assert [batch.indices.tolist() for batch in batches] == [[0, 1, 2, 3], [5, 6, 7], [8]]
+        assert [batch.total for batch in batches] == [4, 3, 1]
+    assert [(problem.path, problem.reason) for problem in split.problems] == [
+        (photos.paths[4], "not a picture, or of an unknown format")
+    ]
+    checked = Loader(photos.select(range(9)), COLOUR, batch_size=4, memory_limit_bytes=0)
+    assert len(checked.split) == 8
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_workers_outlive_epochs_and_abandoned_ones(photos: FileSplit) -> None:
+    settings = {"batch_size": 2, "augment": CIFAR_AUGMENT, "shuffle": True, "memory_limit_bytes": 0}
+    loader, alone = Loader(photos, COLOUR, workers=2, **settings), Loader(photos, COLOUR, **settings)
+    next(iter(loader.epoch(0)))
+    for epoch, start_step in ((0, 0), (1, 2), (2, 0)):
+        for mine, its in zip(gather(loader, epoch, start_step), gather(alone, epoch, start_step), strict=True):
+            assert torch.equal(mine, its)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_wrong_argument_is_no_damage_and_arrives_from_workers_as_one_sentence(photos: FileSplit) -> None:
+    crop = (RandomCrop((8, 8), within=(4, 4)),)
+    loader = Loader(photos, COLOUR, batch_size=2, augment=crop, memory_limit_bytes=0, workers=1)
+    with pytest.raises(UsageError, match=r"^a random crop of 8 x 8 does not fit into pictures of 4 x 4 pixels$"):
+        list(loader.epoch(0))
+
+
+def test_large_pictures_are_normalised_to_the_same_bits() -> None:
+    large = torch.randint(0, 256, (2, 3, 200, 200), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    small = large.view(2, 3, 400, 100)[:, :, :2, :2]
+    corner = normalise(large.view(2, 3, 400, 100), COLOUR)[:, :, :2, :2]
+    assert torch.equal(corner, normalise(small, COLOUR))
+    assert torch.equal(normalise(large.float(), COLOUR), normalise(large, COLOUR))
+
+
 def test_random_crop_of_photos_sees_more_than_the_centre(photos: FileSplit) -> None:
     preprocessing = Preprocessing((16, 16), resize="short_side", resize_to=24)
     loader = Loader(photos, preprocessing, batch_size=9, augment=(RandomCrop((16, 16)),))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from convatlas.data import Loader, PackedSplit, decode, load
 from convatlas.structures import ConvatlasError, Preprocessing, UsageError
@@ -61,6 +61,62 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     noise(2).save(tmp_path / "x.png", exif=exif)
     turned = np.rot90(np.asarray(noise(2)), k=-1)
     assert np.array_equal(decode(tmp_path / "x.png").permute(1, 2, 0).numpy(), turned)
+
+
+def encoded(picture: Image.Image, **how: object) -> bytes:
+    buffer = BytesIO()
+    picture.save(buffer, "jpeg", **how)
+    return buffer.getvalue()
+
+
+JPEGS = {
+    "colour": encoded(noise(1, 61, 83)),
+    "no sub-sampling": encoded(noise(2, 61, 83), subsampling=0),
+    "progressive": encoded(noise(3, 61, 83), progressive=True),
+    "grey": encoded(noise(4, 61, 83).convert("L")),
+    "RGB in the file": encoded(noise(5, 61, 83), keep_rgb=True),
+    "CMYK": encoded(noise(6, 61, 83).convert("CMYK")),
+    "bytes after its end": encoded(noise(7, 61, 83)) + b"and more",
+}
+
+
+@pytest.mark.parametrize("kind", list(JPEGS))
+def test_jpegs_have_the_pixels_that_pillow_gives(kind: str) -> None:
+    with Image.open(BytesIO(JPEGS[kind])) as picture:
+        reference = np.asarray(picture if kind == "grey" else picture.convert("RGB"))
+    pixels = decode(JPEGS[kind])
+    assert pixels.shape[0] == (1 if kind == "grey" else 3)
+    assert np.array_equal(pixels.permute(1, 2, 0).numpy().reshape(reference.shape), reference)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_jpeg_is_turned_upright(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turned = encoded(noise(8, 40, 60), exif=exif)
+    with Image.open(BytesIO(turned)) as picture:
+        reference = np.asarray(ImageOps.exif_transpose(picture))
+    assert np.array_equal(decode(turned).permute(1, 2, 0).numpy(), reference)
+
+
+def test_a_jpeg_far_larger_than_needed_comes_smaller_and_looks_the_same() -> None:
+    large = encoded(noise(9, 10, 15).resize((600, 400), Image.Resampling.BICUBIC), quality=95)
+    shapes = {side: tuple(decode(large, short_side=side).shape[1:]) for side in (50, 100, 200, 201, 400, 1000)}
+    assert shapes == {50: (50, 75), 100: (100, 150), 200: (200, 300), 201: (400, 600), 400: (400, 600),
+                      1000: (400, 600)}  # fmt: skip
+    reduced = torch.nn.functional.avg_pool2d(decode(large).float()[None], 4)[0]
+    assert (decode(large, short_side=100).float() - reduced).abs().max() < 4
+    png = BytesIO()
+    noise(0, 40, 60).save(png, "png")
+    assert decode(png.getvalue(), short_side=10).shape == (3, 40, 60)
+
+
+@pytest.mark.parametrize("keep", [0, 2, 20, 700, 2000, -1])
+def test_a_jpeg_that_is_cut_off_is_damaged_however_small_it_is_wanted(keep: int) -> None:
+    whole = encoded(noise(0, 64, 64))
+    for short_side in (None, 1):
+        with pytest.raises(ConvatlasError):
+            decode(whole[:keep], short_side=short_side)
 
 
 def test_single_pixel_fills_the_input(tmp_path: Path) -> None:

@@ -85,6 +85,8 @@ class HorizontalFlip:
     native: ClassVar[bool] = False
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
+        if len(images) == 1:
+            return images.flip(3) if u[0, 0] < self.probability else images
         mirrored = (u[:, 0] < self.probability).to(images.device)
         return torch.where(mirrored[:, None, None, None], images.flip(3), images)
 

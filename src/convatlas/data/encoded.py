@@ -42,9 +42,9 @@ class EncodedSplit(ABC):
     def _keep(self, indices: Tensor) -> None:
         """Leaves only these pictures; the labels are seen to."""
 
-    def read(self, index: int) -> Tensor:
+    def read(self, index: int, short_side: int | None = None) -> Tensor:
         try:
-            return decode(self.encoded(index))
+            return decode(self.encoded(index), short_side=short_side)
         except (ConvatlasError, OSError) as error:
             reason = error.strerror or error if isinstance(error, OSError) else error
             raise ConvatlasError(f"{self.name(index)} can't be read: {reason}") from ConvatlasError(str(reason))

@@ -5,19 +5,19 @@ tensor operation costs the same few microseconds for one sample as for hundreds.
 the batch is normalised on its device.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from convatlas.data import store
+from convatlas.data.assembly import Assembled, Assembly, Requests, apply, framing, in_workers, steps_alone
 from convatlas.data.augment import Augmentation
-from convatlas.data.preprocess import Framing, normalise, shape
-from convatlas.data.random import balanced_order, permutation, table, uniforms
+from convatlas.data.preprocess import Framing, normalise
+from convatlas.data.random import balanced_order, permutation, table
 from convatlas.data.splits import Split
-from convatlas.structures import ConvatlasError, Preprocessing, UsageError
+from convatlas.structures import ConvatlasError, Preprocessing, Problem, UsageError
 
 _CHUNK_BYTES = 2 << 20  # float32 input that is made at once; stays in a processor's cache
 
@@ -36,7 +36,7 @@ class Loader:
     """Batches of a split. The order depends on (seed, epoch) alone, the augmentation on (seed, epoch, sample index).
 
     Pictures are decoded when the loader is made: damaged ones are dropped from the split (in place) and named in its
-    `problems`.
+    `problems`. Worker processes live as long as the loader.
 
     Args:
         split: the pictures.
@@ -52,6 +52,8 @@ class Loader:
         drop_last: leave out a last batch that isn't full.
         balanced: every class equally often in an epoch; rare pictures are repeated, frequent ones left out.
         share: (rank, processes): the part of each batch that this process gets; it may be empty in a small last batch.
+        check: decode pictures that don't fit in memory once when the loader is made. Without it a damaged picture is
+            left out of its batch, which is then smaller, and named in the split's `problems` when it is met.
         on_progress: called with (done, total) while pictures are decoded.
         memory_limit_bytes: prepared pictures up to this size are kept in memory.
 
@@ -74,6 +76,7 @@ class Loader:
         drop_last: bool = False,
         balanced: bool = False,
         share: tuple[int, int] = (0, 1),
+        check: bool = True,
         on_progress: store.Progress | None = None,
         memory_limit_bytes: int = store.MEMORY_LIMIT_BYTES,
     ) -> None:
@@ -99,10 +102,13 @@ class Loader:
         self._draws = sum(step.draws for step in self.augment)
         self._pictures: Tensor | list[Tensor] | None = None
         self._framing: Framing = framing(self.augment)
+        self._alone = steps_alone(self.augment, self.device)
+        self._requests = Requests()
+        self._in_workers: Iterable | None = None
         if store.fits(split, preprocessing, framing=self._framing, limit_bytes=memory_limit_bytes):
             pictures = store.prepare_all(split, preprocessing, framing=self._framing, on_progress=on_progress)
             self._pictures = pictures.to(self.device) if isinstance(pictures, Tensor) else pictures
-        else:
+        elif check:
             store.check_all(split, on_progress)
         self._labels = split.labels.to(self.device)
 
@@ -126,9 +132,8 @@ class Loader:
         totals = [len(batch) for batch in whole]
         if isinstance(self._pictures, Tensor):
             return self._from_stack(self._pictures, batches, totals, epoch)
-        if self._pictures is not None:
-            return self._finished(_Assembly(self, self._pictures, epoch, batches), totals)
-        return self._from_files(epoch, batches, totals)
+        pictures = self.split if self._pictures is None else self._pictures
+        return self._one_by_one(pictures, batches, totals, epoch)
 
     def _order(self, epoch: int) -> Tensor:
         if self.balanced:
@@ -150,6 +155,8 @@ class Loader:
             images = pictures.index_select(0, places)
             if draws is not None and len(indices):
                 images = apply(self.augment, images, draws[indices])
+            if len(indices) == 0:
+                images = images.new_empty(0, self.preprocessing.channels, height, width)
             images = normalise(images, self.preprocessing)
             yield from map(
                 Batch,
@@ -159,74 +166,45 @@ class Loader:
                 totals[first : first + together],
             )
 
-    def _from_files(self, epoch: int, batches: Sequence[Tensor], totals: Sequence[int]) -> Iterator[Batch]:
-        assembly = _Assembly(self, self.split, epoch, batches)
-        if self.workers == 0:
-            return self._finished(assembly, totals)
-        loading = DataLoader(
-            assembly,
-            batch_size=None,  # an item is a batch
-            num_workers=self.workers,
-            pin_memory=self.device.type == "cuda",
-            generator=torch.Generator(),  # the loop's own random numbers must not depend on the number of workers
-        )
-        return self._finished(loading, totals)
+    def _assembled(self, pictures: list[Tensor] | Split, batches: Sequence[Tensor], epoch: int) -> Iterator[Assembled]:
+        if self.workers and pictures is self.split:
+            self._requests.epoch, self._requests.batches = epoch, batches
+            if self._in_workers is None:
+                self._in_workers = in_workers(
+                    self._assembly(pictures),
+                    self._requests,
+                    workers=self.workers,
+                    pin_memory=self.device.type == "cuda",
+                )
+            found = iter(self._in_workers)
+        else:
+            assembly = self._assembly(pictures)
+            found = (assembly[epoch, tuple(batch.tolist())] for batch in batches)
+        for item in found:
+            if isinstance(item, ConvatlasError):
+                raise item
+            yield item
 
-    def _finished(self, batches: "_Assembly | DataLoader", totals: Sequence[int]) -> Iterator[Batch]:
-        for (images, indices), total in zip(batches, totals, strict=True):
-            moved = images.to(self.device, non_blocking=True)
-            yield Batch(normalise(moved, self.preprocessing), self._labels[indices.to(self.device)], indices, total)
+    def _assembly(self, pictures: list[Tensor] | Split) -> Assembly:
+        return Assembly(pictures, self.preprocessing, self._framing, self.augment, self._alone, self.seed)
 
+    def _one_by_one(
+        self, pictures: list[Tensor] | Split, batches: Sequence[Tensor], totals: Sequence[int], epoch: int
+    ) -> Iterator[Batch]:
+        late = self.augment[self._alone :]
+        for found, total in zip(self._assembled(pictures, batches, epoch), totals, strict=True):
+            images = found.images.to(self.device, non_blocking=True)
+            if late and len(images):
+                images = apply(late, images, found.draws)
+            if found.damaged:
+                self._report(found.damaged)
+                total -= len(found.damaged)
+            labels = self._labels[found.indices.to(self.device)]
+            yield Batch(normalise(images, self.preprocessing), labels, found.indices, total)
 
-class _Assembly(Dataset):
-    """The augmented batches of an epoch, picture by picture: item k is (images, indices) of the k-th batch.
-
-    It travels to worker processes, so it holds no more than they need.
-    """
-
-    def __init__(self, loader: Loader, pictures: list[Tensor] | Split, epoch: int, batches: Sequence[Tensor]) -> None:
-        self._pictures = pictures
-        self._batches = batches
-        self._augment = loader.augment
-        self._draws = loader._draws
-        self._seed, self._epoch = loader.seed, epoch
-        self._preprocessing = loader.preprocessing
-        self._framing: Framing = loader._framing
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return map(self.__getitem__, range(len(self)))
-
-    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
-        indices = self._batches[step]
-        if len(indices) == 0:
-            return torch.empty(0, self._preprocessing.channels, *self._preprocessing.size, dtype=torch.uint8), indices
-        images = [self._picture(index)[None] for index in indices.tolist()]
-        if self._draws:
-            u = uniforms(indices, self._draws, self._seed, self._epoch)
-            images = [apply(self._augment, image, row[None]) for image, row in zip(images, u, strict=True)]
-        return torch.cat(images), indices
-
-    def _picture(self, index: int) -> Tensor:
-        if isinstance(self._pictures, list):
-            return self._pictures[index]
-        return shape(self._pictures.read(index), self._preprocessing, self._framing)
-
-
-def framing(augment: Sequence[Augmentation]) -> Framing:
-    """What the first crop needs."""
-    first = next((step for step in augment if step.crop_size is not None), None)
-    if first is None:
-        return "whole"
-    return "native" if first.native else "crop"
-
-
-def apply(augment: Sequence[Augmentation], images: Tensor, u: Tensor) -> Tensor:
-    """One augmentation after another, each with its own columns of u: (B, C, H, W), (B, draws) -> (B, C, h, w)"""
-    start = 0
-    for step in augment:
-        images = step(images, u[:, start : start + step.draws])
-        start += step.draws
-    return images
+    def _report(self, damaged: Sequence[tuple[int, str]]) -> None:
+        """Names what was met without a check; the split keeps its numbering."""
+        for index, reason in damaged:
+            problem = Problem(self.split.name(index), reason)
+            if problem not in self.split.problems:
+                self.split.problems.append(problem)

@@ -26,6 +26,7 @@ MEASURE = "training"  # of `mean_image`: to be measured on the training pictures
 # ITU-R BT.601 luma in 16-bit fixed point, as Pillow's convert("L") has it
 _LUMA = (19595, 38470, 7471)
 
+_LARGE = 1 << 16  # values of a picture from which on a batch doesn't fit in a processor's cache
 _NATIVE_SCALE = 2  # a native picture's short side is at most this multiple of `resize_to`
 _MAX_ASPECT = 64  # of pictures that are scaled by their short side; the ends of longer ones are cut off
 
@@ -65,6 +66,17 @@ def shaped_size(height: int, width: int, preprocessing: Preprocessing, framing: 
         return resized_size(height, width, _native(preprocessing, min(height, width)))
     height, width = resized_size(height, width, preprocessing)
     return max(height, preprocessing.size[0]), max(width, preprocessing.size[1])
+
+
+def needed_side(preprocessing: Preprocessing, framing: Framing) -> int | None:
+    """What `decode` may be told of the short side that is needed: None where every pixel counts.
+
+    A photograph that is reduced before random crops anyway may come smaller from the decoder. What is tested on, or
+    cropped as the papers did, is always decoded in full.
+    """
+    if framing != "native" or preprocessing.resize != "short_side" or preprocessing.resize_to is None:
+        return None
+    return 2 * _NATIVE_SCALE * preprocessing.resize_to
 
 
 def _native(preprocessing: Preprocessing, short_side: int) -> Preprocessing:
@@ -145,9 +157,13 @@ def normalise(batch: Tensor, preprocessing: Preprocessing) -> Tensor:
     scaling = _scaling(preprocessing, batch.device)
     if preprocessing.channel_order == "bgr":
         batch = batch.flip(1)
-    if batch.dtype == torch.float32:
-        return batch.mul(scaling.factor).add_(scaling.offset)
-    return batch.to(torch.float32).mul_(scaling.factor).add_(scaling.offset)
+    if batch.device.type != "cpu" or len(batch) == 0 or batch[0].numel() < _LARGE:
+        scaled = batch.mul(scaling.factor) if batch.dtype == torch.float32 else batch.float().mul_(scaling.factor)
+        return scaled.add_(scaling.offset)
+    result = torch.empty(batch.shape)
+    for part, picture in zip(result, batch, strict=True):  # passes over memory cost more than the arithmetic
+        part.copy_(picture).mul_(scaling.factor).add_(scaling.offset)
+    return result
 
 
 def pack_mean_image(image: Tensor) -> str:

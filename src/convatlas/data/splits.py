@@ -35,8 +35,11 @@ class Split(Protocol):
         """What a message calls a picture: its path, or its place in the source."""
         ...
 
-    def read(self, index: int) -> Tensor:
-        """uint8 (C, H, W) with C = 1 or 3. Raises ConvatlasError, which names the picture, where it is damaged."""
+    def read(self, index: int, short_side: int | None = None) -> Tensor:
+        """uint8 (C, H, W) with C = 1 or 3. Raises ConvatlasError, which names the picture, where it is damaged.
+
+        A picture far larger than `short_side` may come smaller, as `decode` says.
+        """
         ...
 
     def select(self, indices: Sequence[int]) -> "Split":
@@ -88,7 +91,7 @@ class ArraySplit:
     def name(self, index: int) -> str:
         return f"picture {index}"
 
-    def read(self, index: int) -> Tensor:
+    def read(self, index: int, short_side: int | None = None) -> Tensor:
         return self.images[index]
 
     def select(self, indices: Sequence[int]) -> "ArraySplit":

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from convatlas.data.decode import picture_size
 from convatlas.data.encoded import FileSplit
-from convatlas.data.preprocess import Framing, shape, shaped_size
+from convatlas.data.preprocess import Framing, needed_side, shape, shaped_size
 from convatlas.data.splits import ArraySplit, Split
 from convatlas.structures import ConvatlasError, Preprocessing
 
@@ -59,7 +59,8 @@ def prepare_all(
     """
     if isinstance(split, ArraySplit):
         return torch.cat([shape(part, preprocessing, framing) for part in split.images.split(1024)])
-    survey = _survey(split, lambda image: shape(image, preprocessing, framing).contiguous(), on_progress)
+    side = needed_side(preprocessing, framing)
+    survey = _survey(split, side, lambda image: shape(image, preprocessing, framing).contiguous(), on_progress)
     if framing != "whole":
         pictures = list(survey)
         return torch.stack(pictures) if len({picture.shape for picture in pictures}) == 1 else pictures
@@ -70,12 +71,14 @@ def prepare_all(
 
 
 def check_all(split: Split, on_progress: Progress | None) -> None:
-    """Decodes every picture and drops the damaged ones, for pictures that are read one by one later."""
-    for _ in _survey(split, lambda image: None, on_progress):
+    """Decodes every picture, as small as may be, and drops the damaged ones: for those that are read later."""
+    for _ in _survey(split, 1, lambda image: None, on_progress):
         pass
 
 
-def _survey(split: Split, keep: Callable[[Tensor], Tensor | None], on_progress: Progress | None) -> Iterator:
+def _survey(
+    split: Split, short_side: int | None, keep: Callable[[Tensor], Tensor | None], on_progress: Progress | None
+) -> Iterator:
     """`keep(picture)` of every whole picture in order; at the end the damaged ones are dropped from the split."""
     n = len(split)
     reasons: dict[int, str] = {}
@@ -84,7 +87,7 @@ def _survey(split: Split, keep: Callable[[Tensor], Tensor | None], on_progress: 
         results = []
         for index in range(first, min(first + _TASK, n)):
             try:
-                picture = split.read(index)
+                picture = split.read(index, short_side)
             except ConvatlasError as error:
                 reasons[index] = str(error.__cause__ or error)
                 continue
