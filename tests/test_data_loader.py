@@ -219,6 +219,8 @@ def test_without_a_check_damaged_pictures_are_left_out_and_named_when_met(photos
     assert [(problem.path, problem.reason) for problem in split.problems] == [
         (photos.paths[4], "not a picture, or of an unknown format")
     ]
+    with pytest.raises(ConvatlasError, match=r"no picture of a batch can be read; .*4\.png: not a picture"):
+        list(Loader(split, COLOUR, batch_size=1, memory_limit_bytes=0, check=False, workers=workers).epoch(0))
     checked = Loader(photos.select(range(9)), COLOUR, batch_size=4, memory_limit_bytes=0)
     assert len(checked.split) == 8
 

@@ -53,7 +53,8 @@ class Loader:
         balanced: every class equally often in an epoch; rare pictures are repeated, frequent ones left out.
         share: (rank, processes): the part of each batch that this process gets; it may be empty in a small last batch.
         check: decode pictures that don't fit in memory once when the loader is made. Without it a damaged picture is
-            left out of its batch, which is then smaller, and named in the split's `problems` when it is met.
+            left out of its batch, which is then smaller, and named in the split's `problems` when it is met. Of
+            several processes each knows of its own only.
         on_progress: called with (done, total) while pictures are decoded.
         memory_limit_bytes: prepared pictures up to this size are kept in memory.
 
@@ -199,6 +200,9 @@ class Loader:
             if found.damaged:
                 self._report(found.damaged)
                 total -= len(found.damaged)
+                if total == 0:
+                    index, reason = found.damaged[0]
+                    raise ConvatlasError(f"no picture of a batch can be read; {self.split.name(index)}: {reason}")
             labels = self._labels[found.indices.to(self.device)]
             yield Batch(normalise(images, self.preprocessing), labels, found.indices, total)
 
