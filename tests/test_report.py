@@ -5,13 +5,15 @@ import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
-from convatlas import facts, inference, report
+from convatlas import inference, report
 from convatlas.report import published, tables
-from convatlas.structures import ConvatlasError, Evaluation, Problem
+from convatlas.structures import ConvatlasError, Evaluation, Preprocessing, Problem, PublishedResult
+from convatlas.training import find
 
 
 def evaluation(labels: list[int], probabilities: list[list[float]]) -> Evaluation:
@@ -59,39 +61,54 @@ def test_words_for_numbers() -> None:
     assert [tables.duration(s) for s in (1.25, 59.6, 140, 7260)] == ["1.2 s", "60 s", "2 min 20 s", "2 h 1 min"]
 
 
-def row(data: str, value: str, protocol: str = "", quantity: str = "error") -> SimpleNamespace:
-    return SimpleNamespace(data=data, quantity=quantity, value=value, protocol=protocol, confidence="recalled")
+MNIST = PublishedResult("MNIST test", "20 passes", "0.95")
+TEN, ONE = (
+    PublishedResult("ILSVRC-2012 validation", "10 crops", "22.85", "6.71"),
+    PublishedResult("ILSVRC-2012 validation", "one crop", "24.7", "7.8"),
+)
 
 
-def test_published_error_of_the_first_wing() -> None:
-    lecun = facts.paper("lecun1998").results
-    plain = published.published_error("lenet5", "published", lecun)
-    distorted = published.published_error("lenet5", "published-distortions", lecun)
-    assert plain is not None
-    assert plain.error == pytest.approx(0.0095)
-    assert distorted is not None
-    assert distorted.error == pytest.approx(0.008)
-    residual = published.published_error("cifar_resnet20", "published", facts.paper("he2015_resnet").results)
-    assert residual is not None
-    assert residual.error == pytest.approx(0.0875)
+def test_a_run_is_laid_beside_the_result_of_its_own_protocol() -> None:
+    assert published.nearest((TEN, ONE), "ilsvrc-2012", "one crop") is ONE
+    assert published.nearest((TEN, ONE), "ilsvrc-2012", "10 crops at 256 px") is TEN
+    assert published.nearest((TEN, ONE, MNIST), "mnist", "10 crops") is MNIST
+    assert published.nearest((TEN, ONE), "digits", "one crop") is ONE
+    assert published.nearest((PublishedResult("x", "one crop", None, "10.07"),), "x", "one crop") is None
+    assert not published.same_protocol(TEN, "5 networks, 10 crops")
 
 
-def test_published_error_is_not_guessed() -> None:
-    assert published.published_error("lenet_1989", "x", [row("zip code test", "5.0%", "raw")]) is not None
-    assert published.published_error("lenet5", "x", [row("MNIST test", "1.1%", "LeNet-4")]) is None
-    assert published.published_error("lenet5", "x", [row("MNIST train", "0.35%", "LeNet-5")]) is None
-    assert published.published_error("lenet5", "x", [row("MNIST test", "99%", "LeNet-5", "accuracy")]) is None
-    depths = [row("CIFAR-10 test", "20 8.75; 110 6.43 (6.61+-0.16)", "single")]
-    assert published.published_error("cifar_resnet44", "x", depths) is None
+def test_the_ledger_says_how_sure_it_is() -> None:
+    rows = [
+        SimpleNamespace(value="18.75; 20 8.750", confidence="survey"),
+        SimpleNamespace(value="20 8.75; 32 7.51", confidence="recalled"),
+    ]
+    assert published.confidence(PublishedResult("CIFAR-10 test", "", "8.75"), rows) == "recalled"
+    assert published.confidence(PublishedResult("CIFAR-10 test", "", "8.7"), rows) == ""
+
+
+def test_weights_and_modern_runs_stand_beside_the_published_recipe() -> None:
+    assert published.published_results("cifar_resnet20")[0].top1_error == "8.75"
+    modern = find("cifar_resnet20", "modern", preprocessing=Preprocessing((32, 32)))
+    assert published.published_results("cifar_resnet20", modern)[0].top1_error == "8.75"
+    distorted = find("lenet5", "published-distortions", preprocessing=Preprocessing((32, 32)))
+    assert published.published_results("lenet5", distorted)[0].top1_error == "0.8"
+
+
+def compare(result: PublishedResult | None, variant: str = "published", **changes: Any) -> str:
+    recipe = find("lenet5", variant, preprocessing=Preprocessing((32, 32)))
+    setting = {"dataset": "mnist", "protocol": "one crop", "train_pictures": 60000, "epochs": 20}
+    return published.compare(result, recipe, **(setting | {"interval": (0.008, 0.012)} | changes))
 
 
 def test_the_comparison_is_honest() -> None:
-    mnist = published.Published(0.0095, "0.95%", "MNIST test", "LeNet-5, 20 passes", "recalled")
-    assert "different questions" in published.compare(mnist, "digits", 1438, 20, 0.0, 0.1)
-    assert "the paper trained for 20 passes and this run for 1" in published.compare(mnist, "mnist", 60000, 1, 0.0, 0.1)
-    assert "lies inside" in published.compare(mnist, "mnist", 60000, 20, 0.008, 0.012)
-    assert "lies above" in published.compare(mnist, "mnist", 60000, 20, 0.012, 0.02)
-    assert "no test error" in published.compare(None, "mnist", None, 1, 0.0, 0.1)
+    assert "different questions" in compare(MNIST, dataset="digits")
+    assert "published recipe makes 20 passes, this run 1." in compare(MNIST, epochs=1)
+    assert "by another recipe" in compare(MNIST, "modern")
+    assert "tested by one crop, this run by 10 crops at 36 px" in compare(MNIST, protocol="10 crops at 36 px")
+    assert "lies inside" in compare(MNIST)
+    assert "lies above" in compare(MNIST, interval=(0.012, 0.02))
+    assert "lies below" in compare(MNIST, interval=(0.001, 0.002))
+    assert "No printed test error" in compare(None)
 
 
 class Page(HTMLParser):

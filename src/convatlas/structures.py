@@ -170,6 +170,23 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class PublishedResult:
+    """Test errors of one network as a source printed them, in percent."""
+
+    data: str  # "ILSVRC-2012 validation", "CIFAR-10 test"
+    protocol: (
+        str  # as `Evaluation.protocol` says it, "10 crops" or "" for the whole picture; and what else belongs here
+    )
+    top1_error: str | None = None  # "40.7"; None: not printed
+    top5_error: str | None = None
+
+    def __str__(self) -> str:
+        printed = ((self.top1_error, "top-1 " if self.top5_error else ""), (self.top5_error, "top-5 "))
+        errors = " and ".join(f"{value}% {name}".rstrip() for value, name in printed if value is not None)
+        return ", ".join(filter(None, (f"{errors} error on {self.data}", self.protocol)))
+
+
+@dataclass(frozen=True)
 class Prediction:
     """The k most probable classes of one picture, most probable first."""
 

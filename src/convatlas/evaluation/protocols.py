@@ -14,9 +14,13 @@ Scales = tuple[int, ...]
 
 @dataclass(frozen=True)
 class OneCrop:
-    """The centre of each scale, as the network's own preprocessing has it."""
+    """The centre of each scale, as the network's own preprocessing has it.
+
+    `side` is that of the crop where it is not the network's input: for networks that end in global pooling.
+    """
 
     scales: Scales = ()
+    side: int | None = None
 
 
 @dataclass(frozen=True)
@@ -111,8 +115,10 @@ def at_scale(preprocessing: Preprocessing, scale: int) -> Preprocessing:
 def describe(protocol: TestTime | Any) -> str:
     """ "10 crops", "dense at 256, 384 and 512 px"."""
     match protocol:
-        case OneCrop():
+        case OneCrop(side=None):
             words = "one crop"
+        case OneCrop(side=side):
+            return f"one crop of {side} px"
         case TenCrops():
             words = "10 crops"
         case GridCrops(grid=grid):

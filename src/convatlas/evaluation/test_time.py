@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from convatlas.data import Split, normalise
+from convatlas.data.preprocess import unpack_mean_image
 from convatlas.evaluation.classifier import evaluating, summarise
 from convatlas.evaluation.dense import score_map
 from convatlas.evaluation.protocols import Dense, TestTime, describe, with_scales
@@ -101,6 +102,8 @@ def _scorer(
 ) -> Callable[[list[list[Tensor]]], Tensor]:
     """The views of N pictures -> their probabilities (N, K) float64, on the CPU."""
     logits = _logits(net, protocol, preprocessing)
+    if isinstance(protocol, Dense):
+        preprocessing = _without_mean_image(preprocessing)
 
     def softmax(shown: Tensor) -> Tensor:
         parts = shown.split(batch_size)
@@ -124,6 +127,14 @@ def _logits(net: nn.Module, protocol: TestTime, preprocessing: Preprocessing) ->
     dense = score_map(net, (preprocessing.channels, *preprocessing.size))
     pool = torch.mean if protocol.pool == "mean" else torch.amax
     return lambda batch: pool(dense(batch), dim=(2, 3))
+
+
+def _without_mean_image(preprocessing: Preprocessing) -> Preprocessing:
+    """For pictures of any size: the mean image gives its mean colour."""
+    if preprocessing.mean_image is None:
+        return preprocessing
+    colour = unpack_mean_image(preprocessing).mean(dim=(1, 2))
+    return replace(preprocessing, mean_image=None, mean=tuple(colour.tolist()))
 
 
 def _shown(

@@ -20,8 +20,8 @@ def views(picture: Tensor, protocol: TestTime, preprocessing: Preprocessing) -> 
     picture = convert_channels(picture, preprocessing.channels)
     scaled = [resize(picture, at_scale(preprocessing, scale)) for scale in protocol.scales]
     match protocol:
-        case OneCrop():
-            return [torch.stack([centre(image, size) for image in scaled])]
+        case OneCrop(side=side):
+            return [torch.stack([centre(image, (side, side) if side else size) for image in scaled])]
         case TenCrops():
             return [torch.cat([ten_crops(middle_square(image), size) for image in scaled])]
         case GridCrops(grid=grid):

@@ -1,5 +1,6 @@
 """Using a trained network: opening a run folder or released weights, predicting, evaluating again."""
 
+from convatlas.inference.classes import with_classes
 from convatlas.inference.evaluate import evaluate_source
 from convatlas.inference.pictures import find_pictures
 from convatlas.inference.predict import classify, predict, select_engine
@@ -16,4 +17,5 @@ __all__ = [
     "read_frames",
     "resolve_device",
     "select_engine",
+    "with_classes",
 ]

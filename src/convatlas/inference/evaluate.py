@@ -1,11 +1,13 @@
 """Evaluating a trained network again, on the data of its run or on others with the same classes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from convatlas import data, evaluation
+from convatlas.evaluation import OneCrop, TestTime
+from convatlas.inference.classes import describe, match_labels
 from convatlas.inference.source import Source
 from convatlas.structures import ConvatlasError, Evaluation, UsageError
 from convatlas.training.losses import CrossEntropy, per_sample
@@ -15,6 +17,8 @@ def evaluate_source(
     source: Source,
     spec: str | None = None,
     *,
+    along: Sequence[Source] = (),
+    protocol: TestTime | None = None,
     root: Path | None = None,
     batch_size: int = 256,
     device: str | torch.device = "cpu",
@@ -22,43 +26,68 @@ def evaluate_source(
 ) -> tuple[data.DataSet, Evaluation]:
     """Runs the test part of a data set through the network; gives the data set and the result.
 
+    Released weights, which come from no run, are tested on the whole of data that have no test part.
+
     Args:
         source: from `open_source`.
         spec: as for `data.load`; None takes the run's own data, split as the run split them.
+        along: networks with the same classes, whose probabilities are averaged in.
+        protocol: how each picture is looked at; None is the recipe's way for a run, and one crop for weights.
         root: where known data sets lie.
-        batch_size: pictures per forward pass.
-        device: the network is moved there.
-        on_progress: called with (batches done, batches).
+        batch_size: views per forward pass.
+        device: the networks are moved there.
+        on_progress: called with (done, all) for one network after another.
 
     Raises:
-        UsageError: no data named and none known, or data with other classes.
+        UsageError: no data named and none known, data or networks with other classes, or a protocol that does not
+            suit the pictures.
     """
-    recipe = source.recipe
-    if spec is None and recipe is None:
-        raise UsageError("--data is absent and the network comes from no run; expected a data set or a folder")
-    if spec is None and recipe is not None:
-        known = recipe.data
-        where = root or (Path(known.root) if known.root else None)
-        dataset = data.load(
-            known.spec, root=where, test=known.test, test_fraction=known.test_fraction, seed=recipe.seed
-        )
-    else:
-        dataset = data.load(spec or "", root=root)
-    if len(dataset.classes) != len(source.classes) or (source.named_classes and dataset.classes != source.classes):
-        raise UsageError(
-            f"--data {dataset.name} has {describe(dataset.classes)}; "
-            f"{source.name} was trained for {describe(source.classes)}"
-        )
+    for other in along:
+        if len(other.classes) != len(source.classes) or (other.named_classes and other.classes != source.classes):
+            raise UsageError(
+                f"{other.name} in {other.run} tells {describe(other.classes)} apart, {source.name} "
+                f"{describe(source.classes)}; expected the same classes"
+            )
+    dataset = load_data(source, spec, root)
+    match_labels(dataset.test, dataset.classes, source, dataset.name)
     if len(dataset.test) == 0:
         raise ConvatlasError(f"--data {dataset.name} has no test pictures")
-    where = torch.device(device)
-    loader = data.Loader(dataset.test, source.preprocessing, batch_size=batch_size, shuffle=False, device=where)
-    loss = recipe.loss if recipe is not None else CrossEntropy()
-    return dataset, evaluation.evaluate(
-        source.net.to(where), loader, classes=dataset.classes, loss=per_sample(loss), device=where, progress=on_progress
-    )
+    # Unnamed outputs are called as the data call them.
+    classes = source.classes if source.named_classes else dataset.classes
+    results = [
+        _evaluate(one, dataset.test, classes, protocol, batch_size, torch.device(device), on_progress)
+        for one in (source, *along)
+    ]
+    return dataset, evaluation.average(results) if along else results[0]
 
 
-def describe(classes: tuple[str, ...]) -> str:
-    shown = ", ".join(classes[:4])
-    return f"{len(classes)} classes ({shown}{', ...' if len(classes) > 4 else ''})"
+def _evaluate(
+    source: Source,
+    test: data.Split,
+    classes: tuple[str, ...],
+    protocol: TestTime | None,
+    batch_size: int,
+    device: torch.device,
+    on_progress: Callable[[int, int], None] | None,
+) -> Evaluation:
+    if protocol is None:
+        protocol = source.recipe.test_time if source.recipe is not None else OneCrop()
+    net, preprocessing = source.net.to(device), source.preprocessing
+    common = {"classes": classes, "device": device, "progress": on_progress}
+    if protocol == OneCrop():
+        loss = source.recipe.loss if source.recipe is not None else CrossEntropy()
+        loader = data.Loader(test, preprocessing, batch_size=batch_size, device=device)
+        return evaluation.evaluate(net, loader, loss=per_sample(loss), **common)
+    return evaluation.evaluate_views(net, test, preprocessing, protocol, batch_size=batch_size, **common)
+
+
+def load_data(source: Source, spec: str | None, root: Path | None) -> data.DataSet:
+    """The data set that is named, or the run's own."""
+    recipe = source.recipe
+    if spec is not None:
+        return data.load(spec, root=root, test=spec if source.run is None else None)
+    if recipe is None:
+        raise UsageError("--data is absent and the network comes from no run; expected a data set or a folder")
+    known = recipe.data
+    where = root or (Path(known.root) if known.root else None)
+    return data.load(known.spec, root=where, test=known.test, test_fraction=known.test_fraction, seed=recipe.seed)

@@ -1,5 +1,6 @@
 """A trained network with all that it needs to look at a picture: from a run folder, or a name with weights."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class Source:
     run: Path | None  # the run folder, where it came from one
     recipe: Recipe | None = None  # of the run folder
     named_classes: bool = True  # False: the weights carry no names, and `classes` are "0", "1", ...
+    aliases: Mapping[str, int] | None = None  # what data may call the classes, where that is more than their names
 
     def predict(
         self,

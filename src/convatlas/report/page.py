@@ -17,7 +17,7 @@ from convatlas.inference import Source, open_source
 from convatlas.report import published as printed
 from convatlas.report import tables
 from convatlas.report.pictures import as_array, data_uri, is_small
-from convatlas.structures import ConvatlasError, Evaluation
+from convatlas.structures import ConvatlasError, Evaluation, PublishedResult
 from convatlas.visualise import confusion, curves, filters, maps
 from convatlas.visualise.style import inline_svg
 
@@ -64,6 +64,7 @@ def render(values: dict[str, Any]) -> str:
 def context(run: Path, evaluation: Evaluation, test: Split, dataset: str | None = None) -> dict[str, Any]:
     """Everything that the template names."""
     source = open_source(str(run))
+    assert source.recipe is not None  # a run folder has one
     card = registry.card(source.name)
     recipe = tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8"))
     environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
@@ -72,9 +73,10 @@ def context(run: Path, evaluation: Evaluation, test: Split, dataset: str | None 
     train_pictures = metrics[0].get("images") if metrics else None
     paper = paper_or_none(card.paper)
     variant = str(recipe.get("variant", ""))
-    result = printed.published_error(source.name, variant, paper.results) if paper else None
+    results = printed.published_results(source.name, source.recipe)
+    result = printed.nearest(results, dataset, evaluation.protocol)
     comparable = result is not None and printed.same_data(dataset, result)
-    low, high = tables.error_interval(evaluation)
+    interval = tables.error_interval(evaluation)
     errors = round(evaluation.top1_error * len(evaluation.labels))
     return {
         "name": source.name,
@@ -84,12 +86,21 @@ def context(run: Path, evaluation: Evaluation, test: Split, dataset: str | None 
         "paper": paper,
         "paper_url": paper_url(paper.id) if paper else None,
         "published": result,
-        "comparison": printed.compare(result, dataset, train_pictures, len(metrics), low, high),
+        "confidence": printed.confidence(result, paper.results) if result and paper else "",
+        "comparison": printed.compare(
+            result,
+            source.recipe,
+            dataset=dataset,
+            protocol=evaluation.protocol,
+            train_pictures=train_pictures,
+            epochs=len(metrics),
+            interval=interval,
+        ),
         "comparable": comparable,
         "evaluation": evaluation,
         "n": len(evaluation.labels),
         "errors": errors,
-        "interval": (low, high),
+        "interval": interval,
         "train_pictures": train_pictures,
         "metrics": metrics,
         "training_time": tables.duration(sum(row.get("seconds") or 0 for row in metrics)),
@@ -128,14 +139,15 @@ def paper_url(identifier: str) -> str | None:
 
 
 def figures(
-    source: Source, evaluation: Evaluation, test: Split, metrics: list[dict[str, Any]], result: printed.Published | None
+    source: Source, evaluation: Evaluation, test: Split, metrics: list[dict[str, Any]], result: PublishedResult | None
 ) -> dict[str, Any]:
     """The figures as SVG, by name; one that this network can't have (no convolution) is None."""
     classes = evaluation.classes
     drawn: dict[str, Any] = {
         "loss": svg(curves.loss_figure(metrics), "Loss of every epoch, train and test"),
         "error": svg(
-            curves.error_figure(metrics, result.error if result else None), "Error of every epoch, train and test"
+            curves.error_figure(metrics, float(result.top1_error) / 100 if result and result.top1_error else None),
+            "Error of every epoch, train and test",
         ),
         "confusion": svg(confusion.figure(evaluation.confusion.numpy(), classes), "Confusion matrix")
         if len(classes) <= LABELS_IN_FIGURE

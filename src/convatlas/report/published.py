@@ -1,97 +1,105 @@
-"""Which of a paper's printed results a run may be laid beside, and what to say about the comparison."""
+"""Which of the printed results a run may be laid beside, and what to say about the comparison."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?)")
+from convatlas.structures import PublishedResult
+from convatlas.training.recipe import Recipe
+from convatlas.training.recipes import PUBLISHED
+
+PROTOCOL = re.compile(r"\d+ networks|\d+ crops|dense(?:, best position)?(?: at [\d, and]+px)?")
 
 
-class PrintedResult(Protocol):
+class PrintedRow(Protocol):
     """A row of the ledger's results, as `convatlas.facts` holds it."""
 
     @property
-    def data(self) -> str: ...
-    @property
-    def quantity(self) -> str: ...
-    @property
     def value(self) -> str: ...
-    @property
-    def protocol(self) -> str: ...
     @property
     def confidence(self) -> str: ...
 
 
-@dataclass(frozen=True)
-class Published:
-    """A printed test error."""
-
-    error: float  # fraction
-    printed: str  # as in the paper, e.g. "0.95% (+-0.1)"
-    data: str
-    protocol: str
-    confidence: str
+def published_results(network: str, recipe: Recipe | None = None) -> tuple[PublishedResult, ...]:
+    """Of the run's recipe, or of the network's published one where that has none (`modern`, or no run)."""
+    if recipe is not None and recipe.results:
+        return recipe.results
+    published = PUBLISHED.get((network, "published"))
+    return published.results if published is not None else ()
 
 
-def published_error(network: str, variant: str, results: Iterable[PrintedResult]) -> Published | None:
-    """The printed test error of this network, or None where no row can be read without guessing.
-
-    A row counts when it is a test (or validation) error or top-1 error, and its protocol names the network, or its
-    value lists depths ("20 8.75; 32 7.51") and one is the network's, or no row's protocol names any network. Of several
-    the first counts; rows with distortions only for a recipe with distortions.
-    """
-    rows = [row for row in results if is_test_error(row)]
-    wanted = [row for row in rows if ("distortion" in row.protocol.lower()) == ("distortion" in variant.lower())]
-    for row in wanted or rows:
-        if squeeze(network) in squeeze(row.protocol) and (match := NUMBER.match(row.value)):
-            return Published(float(match[1]) / 100, row.value, row.data, row.protocol, row.confidence)
-    depth = re.search(r"(\d+)$", network)
-    for row in wanted if depth else ():
-        match = re.search(rf"(?:^|; )(?:\w+-)?{depth[1]} (\d+(?:\.\d+)?)", row.value) if depth else None
-        if match and ("cifar" in network) == ("CIFAR" in row.data):
-            return Published(float(match[1]) / 100, f"{match[1]}%", row.data, row.protocol, row.confidence)
-    if len(rows) == 1 and rows[0].protocol in ("", "raw") and (match := NUMBER.match(rows[0].value)):
-        row = rows[0]
-        return Published(float(match[1]) / 100, row.value, row.data, row.protocol, row.confidence)
-    return None
+def nearest(results: Sequence[PublishedResult], dataset: str, protocol: str) -> PublishedResult | None:
+    """The first result on this data by this protocol, else the first on this data, else the first of all."""
+    comparable = [result for result in results if result.top1_error is not None]
+    same = [result for result in comparable if same_data(dataset, result)]
+    alike = [result for result in same or comparable if same_protocol(result, protocol)]
+    return next(iter((*alike, *same, *comparable)), None)
 
 
-def is_test_error(row: PrintedResult) -> bool:
-    named = row.quantity in ("error", "top-1") or row.quantity.startswith("top-1/")
-    return named and ("test" in row.data or "val" in row.data)
+def confidence(result: PublishedResult, rows: Iterable[PrintedRow]) -> str:
+    """How sure the ledger is of a printed error; "" where it does not hold it."""
+    number = re.compile(rf"(?<![\d.]){re.escape(result.top1_error or '')}(?!\d)")
+    return next((row.confidence for row in rows if number.search(row.value)), "")
 
 
 def squeeze(text: str) -> str:
     return re.sub(r"[^a-z0-9]", "", text.lower())
 
 
-def same_data(dataset: str, published: Published) -> bool:
+def same_data(dataset: str, published: PublishedResult) -> bool:
     """ "mnist" is "MNIST test"."""
     return squeeze(published.data).startswith(squeeze(dataset))
 
 
+def same_protocol(published: PublishedResult, protocol: str) -> bool:
+    return PROTOCOL.findall(published.protocol) == PROTOCOL.findall(protocol)
+
+
 def compare(
-    published: Published | None, dataset: str, train_pictures: int | None, epochs: int, low: float, high: float
+    published: PublishedResult | None,
+    recipe: Recipe,
+    *,
+    dataset: str,
+    protocol: str,
+    train_pictures: int | None,
+    epochs: int,
+    interval: tuple[float, float],
 ) -> str:
-    """One honest sentence: what the printed and the reached number have in common. `low` and `high` are fractions."""
+    """One honest sentence: what the printed and the reached number have in common.
+
+    Args:
+        protocol: by which the run was tested, as `Evaluation.protocol`.
+        train_pictures: in each pass.
+        epochs: passes that were made.
+        interval: of the reached error, as fractions.
+    """
     amount = f" ({train_pictures:,} training pictures)" if train_pictures else ""
-    here = f"{dataset}{amount}, {plural(epochs, 'pass', 'passes')}"
-    if published is None:
-        return f"The ledger holds no test error of this network that could be laid beside this run ({here})."
-    setting = f"{published.data}{f' ({published.protocol})' if published.protocol else ''}"
+    here = f"{dataset}{amount}, {plural(epochs, 'pass', 'passes')}, {protocol}"
+    if published is None or published.top1_error is None:
+        return f"No printed test error of this network could be laid beside this run ({here})."
+    setting = ", ".join(filter(None, (published.data, published.protocol)))
     if not same_data(dataset, published):
         return (
             f"The two numbers answer different questions: the paper's is for {setting}, this run's for {here}. "
             "They stand side by side for orientation only."
         )
-    printed_passes = re.search(r"(\d+) passes", published.protocol)
-    if printed_passes and int(printed_passes[1]) != epochs:
-        theirs = plural(int(printed_passes[1]), "pass", "passes")
-        return f"Same data, but the paper trained for {theirs} and this run for {epochs}."
-    if low <= published.error <= high:
+    differences = []
+    original = PUBLISHED.get((recipe.network, "published"))
+    if recipe.variant == "modern":
+        differences.append("by another recipe than the paper's")
+    elif original is not None and original.epochs != epochs:
+        passes = plural(original.epochs, "pass", "passes")
+        differences.append(f"the published recipe makes {passes}, this run {epochs}")
+    if not same_protocol(published, protocol):
+        theirs = ", ".join(PROTOCOL.findall(published.protocol)) or "one crop"
+        differences.append(f"the paper tested by {theirs}, this run by {protocol}")
+    if differences:
+        return f"Same data, but {'; '.join(differences)}."
+    low, high = interval
+    error = float(published.top1_error) / 100
+    if low <= error <= high:
         return f"The published error ({setting}) lies inside this run's 95% interval."
-    side = "below" if high < published.error else "above"
+    side = "below" if high < error else "above"
     return f"This run's whole 95% interval lies {side} the published error ({setting})."
 
 

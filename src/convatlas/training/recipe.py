@@ -9,7 +9,8 @@ from pathlib import Path
 import tomli_w
 
 from convatlas.data import Augmentation
-from convatlas.structures import ConvatlasError, Preprocessing, UsageError
+from convatlas.evaluation import OneCrop, TestTime
+from convatlas.structures import ConvatlasError, Preprocessing, PublishedResult, UsageError
 from convatlas.training.losses import CrossEntropy, MaximumAPosteriori, SquaredError
 from convatlas.training.mechanisms import (
     ClipNorm,
@@ -100,7 +101,9 @@ class Recipe:
     auxiliary_weight: float = 0.0  # of each auxiliary head's loss
     augment: tuple[Augmentation, ...] = ()
     preprocessing: Preprocessing | None = None  # None: the default for the network and the data
+    test_time: TestTime = field(default_factory=OneCrop)  # how the finished network looks at a test picture
     expected: str = ""
+    results: tuple[PublishedResult, ...] = ()  # the printed errors; the first is that of `test_time`
     cost: str = ""
     notes: tuple[str, ...] = ()
     small_data_epochs: int | None = None  # instead of `epochs` on sets of under 6,000 samples

@@ -1,8 +1,11 @@
 """How AlexNet and its neighbours were trained."""
 
-from convatlas.data.augment import HorizontalFlip, RandomCrop
+from convatlas.data.augment import HorizontalFlip, PCANoise, RandomCrop, RandomResizedCrop
+from convatlas.evaluation import TenCrops
+from convatlas.structures import PublishedResult
 from convatlas.training.recipe import SGD, Recipe
-from convatlas.training.schedules import Drops
+from convatlas.training.recipes.common import ilsvrc, pixels
+from convatlas.training.schedules import Drops, Plateau
 
 RECIPES = (
     Recipe(
@@ -10,39 +13,53 @@ RECIPES = (
         variant="published",
         source="Krizhevsky et al. 2012, sections 4 and 5",
         expected="40.7% top-1 and 18.2% top-5 error on ILSVRC-2012 validation, 10 crops",
+        results=(
+            ilsvrc("10 crops", "40.7", "18.2"),
+            ilsvrc("5 networks, 10 crops", "38.1", "16.4"),
+            PublishedResult("ILSVRC-2010 test", "10 crops", "37.5", "17.0"),
+            PublishedResult("ILSVRC-2010 test", "one crop", "39.0", "18.3"),
+        ),
         cost="90 passes over 1.2 million images: five to six days on two GTX 580",
         epochs=90,
         batch_size=128,
         optimizer=SGD(lr=0.01, momentum=0.9, weight_decay=5e-4, form="krizhevsky"),
-        schedule=Drops(at=(1 / 3, 2 / 3, 8 / 9)),
-        augment=(RandomCrop((227, 227)), HorizontalFlip()),
+        schedule=Plateau(patience=5, divisor=10, drops=3),
+        augment=(RandomCrop((227, 227), within=(256, 256)), HorizontalFlip(), PCANoise()),
+        preprocessing=pixels(227),
+        test_time=TenCrops(),
         notes=(
-            "The paper divides the rate by ten by hand, three times, whenever the validation error stops improving.",
-            "The colour noise along the principal components of RGB (section 4.1) is not applied.",
+            "The paper divides the rate by ten by hand, three times, whenever the validation error stops improving; "
+            "here after five passes without a new least test error.",
+            "Initialisation is the network's: weights from N(0, 0.01), biases 1 in conv2, conv4, conv5, fc6 and fc7.",
+            "Crops of 227 pixels where the text says 224, as the network's shapes need.",
         ),
     ),
     Recipe(
         network="caffenet",
         variant="published",
-        source="Caffe, models/bvlc_reference_caffenet/solver.prototxt",
+        source="Caffe, models/bvlc_reference_caffenet/solver.prototxt and train_val.prototxt",
         expected="57.4% top-1 and 80.4% top-5 accuracy on ILSVRC-2012 validation, centre crop",
+        results=(ilsvrc("one crop", "42.6", "19.6"),),
         cost="450,000 steps of 256 images",
         epochs=90,
         batch_size=256,
         optimizer=SGD(lr=0.01, momentum=0.9, weight_decay=5e-4),
         schedule=Drops(at=(2 / 9, 4 / 9, 6 / 9, 8 / 9)),
         augment=(RandomCrop((227, 227)), HorizontalFlip()),
+        preprocessing=pixels(227, resize="stretch"),
+        notes=("Pictures are stretched to 256 x 256 pixels, as Caffe's example makes its database.",),
     ),
     Recipe(
         network="alexnet_owt",
         variant="published",
         source="torchvision references/classification, the recipe of its AlexNet weights",
-        expected="56.5% top-1 and 79.1% top-5 accuracy on ILSVRC-2012 validation, centre crop",
+        expected="56.522% top-1 and 79.066% top-5 accuracy on ILSVRC-2012 validation, centre crop",
+        results=(ilsvrc("one crop", "43.478", "20.934"),),
         cost="90 passes over 1.2 million images",
         epochs=90,
         batch_size=256,
         optimizer=SGD(lr=0.01, momentum=0.9, weight_decay=1e-4),
         schedule=Drops(at=(1 / 3, 2 / 3)),
-        augment=(RandomCrop((224, 224)), HorizontalFlip()),
+        augment=(RandomResizedCrop((224, 224)), HorizontalFlip()),
     ),
 )

@@ -1,6 +1,7 @@
 """How Ciresan's multi-layer perceptrons and columns were trained."""
 
 from convatlas.data.augment import ElasticDistortion
+from convatlas.structures import PublishedResult
 from convatlas.training.recipe import SGD, Recipe
 from convatlas.training.schedules import Passes
 
@@ -31,6 +32,7 @@ def _mlp(net: int) -> Recipe:
         variant="published",
         source="Ciresan et al. 2010",
         expected=f"{error}% test error on MNIST ({best}% at its best pass)",
+        results=(PublishedResult("MNIST test", "", error), PublishedResult("MNIST test", "best pass", best)),
         cost="not printed; 2,300 passes are what the rate takes from 1e-3 to 1e-6",
         epochs=2300,
         small_data_epochs=30,
@@ -47,12 +49,13 @@ def _mlp(net: int) -> Recipe:
     )
 
 
-def _column(network: str, expected: str, elastic: float, note: str) -> Recipe:
+def _column(network: str, result: PublishedResult, elastic: float, note: str) -> Recipe:
     return Recipe(
         network=network,
         variant="published",
         source="Ciresan et al. 2012",
-        expected=expected,
+        expected=str(result),
+        results=(result,),
         cost="not printed; 500 passes are what the rate takes from 1e-3 to 3e-5",
         epochs=500,
         small_data_epochs=30,
@@ -70,19 +73,19 @@ RECIPES = (
     *map(_mlp, MLP_ERROR),
     _column(
         "mcdnn_mnist",
-        "0.23% test error on MNIST with 35 columns",
+        PublishedResult("MNIST test", "35 networks", "0.23"),
         36.0,
         "One column on the digits as they are; the paper's other six sets have them at widths of 10 to 20 pixels.",
     ),
     _column(
         "mcdnn_cifar10",
-        "11.21% test error on CIFAR-10 with 8 columns",
+        PublishedResult("CIFAR-10 test", "8 networks", "11.21"),
         0.0,
         "The paper does not bend natural pictures; it shifts, scales and turns them.",
     ),
     _column(
         "mcdnn_gtsrb",
-        "0.54% test error on GTSRB with 25 columns",
+        PublishedResult("GTSRB test", "25 networks", "0.54"),
         0.0,
         "One column on the pictures as they are; the paper's other four sets have their contrast set in four ways.",
     ),

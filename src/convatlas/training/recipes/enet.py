@@ -1,7 +1,7 @@
 """How ENet's encoder was trained: on the regions of street scenes; here on whole pictures."""
 
 from convatlas.data.augment import HorizontalFlip
-from convatlas.training.recipe import AdamW, Recipe
+from convatlas.training.recipe import Adam, Recipe
 
 RECIPES = (
     Recipe(
@@ -12,10 +12,9 @@ RECIPES = (
         cost="300 passes over 2,975 images of Cityscapes",
         epochs=300,
         batch_size=10,
-        optimizer=AdamW(lr=5e-4, weight_decay=2e-4),
+        optimizer=Adam(lr=5e-4, weight_decay=2e-4),
         augment=(HorizontalFlip(),),
         notes=(
-            "The paper's Adam adds the weight decay to the gradient; here it is taken off the weights.",
             "The number of passes, 300, is the default of the authors' opts.lua.",
             "The paper's mirroring is not stated; its class weights belong to the segmentation network.",
         ),

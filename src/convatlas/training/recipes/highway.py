@@ -1,22 +1,25 @@
 """How the highway networks were trained."""
 
 from convatlas.data.augment import HorizontalFlip, PadCrop
+from convatlas.structures import PublishedResult
 from convatlas.training.recipe import SGD, Recipe
+from convatlas.training.recipes.common import CIFAR10_MEAN, cifar10
 from convatlas.training.schedules import Drops
 
 
-def _recipe(network: str, expected: str, *notes: str) -> Recipe:
+def _recipe(network: str, accuracy: str, result: PublishedResult, *notes: str) -> Recipe:
     return Recipe(
         network=network,
         variant="published",
         source="flukeskywalker/highway-networks, examples/highways/cifar10-19layers/cifar10_solver.prototxt",
-        expected=expected,
+        expected=f"{accuracy} test accuracy on CIFAR-10",
+        results=(result,),
         cost="200,000 steps of 100 images",
         epochs=400,  # 200,000 steps of 100 over 50,000 images
         batch_size=100,
         optimizer=SGD(lr=0.025, momentum=0.9, weight_decay=1e-3, nesterov=True),
         schedule=Drops(at=(0.5, 0.75, 0.875)),
-        augment=(PadCrop(8), HorizontalFlip()),
+        augment=(PadCrop(8, fill=CIFAR10_MEAN), HorizontalFlip()),
         notes=(
             "The release normalises the contrast of each picture; here channels have mean 0 and deviation 1.",
             "In the release biases learn twice as fast and do not decay, and the weights of ip2 decay tenfold.",
@@ -26,10 +29,11 @@ def _recipe(network: str, expected: str, *notes: str) -> Recipe:
 
 
 RECIPES = (
-    _recipe("highway19_cifar10", "92.46% (92.28% +- 0.16) test accuracy on CIFAR-10"),
+    _recipe("highway19_cifar10", "92.46% (92.28% +- 0.16)", cifar10("7.54", "best run")),
     _recipe(
         "highway32_cifar10",
-        "90.34% test accuracy on CIFAR-10",
+        "90.34%",
+        cifar10("9.66"),
         "The solver of the thin network is not published; this is the 19-layer network's.",
         "The widths of the thin network are not published; ours give its 1.25 M parameters.",
     ),

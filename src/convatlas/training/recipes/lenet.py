@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from convatlas.data.augment import AffineDistortion
+from convatlas.structures import PublishedResult
 from convatlas.training.losses import MaximumAPosteriori, SquaredError
 from convatlas.training.recipe import SGD, DiagonalLM, Recipe
 from convatlas.training.schedules import Inverse, Passes
@@ -20,6 +21,7 @@ LENET5 = Recipe(
     variant="published",
     source="LeCun et al. 1998, sections III.B and III.C, appendix C",
     expected="0.95% (+-0.1) test error on MNIST after 20 passes over 60,000 patterns",
+    results=(PublishedResult("MNIST test", "20 passes", "0.95"),),
     cost="MNIST: 10 to 19 minutes, measured on one core of a busy machine",
     epochs=20,
     small_data_epochs=50,
@@ -36,6 +38,7 @@ RECIPES = (
         LENET5,
         variant="published-distortions",
         expected="0.8% test error on MNIST, 540,000 distorted patterns added to the 60,000",
+        results=(PublishedResult("MNIST test", "with distortions", "0.8"),),
         augment=(AffineDistortion(originals=0.1),),
         notes=(ONLINE, "Distorted patterns are drawn anew in every pass, not once before training."),
     ),
@@ -44,6 +47,7 @@ RECIPES = (
         variant="published",
         source="LeCun et al. 1989, Neural Computation 1(4), section 4",
         expected="5.0% test error on 2,007 zip-code digits (not MNIST) after 23 passes over 7,291 patterns",
+        results=(PublishedResult("zip code test", "23 passes", "5.0"),),
         epochs=23,
         small_data_epochs=92,
         batch_size=10,
@@ -58,8 +62,9 @@ RECIPES = (
     Recipe(
         network="caffe_lenet",
         variant="published",
-        source="Caffe, examples/mnist/lenet_solver.prototxt",
-        expected="99.1% test accuracy on MNIST after 10,000 steps",
+        source="Caffe, examples/mnist/lenet_solver.prototxt; the log in readme.md",
+        expected="98.97% test accuracy on MNIST after 10,000 steps",
+        results=(PublishedResult("MNIST test", "10,000 steps", "1.03"),),
         epochs=11,
         batch_size=64,
         optimizer=SGD(lr=0.01, momentum=0.9, weight_decay=5e-4),

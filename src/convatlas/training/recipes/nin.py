@@ -1,7 +1,8 @@
 """How the Network in Network models were trained."""
 
-from convatlas.data.augment import HorizontalFlip, PadCrop, RandomCrop
+from convatlas.data.augment import HorizontalFlip, RandomCrop
 from convatlas.training.recipe import SGD, Recipe
+from convatlas.training.recipes.common import CAFFE_MEAN, PAD_AND_MIRROR, cifar10, ilsvrc, pixels
 from convatlas.training.schedules import Drops
 
 RECIPES = (
@@ -10,12 +11,13 @@ RECIPES = (
         variant="published",
         source="Lin et al. 2013, section 4.1, and the authors' NIN/cifar-10_def",
         expected="8.81% test error on CIFAR-10 with augmentation (10.41% without)",
+        results=(cifar10("8.81", "trained with translation and mirroring"), cifar10("10.41", "without augmentation")),
         cost="not printed; here 230 passes over 50,000 images",
         epochs=230,
         batch_size=128,
         optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=1e-5),
         schedule=Drops(at=(0.85, 0.95)),
-        augment=(PadCrop(4), HorizontalFlip()),
+        augment=PAD_AND_MIRROR,
         notes=(
             "The paper lowers the rate by ten twice, by hand, and prints neither when nor how many passes it took.",
             "The authors' biases learn at twice the rate, and the weights of cccp6 at a tenth; here all at one rate.",
@@ -27,12 +29,14 @@ RECIPES = (
         variant="published",
         source="Caffe model zoo, Network in Network ImageNet model",
         expected="59.36% top-1 accuracy on ILSVRC-2012 validation, centre crop",
+        results=(ilsvrc("one crop", "40.64"),),
         cost="90 passes over 1.2 million images",
         epochs=90,
         batch_size=64,
         optimizer=SGD(lr=0.01, momentum=0.9, weight_decay=5e-4),
         schedule=Drops(at=(4 / 9, 8 / 9)),
         augment=(RandomCrop((224, 224)), HorizontalFlip()),
+        preprocessing=pixels(224, mean=CAFFE_MEAN),
         notes=(
             "The zoo's file gives the batch; the rate and its steps are those of Caffe's AlexNet, since its solver is "
             "not in our source.",

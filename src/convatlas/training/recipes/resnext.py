@@ -1,41 +1,44 @@
 """How the ResNeXts were trained."""
 
-from convatlas.data.augment import HorizontalFlip, PadCrop, RandomResizedCrop
 from convatlas.training.recipe import SGD, Recipe
+from convatlas.training.recipes.common import FB_RESNET_TORCH, PAD_AND_MIRROR, cifar10, ilsvrc
 from convatlas.training.schedules import Drops
 
-IMAGENET_ERROR = {"50_32x4d": "22.2", "101_32x4d": "21.2", "101_64x4d": "20.4"}
+IMAGENET_ERROR = {"50_32x4d": ("22.2", None), "101_32x4d": ("21.2", None), "101_64x4d": ("20.4", "5.3")}
 CIFAR_ERROR = {"8x64d": "3.65", "16x64d": "3.58"}
 
 
 def _imagenet(template: str) -> Recipe:
+    result = ilsvrc("one crop", *IMAGENET_ERROR[template])
     return Recipe(
         network=f"resnext{template}",
         variant="published",
         source="Xie et al. 2016, section 4; facebookresearch/ResNeXt, README and train.lua",
-        expected=f"{IMAGENET_ERROR[template]}% top-1 error on ILSVRC-2012 validation, centre crop",
+        expected=str(result),
+        results=(result,),
         cost="90 passes over 1.2 million images on 8 GPUs",
         epochs=90,
         batch_size=256,
         optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=1e-4, nesterov=True),
         schedule=Drops(at=(1 / 3, 2 / 3)),
-        augment=(RandomResizedCrop((224, 224)), HorizontalFlip()),
-        notes=("The release's colour jitter and lighting noise are not applied.",),
+        augment=FB_RESNET_TORCH,
     )
 
 
 def _cifar(template: str) -> Recipe:
+    result = cifar10(CIFAR_ERROR[template], "average of 10 runs")
     return Recipe(
         network=f"cifar_resnext29_{template}",
         variant="published",
         source="Xie et al. 2016, section 5.2; facebookresearch/ResNeXt, README and train.lua",
-        expected=f"{CIFAR_ERROR[template]}% test error on CIFAR-10, average of 10 runs",
+        expected=str(result),
+        results=(result,),
         cost="300 passes over 50,000 images on 8 GPUs",
         epochs=300,
         batch_size=128,
         optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True),
         schedule=Drops(at=(0.5, 0.75)),
-        augment=(PadCrop(4), HorizontalFlip()),
+        augment=PAD_AND_MIRROR,
         notes=("The paper trains pre-activation blocks in batches of 256; this is the release's better recipe.",),
     )
 

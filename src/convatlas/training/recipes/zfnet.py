@@ -1,8 +1,10 @@
 """How ZFNet was trained."""
 
 from convatlas.data.augment import HorizontalFlip, RandomCrop
+from convatlas.evaluation import TenCrops
 from convatlas.training.recipe import SGD, Recipe
-from convatlas.training.schedules import Drops
+from convatlas.training.recipes.common import ilsvrc, pixels
+from convatlas.training.schedules import Plateau
 
 RECIPES = (
     Recipe(
@@ -10,14 +12,18 @@ RECIPES = (
         variant="published",
         source="Zeiler and Fergus 2013, section 3",
         expected="38.4% top-1 and 16.5% top-5 error on ILSVRC-2012 validation, 10 crops",
+        results=(ilsvrc("10 crops", "38.4", "16.5"),),
         cost="70 passes over 1.3 million images: twelve days on one GTX 580",
         epochs=70,
         batch_size=128,
         optimizer=SGD(lr=0.01, momentum=0.9),
-        schedule=Drops(at=(3 / 7, 5 / 7, 6 / 7)),
-        augment=(RandomCrop((224, 224)), HorizontalFlip()),
+        schedule=Plateau(patience=5, divisor=10, drops=3),
+        augment=(RandomCrop((224, 224), within=(256, 256)), HorizontalFlip()),
+        preprocessing=pixels(224),
+        test_time=TenCrops(),
         notes=(
-            "The paper lowers the rate by hand whenever the validation error stops improving; here at fixed points.",
+            "The paper lowers the rate by hand whenever the validation error stops improving, and prints neither the "
+            "factor nor how often; here by ten after five passes without a new least test error, three times.",
             "The paper takes its crops from the corners and the centre of 256 x 256 pixels; here from anywhere.",
             "The paper scales each filter of a root mean square above 0.1 down to it while it trains; not done here.",
             "The paper prints no weight decay.",

@@ -1,0 +1,43 @@
+"""What several published recipes share."""
+
+from convatlas.data.augment import ColourJitter, HorizontalFlip, PadCrop, PCANoise, RandomResizedCrop
+from convatlas.structures import Preprocessing, PublishedResult
+
+ILSVRC = "ILSVRC-2012 validation"
+CIFAR10 = "CIFAR-10 test"
+
+CAFFE_MEAN = (123 / 255, 117 / 255, 104 / 255)  # of ImageNet, RGB, as Caffe's examples subtract it
+CIFAR10_MEAN = (125, 123, 114)
+
+PAD_AND_MIRROR = (PadCrop(4, fill=CIFAR10_MEAN), HorizontalFlip())
+"""The CIFAR augmentation of He et al. 2015; zeros around a picture whose mean is subtracted are the mean colour."""
+
+
+def pixels(
+    side: int, *, mean: tuple[float, ...] | None = None, resize: str = "short_side", resize_to: int = 256
+) -> Preprocessing:
+    """Pixel values of 0..255 minus a mean, as networks before batch normalisation were fed, with std 1 pixel.
+
+    Without `mean` the mean image of the training pictures is subtracted.
+    """
+    scale = {"std": (1 / 255, 1 / 255, 1 / 255), "resize": resize, "resize_to": resize_to}
+    if mean is None:
+        return Preprocessing((side, side), mean_image="training", **scale)  # pyright: ignore[reportArgumentType]
+    return Preprocessing((side, side), mean=mean, **scale)  # pyright: ignore[reportArgumentType]
+
+
+FB_RESNET_TORCH = (
+    RandomResizedCrop((224, 224)),
+    ColourJitter(brightness=0.4, contrast=0.4, saturation=0.4),
+    PCANoise(),
+    HorizontalFlip(),
+)
+"""facebookarchive/fb.resnet.torch, datasets/imagenet.lua, on which ResNeXt and DenseNet were built as well."""
+
+
+def ilsvrc(protocol: str, top1: str | None, top5: str | None = None) -> PublishedResult:
+    return PublishedResult(ILSVRC, protocol, top1, top5)
+
+
+def cifar10(error: str, protocol: str = "") -> PublishedResult:
+    return PublishedResult(CIFAR10, protocol, error)
