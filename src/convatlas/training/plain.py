@@ -6,12 +6,8 @@ import types
 import typing
 from typing import Any
 
-UNMARKED = (
-    "Recipe",
-    "DataSource",
-    "Preprocessing",
-    "PublishedResult",
-)  # no other type can stand in their place, so they need no `kind`
+# No other type can stand in their place, so they need no `kind`.
+UNMARKED = ("Recipe", "DataSource", "Preprocessing", "PublishedResult")
 
 
 def plain(value: Any) -> Any:
