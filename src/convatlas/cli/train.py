@@ -24,7 +24,13 @@ def command(
     data_root: Annotated[Path | None, typer.Option(help="Where the known data sets lie.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch a known data set that is absent.")] = False,
     test_data: Annotated[str | None, typer.Option(help="The test part, where --data does not bring its own.")] = None,
-    recipe: Annotated[str, typer.Option(help="published, modern, or another of the network's recipes.")] = "published",
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="published, modern, or another of the network's recipes; with --weights, transfer."),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Trained weights to start from, with a new head for other classes.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes; the schedule is stretched over them.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Samples per step.")] = None,
     lr: Annotated[float | None, typer.Option(help="The optimiser's learning rate.")] = None,
@@ -38,18 +44,18 @@ def command(
 ) -> None:
     """Train a network and leave a run folder: weights, metrics and a report to open in a browser.
 
-    The published recipe is the paper's own; `modern` is one good default for today.
+    The published recipe is the paper's own; `modern` is one good default for today. With --weights a trained network
+    learns other classes: the head first, then all layers, the first ones slowest.
     """
     from convatlas import data as data_sets
     from convatlas import registry
-    from convatlas.training import DataSource, adapted, find, fit
+    from convatlas.training import DataSource, adapted, fit
 
     card = registry.card(network)
     if not json:
         console().print(f"[bold]{card.name}[/]  {card.summary}")
     loaded = data_sets.load(data, root=data_root, download=download, test=test_data, seed=seed)
-    preprocessing = data_sets.default_preprocessing(card, loaded.train)
-    chosen = find(card.name, recipe, preprocessing=preprocessing)
+    chosen, preprocessing = choose(card, recipe, weights, loaded)
     if epochs is None:
         chosen = adapted(chosen, len(loaded.train))
     chosen = replace(
@@ -89,6 +95,23 @@ def command(
         warn(f"skipped {problem.path}: {problem.reason}")
     page = write_report(trained, loaded) if report else None
     summarise(trained, chosen, page, json=json)
+
+
+def choose(card: Any, variant: str | None, weights: Path | None, loaded: Any) -> tuple[Any, Any]:
+    """The recipe and the preprocessing: the weights' own, where a network starts from some."""
+    from convatlas import data as data_sets
+    from convatlas import weights as trained
+    from convatlas.training import find, start_from, transfer
+
+    known = trained.read_card(weights) if weights else None
+    theirs = trained.preprocessing_of(known) if known else None
+    preprocessing = theirs or data_sets.default_preprocessing(card, loaded.train)
+    if weights is None:
+        return find(card.name, variant or "published", preprocessing=preprocessing), preprocessing
+    path = lasting(str(weights))
+    if variant in (None, "transfer"):
+        return transfer(card, preprocessing, path, len(loaded.train)), preprocessing
+    return start_from(path, find(card.name, variant, preprocessing=preprocessing)), preprocessing
 
 
 def lasting(spec: str) -> str:

@@ -2,7 +2,7 @@
 
 from convatlas.training.loop import Progress, Trained, fit
 from convatlas.training.recipe import DataSource, Recipe
-from convatlas.training.recipes import adapted, find, variants
+from convatlas.training.recipes import adapted, find, start_from, transfer, variants
 from convatlas.training.run import RunFolder, open_run
 from convatlas.training.session import SaveEvery
 
@@ -17,5 +17,7 @@ __all__ = [
     "find",
     "fit",
     "open_run",
+    "start_from",
+    "transfer",
     "variants",
 ]

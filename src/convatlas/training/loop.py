@@ -120,7 +120,7 @@ def _pass(setup: Setup, session: Session, at: Position, on_progress: OnProgress 
     recipe, learner, processes, steps = setup.recipe, setup.learner, setup.processes, setup.steps
     if setup.before_pass and at.index == 0:
         setup.before_pass(at.epoch)
-    learner.net.train()
+    learner.begin_pass(at.epoch)
     base = getattr(recipe.optimizer, "lr", 0.0)
     watch = LossWatch(processes.device)
     sums = torch.tensor(at.sums if processes.first else [0.0, 0.0], dtype=torch.float64, device=processes.device)

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from convatlas.structures import LearnsByItself, UsageError
+from convatlas.training import finetuning
 from convatlas.training.losses import CrossEntropy
 from convatlas.training.mechanisms import ParameterGroup
 from convatlas.training.optimizers import KrizhevskySGD, StochasticDiagonalLM, TensorFlowRMSProp
@@ -48,7 +49,8 @@ def make_optimizer(recipe: Recipe, net: nn.Module) -> Optimizer | None:
         if not isinstance(net, LearnsByItself):
             raise UsageError(f"optimizer OwnRule needs a network with a rule of its own; {recipe.network} has none")
         return None
-    groups: Any = parameter_groups(net, recipe.groups)
+    rates = finetuning.rates(net, recipe.network, recipe.fine_tune) if recipe.fine_tune else ()
+    groups: Any = parameter_groups(net, (*recipe.groups, *rates))
     match recipe.optimizer:
         case DiagonalLM(mu=mu, patterns=patterns):
             if not isinstance(net, nn.Sequential):

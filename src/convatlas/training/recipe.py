@@ -11,6 +11,7 @@ import tomli_w
 from convatlas.data import Augmentation
 from convatlas.evaluation import OneCrop, TestTime
 from convatlas.structures import ConvatlasError, Preprocessing, PublishedResult, UsageError
+from convatlas.training.finetuning import FineTune
 from convatlas.training.losses import CrossEntropy, MaximumAPosteriori, SquaredError
 from convatlas.training.mechanisms import (
     ClipNorm,
@@ -108,6 +109,7 @@ class Recipe:
     notes: tuple[str, ...] = ()
     small_data_epochs: int | None = None  # instead of `epochs` on sets of under 6,000 samples
     keep: typing.Literal["last", "best"] = "last"  # which weights are the result; "best" is chosen on the test part
+    fine_tune: FineTune | None = None  # starts from trained weights
     groups: tuple[ParameterGroup, ...] = ()  # parameters with a learning rate or weight decay of their own
     averaging: Ema | Polyak | None = None  # of the weights; the averaged ones are tested and are the result
     clip: ClipNorm | ClipValue | None = None

@@ -11,7 +11,7 @@ from convatlas import registry, weights
 from convatlas.analysis.trace import trace_network
 from convatlas.data import DataSet, Loader, default_preprocessing, measured
 from convatlas.structures import Shape, UsageError
-from convatlas.training import compiling
+from convatlas.training import compiling, finetuning
 from convatlas.training.distributed import Processes
 from convatlas.training.optimizers import StochasticDiagonalLM
 from convatlas.training.prepare import class_weights, make_optimizer
@@ -77,6 +77,8 @@ def set_up(
 
     torch.manual_seed(recipe.seed)
     net = registry.build(recipe.network, num_classes=len(data.classes), in_channels=preprocessing.channels).to(device)
+    if recipe.fine_tune:
+        finetuning.start(net, network.name, data.classes, recipe.fine_tune)
     if recipe.channels_last:
         net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = make_optimizer(recipe, net)

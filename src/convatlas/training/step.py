@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from convatlas.data import Batch
 from convatlas.structures import AuxiliaryOutputs, RemembersPass
+from convatlas.training import finetuning
 from convatlas.training.averaging import Average
 from convatlas.training.distributed import Processes, without_sync
 from convatlas.training.mechanisms import ClipNorm, ClipValue
@@ -66,12 +67,19 @@ class Learner:
         self.draws_randomly = any(random) or any(isinstance(m, _DropoutNd) for m in net.modules())
         self.average = Average(net, recipe.averaging, steps=steps) if recipe.averaging else None
         self.scaler = torch.amp.GradScaler(device.type) if recipe.precision == "fp16" else None
-        self._shared = processes.share(net, unused=any(random), sync_buffers=not recipe.sync_batchnorm)
+        unused = any(random) or recipe.fine_tune is not None
+        self._shared = processes.share(net, unused=unused, sync_buffers=not recipe.sync_batchnorm)
         weights = None if class_weights is None else class_weights.to(device)
         self._plain = partial(forward, self._shared, recipe, class_weights=weights)
         self._fast = compile_with(self._plain) if compile_with else self._plain
         self._dtype = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[recipe.precision]
         self._whole = math.ceil(math.ceil(recipe.batch_size / processes.count) / recipe.accumulate)
+
+    def begin_pass(self, epoch: int) -> None:
+        """Before the first step of a pass (counted from 0), or of what is left of it."""
+        self.net.train()
+        if self.recipe.fine_tune:
+            finetuning.hold_back(self.net, self.recipe.network, self.recipe.fine_tune, epoch)
 
     def learn(self, batch: Batch, step: int, rate: float) -> tuple[Tensor, Tensor]:
         """One step, counted from 0 over the run; (2,) the sum of the losses and the errors of this process's samples,

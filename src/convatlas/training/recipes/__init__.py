@@ -8,6 +8,9 @@ from convatlas.registry import NetworkCard, card
 from convatlas.structures import Preprocessing, UsageError
 from convatlas.training.recipe import Recipe
 from convatlas.training.recipes.modern import modern
+from convatlas.training.recipes.transfer import start_from, transfer
+
+__all__ = ["PUBLISHED", "adapted", "find", "modern", "start_from", "transfer", "variants"]
 
 _families = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
 

@@ -1,0 +1,84 @@
+"""Transfer: trained weights start a network for other classes. Its new head learns first, then every layer, the first
+ones slowest.
+
+Yosinski, Clune, Bengio, Lipson, "How transferable are features in deep neural networks?", NIPS 2014: first layers
+are general, last ones specific to their classes. Howard and Ruder, "Universal Language Model Fine-tuning for Text
+Classification", ACL 2018, section 3.2: a learning rate for each layer, and the last layers first.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from convatlas import registry, weights
+from convatlas.structures import UsageError
+from convatlas.training.mechanisms import ParameterGroup, check_range
+
+
+@dataclass(frozen=True)
+class FineTune:
+    """Where the weights come from, and how much of them may change. Rates are fractions of the recipe's."""
+
+    weights: str  # a file of any format that `create` reads
+    head_epochs: int = 3  # passes in which only the head learns; 0: all learn from the start
+    last_rate: float = 0.1  # of the last layer before the head
+    first_rate: float = 0.01  # of the first layer; those between in equal ratios
+    frozen_batchnorm: bool = True  # statistics stay those of the pictures that the weights were trained on
+
+    def __post_init__(self) -> None:
+        check_range("head_epochs", self.head_epochs, least=0)
+        for field in ("last_rate", "first_rate"):
+            if not 0 < getattr(self, field) <= 1:
+                raise UsageError(f"{field} is {getattr(self, field)}; expected above 0, at most 1")
+
+
+@functools.cache
+def head_of(network: str) -> frozenset[str]:
+    """The entries of the state dict whose shapes follow the number of classes: the head, and auxiliary heads' ends."""
+    with torch.device("meta"):
+        two, three = (registry.build(network, num_classes=k).state_dict() for k in (2, 3))
+    return frozenset(name for name, tensor in two.items() if tensor.shape != three[name].shape)
+
+
+def start(net: nn.Module, network: str, classes: Sequence[str], fine_tune: FineTune) -> bool:
+    """Copies trained weights into a network as built; whether its head is new, since it is for other classes.
+
+    Raises:
+        UsageError: no such file, or weights of another network.
+        ConvatlasError: the file can't be read, or a layer before the head does not fit.
+    """
+    tensors, card = weights.read(fine_tune.weights)
+    theirs = registry.card(card["network"]).name if card else network
+    if theirs != network:
+        raise UsageError(f"--weights {fine_tune.weights} are of {theirs}; expected weights of {network}")
+    same_classes = card is not None and card["classes"] == list(classes)
+    if not same_classes:
+        fresh = net.state_dict()
+        tensors = tensors | {name: fresh[name] for name in head_of(network)}
+    weights.load_into(net, tensors)
+    return not same_classes
+
+
+def rates(net: nn.Module, network: str, fine_tune: FineTune) -> tuple[ParameterGroup, ...]:
+    """A group for each layer before the head, with its learning rate; what no group names is the head."""
+    head = head_of(network)
+    layers = list(dict.fromkeys(name.rpartition(".")[0] for name, _ in net.named_parameters() if name not in head))
+    step = (fine_tune.last_rate / fine_tune.first_rate) ** (1 / max(len(layers) - 1, 1))
+    return tuple(
+        ParameterGroup(match=f"{path}.*", lr_scale=fine_tune.first_rate * step**depth)
+        for depth, path in enumerate(layers)
+    )
+
+
+def hold_back(net: nn.Module, network: str, fine_tune: FineTune, epoch: int) -> None:
+    """After `net.train()`, before a pass (counted from 0): who learns in it, and whose statistics stay."""
+    head = head_of(network)
+    for name, parameter in net.named_parameters():
+        parameter.requires_grad_(name in head or epoch >= fine_tune.head_epochs)
+    for layer in net.modules():
+        if isinstance(layer, _BatchNorm) and (fine_tune.frozen_batchnorm or epoch < fine_tune.head_epochs):
+            layer.eval()
