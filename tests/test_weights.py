@@ -280,7 +280,7 @@ def test_torchvision_resnet50_is_not_the_published_one(tmp_path: Path) -> None:
         weights.create("resnet50", weights=tmp_path / "theirs.pth")
 
 
-@pytest.mark.parametrize("name", ["wide_resnet50_2", "resnext50_32x4d", "vgg11"])
+@pytest.mark.parametrize("name", ["wide_resnet50_2", "resnext101_32x8d", "vgg11_bn", "mobilenet_v2"])
 def test_other_networks_are_not_recognised(name: str) -> None:
     models = pytest.importorskip("torchvision.models")
     with torch.device("meta"):

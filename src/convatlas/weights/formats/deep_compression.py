@@ -8,11 +8,13 @@ code for each stored weight (u8), and two 4-bit gaps a byte, the lower half firs
 a stored weight; a stored weight of 0 fills a gap of more than 15.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from convatlas.structures import ConvatlasError
 from convatlas.weights.formats.contents import Contents, Cursor, damaged
 
 CODEBOOK = 256
@@ -61,3 +63,41 @@ def read(data: memoryview, source: object, table: Table) -> Contents:
         tensors[f"{layer}.weight"] = torch.from_numpy(dense).reshape(shape)
         tensors[f"{layer}.bias"] = torch.from_numpy(biases.astype(np.float32))
     return Contents("Deep Compression", tensors, layers=tuple(table))
+
+
+def encode(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of all weights, 0 for none, as (stored codes, gaps before them), both uint8.
+
+    Where more than 15 zeros lie before a weight, each 16th of them is stored as code 0.
+    """
+    places = np.flatnonzero(codes)
+    gaps = np.diff(places, prepend=-1) - 1
+    fillers = gaps // (MAX_GAP + 1)
+    ends = np.cumsum(fillers + 1) - 1  # of the weights among what is stored
+    stored = np.zeros(int(ends[-1]) + 1 if len(ends) else 0, np.uint8)
+    spaces = np.full(len(stored), MAX_GAP, np.uint8)
+    stored[ends] = codes[places]
+    spaces[ends] = gaps % (MAX_GAP + 1)
+    return stored, spaces
+
+
+def write(layers: Mapping[str, tuple[np.ndarray, np.ndarray, Tensor]]) -> bytes:
+    """The container of layers, each (codebook, codes of all weights, biases). Code 0 means 0.
+
+    Raises:
+        ConvatlasError: a codebook has more than 256 values, or its first is not 0.
+    """
+    counts, bodies = [], []
+    for layer, (codebook, codes, biases) in layers.items():
+        if len(codebook) > CODEBOOK or codebook[0] != 0:
+            raise ConvatlasError(
+                f"{layer} has a codebook of {len(codebook)} from {codebook[0]}; expected {CODEBOOK} from 0"
+            )
+        stored, gaps = encode(codes.reshape(-1))
+        nibbles = np.append(gaps, np.zeros(len(gaps) % 2, np.uint8))
+        counts.append(len(stored))
+        padded = np.pad(codebook.astype("<f4"), (0, CODEBOOK - len(codebook)))
+        packed = nibbles[::2] | nibbles[1::2] << 4
+        values = biases.detach().cpu().numpy().astype("<f4")
+        bodies += [padded.tobytes(), values.tobytes(), stored.tobytes(), packed.astype(np.uint8).tobytes()]
+    return np.array(counts, "<u4").tobytes() + b"".join(bodies)

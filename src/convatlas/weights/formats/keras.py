@@ -7,7 +7,6 @@ to other files are not followed. A .keras file is a ZIP archive of config.json a
 import io
 import json
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -25,7 +24,7 @@ _NAMES = {  # of a tensor at the end of its name -> torch's
     "kernel": "weight", "W": "weight", "embeddings": "weight", "bias": "bias", "b": "bias", "gamma": "weight",
     "beta": "bias", "moving_mean": "running_mean", "running_mean": "running_mean", "moving_variance": "running_var",
     "running_std": "running_var",  # Keras 1 called the variance so
-    "depthwise_kernel": "depthwise", "pointwise_kernel": "pointwise",
+    "depthwise_kernel": "depthwise.weight", "pointwise_kernel": "pointwise.weight",
 }  # fmt: skip
 _ORDERS: dict[str, tuple[str, ...]] = {  # of the numbered variables of Keras 3, by the layer's class
     "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
@@ -47,12 +46,9 @@ def read(data: memoryview, source: object) -> Contents:
             archive.close()
         with h5py.File(io.BytesIO(data), "r") as file:
             tensors = _Reader(source, MAX_RATIO * len(data) + SLACK).tensors(file, config)
-    except ConvatlasError:
+    except (ConvatlasError, MemoryError):
         raise
-    except MemoryError:
-        raise
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, IndexError, RecursionError,
-            zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:  # fmt: skip
+    except Exception as error:  # damaged bytes raise whatever they happen to run into
         raise damaged(source, f"cut off, or no file of Keras ({type(error).__name__}: {error})") from error
     if not tensors:
         raise damaged(source, "no layer has weights; expected a file of Keras")
@@ -184,7 +180,7 @@ def _convert(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
     for name, array in arrays.items():
         entry = _NAMES.get(name, name)
         value = torch.from_numpy(np.ascontiguousarray(array))
-        if value.ndim == 4 and entry == "depthwise":  # H x W x C x M -> C M x 1 x H x W
+        if value.ndim == 4 and entry == "depthwise.weight":  # H x W x C x M -> C M x 1 x H x W
             value = value.permute(2, 3, 0, 1).reshape(-1, 1, *value.shape[:2])
         elif value.ndim == 4 and not _channels_first(name, array, bias):
             value = value.permute(3, 2, 0, 1)

@@ -7,7 +7,7 @@ trained on pictures stretched to 256 x 256, from which a mean picture was taken;
 from functools import cache
 
 from convatlas.structures import Preprocessing
-from convatlas.weights.layouts.layout import Layout, skeleton
+from convatlas.weights.layouts.layout import Layout, layer_names, skeleton
 
 _BVLC_MEAN = (122.679, 116.669, 104.007)  # RGB, of imagenet_mean.binaryproto
 VGG_MEAN = (123.68, 116.779, 103.939)
@@ -30,9 +30,7 @@ def pictures(
 
 def _same_names(network: str) -> dict[str, str]:
     """Layers whose names are ours, since ours are theirs."""
-    return {
-        path: path for path, layer in skeleton(network).named_modules() if getattr(layer, "weight", None) is not None
-    }
+    return {path: path for path in layer_names(skeleton(network))}
 
 
 @cache

@@ -1,5 +1,6 @@
 """A layout: how the layers of one release become those of one network, and what its pictures were."""
 
+import hashlib
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,12 +27,13 @@ class Layout:
     release: str  # what the authors call it
     network: str  # our registered name
     layers: Mapping[str, str]  # theirs -> ours
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     classes: str | None = "imagenet"  # a key of `class_names`
     settings: Mapping[str, Mapping[str, float | bool]] = field(default_factory=dict)
     called: str | None = None  # the network's name in the file, where layers alone do not tell
     folds_biases: bool = False  # convolutions have biases that ours leave to the normalisation behind them
     channels_last: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # our fc -> (H, W) of the map it reads
+    conversions: Mapping[str, Preprocessing] = field(default_factory=dict)  # of others: SHA-256 of the first filters
 
     def recognises(self, names: frozenset[str]) -> bool:
         """Whether a file's layers are these, with or without those of auxiliary heads."""
@@ -46,7 +48,8 @@ class Layout:
         """Our names and shapes, and the card. What does not fit keeps its shape, or its own name."""
         ours = rename_layers(tensors, self.layers)
         for name, (height, width) in self.channels_last.items():
-            ours[f"{name}.weight"] = channels_first(ours[f"{name}.weight"], height, width)
+            if f"{name}.weight" in ours:
+                ours[f"{name}.weight"] = channels_first(ours[f"{name}.weight"], height, width)
         net = skeleton(self.network)
         if self.folds_biases:
             fold_biases(net, ours)
@@ -56,10 +59,18 @@ class Layout:
             self.network,
             ours,
             classes=self.classes,
-            preprocessing=stated or self.preprocessing,
+            preprocessing=stated or self._pictures(tensors),
             settings=self.settings,
             source=f"{format_name}: {self.release}",
         )
+
+    def _pictures(self, tensors: Mapping[str, Tensor]) -> Preprocessing | None:
+        """Of the release, or of a conversion that has the same names and is known by its first filters."""
+        first = next((tensors[f"{layer}.weight"] for layer in self.layers if f"{layer}.weight" in tensors), None)
+        if not self.conversions or first is None:
+            return self.preprocessing
+        checksum = hashlib.sha256(first.float().cpu().contiguous().numpy().tobytes()).hexdigest()
+        return self.conversions.get(checksum, self.preprocessing)
 
 
 def _aux(layer: str) -> bool:
@@ -71,6 +82,11 @@ def skeleton(network: str) -> nn.Module:
     """The published network without memory for its tensors, to read names and shapes from."""
     with torch.device("meta"):
         return registry.build(network)
+
+
+def layer_names(net: nn.Module) -> list[str]:
+    """The paths of the layers with weights, in the order in which they were registered."""
+    return [path for path, layer in net.named_modules() if next(layer.parameters(recurse=False), None) is not None]
 
 
 def card_for(

@@ -1,0 +1,36 @@
+"""MatConvNet releases: the networks of Caffe and VGG that it converted, under Caffe's names, and its pictures in RGB.
+
+The pictures' size and mean are those that the file states; where it states none, those of the release in Caffe, as RGB.
+"""
+
+from dataclasses import replace
+from functools import cache
+
+from convatlas.weights.layouts import caffe
+from convatlas.weights.layouts.layout import Layout
+
+_RELEASES = {
+    "bvlc_reference_caffenet": "imagenet-caffe-ref",
+    "bvlc_alexnet": "imagenet-caffe-alex",
+    "VGG_ILSVRC_16_layers": "imagenet-vgg-verydeep-16",
+    "VGG_ILSVRC_19_layers": "imagenet-vgg-verydeep-19",
+    "ResNet-50": "imagenet-resnet-50-dag",
+    "ResNet-101": "imagenet-resnet-101-dag",
+    "ResNet-152": "imagenet-resnet-152-dag",
+}
+
+
+@cache
+def layouts() -> tuple[Layout, ...]:
+    """All of them. Scales are merged into the normalisation before."""
+    return tuple(
+        replace(
+            layout,
+            release=_RELEASES[layout.release],
+            layers={theirs: ours for theirs, ours in layout.layers.items() if not theirs.startswith("scale")},
+            preprocessing=layout.preprocessing and replace(layout.preprocessing, channel_order="rgb"),
+            called=None,
+        )
+        for layout in caffe.layouts()
+        if layout.release in _RELEASES and layout.network != "vgg_c"
+    )
