@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from convatlas.cli.common import console, print_json
-from convatlas.structures import ConvatlasError
+from convatlas.cli.common import console, print_json, progress
+from convatlas.structures import ConvatlasError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from convatlas.weights import Read
+    from convatlas.weights.compress import LayerSizes
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -109,6 +112,83 @@ def list_(
         for label, value in (("from", row.url), ("file", row.file), ("licence", row.licence), ("note", row.note)):
             if value:
                 out.print(f"  {label:<8}{value}", markup=False, soft_wrap=True)
+
+
+@app.command("compress")
+def compress(
+    source: Annotated[
+        str, typer.Argument(metavar="RUN|NAME", help="A run folder, or a network's name with --weights.")
+    ],
+    out: Annotated[Path, typer.Option(help="The container to write, .net, or the shared weights as .safetensors.")],
+    weights: Annotated[Path | None, typer.Option(help="A weights file for a network's name.")] = None,
+    sparsity: Annotated[float, typer.Option(help="The share of weights of each layer that become 0.")] = 0.67,
+    bits: Annotated[int, typer.Option(help="Bits of a code: 2^bits - 1 shared weights a layer.")] = 8,
+    data: Annotated[str | None, typer.Option(help="Labelled pictures for the accuracy before and after.")] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Where known data sets lie.")] = None,
+    json: JSON = False,
+) -> None:
+    """Deep Compression: prune, share weights, and tell the sizes, with Huffman's codes too, and the accuracy."""
+    from convatlas import inference
+    from convatlas import weights as trained
+    from convatlas.weights.compress import with_tensors
+
+    if out.suffix not in (".net", ".safetensors"):
+        raise UsageError(f"--out is {out}; expected a name that ends in .net or .safetensors")
+    opened = inference.open_source(source, weights)
+    errors = []
+
+    def evaluate() -> None:
+        if data is not None or opened.recipe is not None:
+            with progress("Evaluating") as step:
+                _, found = inference.evaluate_source(opened, data, root=data_root, on_progress=step)
+            errors.append((found.top1_error, found.top5_error))
+
+    evaluate()
+    compressed = trained.compress(opened.net, sparsity=sparsity, bits=bits)
+    with_tensors(opened.net, compressed.tensors)
+    evaluate()
+    card = trained.make_card(
+        opened.name, num_classes=len(opened.classes), in_channels=opened.preprocessing.channels,
+        classes=opened.classes if opened.named_classes else None, preprocessing=opened.preprocessing,
+        source=f"Deep Compression: sparsity {sparsity}, {bits} bits",
+    )  # fmt: skip
+    if out.suffix == ".net":
+        out.write_bytes(compressed.data)
+    else:
+        trained.save(out, opened.net, card)
+    if json:
+        print_json({
+            "network": opened.name, "sparsity": sparsity, "bits": bits, "out": str(out),
+            "layers": [asdict(layer) for layer in compressed.layers],
+            "top1_error": [top1 for top1, _ in errors], "top5_error": [top5 for _, top5 in errors],
+        })  # fmt: skip
+        return
+    print_sizes(compressed.layers)
+    for when, (top1, top5) in zip(("before", "after"), errors, strict=False):
+        console().print(f"error {when:<7}{100 * top1:.2f}%" + ("" if top5 is None else f", top-5 {100 * top5:.2f}%"))
+    if out.suffix == ".net":
+        console().print(f"{out} holds no card; it is read again with --to {opened.name}", markup=False)
+
+
+def print_sizes(layers: "Sequence[LayerSizes]") -> None:
+    """A row for each layer, and their sum."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("layer", no_wrap=True)
+    for heading in ("weights", "kept", "float32", "container", "with Huffman"):
+        table.add_column(heading, justify="right")
+    columns = [
+        [getattr(layer, field) for layer in layers]
+        for field in ("weights", "kept", "dense_bytes", "stored_bytes", "huffman_bytes")
+    ]
+    rows = [*zip((layer.name for layer in layers), *columns, strict=True), ("all", *map(sum, columns))]
+    for name, count, kept, dense, stored, huffman in rows:
+        table.add_row(name, f"{count:,}", f"{kept / count:.1%}", f"{dense:,} B", f"{stored:,} B", f"{huffman:,} B")
+    out = console()
+    out.print(table)
+    _, _, _, dense, stored, huffman = rows[-1]
+    out.print(f"{dense / stored:.1f} times smaller in the container, {dense / huffman:.1f} times with Huffman's codes")
 
 
 def describe(opened: "Read") -> str:

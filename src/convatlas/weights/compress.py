@@ -1,0 +1,159 @@
+"""Deep Compression: prune small weights, let the others share a few values, and code what is left by Huffman's method.
+
+Han, Mao, Dally, "Deep Compression: Compressing Deep Neural Networks with Pruning, Trained Quantization and Huffman
+Coding", ICLR 2016, arXiv:1510.00149; Iandola et al. 2016 (SqueezeNet), section 3.3 and table 2.
+
+Follows  Section 2 for pruning by magnitude, section 3 for k-means within each layer from centroids spaced linearly
+         between the smallest and the largest weight, section 4 for the codes.
+Departs  Nothing is retrained after pruning or sharing, so the accuracy is that of the first step. The container holds
+         8-bit codes and 4-bit gaps, as released; the size with Huffman's codes is computed, lengths of codes included.
+"""
+
+import heapq
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from convatlas.structures import UsageError
+from convatlas.weights.formats import deep_compression
+from convatlas.weights.layouts.rows import compression_table
+
+_ROUNDS = 50  # of k-means; most layers settle earlier
+
+
+@dataclass(frozen=True)
+class LayerSizes:
+    """What became of one layer."""
+
+    name: str
+    weights: int
+    kept: int  # not pruned
+    dense_bytes: int  # float32 weights and biases
+    stored_bytes: int  # in the container
+    huffman_bytes: int  # with Huffman's codes for shared weights and gaps
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A compressed network: the container, the network that it stands for, and the sizes."""
+
+    data: bytes
+    tensors: dict[str, Tensor]  # as a reader of the container gets them
+    layers: tuple[LayerSizes, ...]
+
+
+def compress(net: nn.Module, *, sparsity: float, bits: int = 8) -> Compressed:
+    """Prunes and shares the weights of every convolution and fully connected layer of a network.
+
+    Args:
+        net: with biases in all of these layers, and no other weights; it is left as it is.
+        sparsity: the share of weights, the smallest of each layer, that become 0; from 0 up to 1.
+        bits: of a code; 2^bits - 1 shared weights a layer, 1 to 8 bits. The remaining code stands for 0.
+
+    Raises:
+        UsageError: `sparsity` or `bits` is out of range.
+        ConvatlasError: the network has layers of another kind.
+    """
+    if not 0 <= sparsity < 1:
+        raise UsageError(f"sparsity is {sparsity}; expected a share from 0 up to, but not, 1")
+    if not 1 <= bits <= 8:
+        raise UsageError(f"bits is {bits}; expected 1 to 8")
+    table = compression_table(net)
+    layers: dict[str, tuple[np.ndarray, np.ndarray, Tensor]] = {}
+    sizes = []
+    for layer in table:
+        weight, bias = net.get_parameter(f"{layer}.weight"), net.get_parameter(f"{layer}.bias")
+        values = prune(weight.detach().cpu().numpy().astype(np.float32), sparsity)
+        codebook, codes = share(values, 2**bits - 1)
+        layers[layer] = (codebook, codes, bias)
+        sizes.append(_sizes(layer, codes, bias.numel(), bits))
+    data = deep_compression.write(layers)
+    return Compressed(data, deep_compression.read(memoryview(data), "compressed", table).tensors, tuple(sizes))
+
+
+def prune(values: np.ndarray, sparsity: float) -> np.ndarray:
+    """The same with 0 for the `sparsity` smallest by magnitude."""
+    count = int(sparsity * values.size)
+    pruned = values.copy()
+    if count:
+        pruned.reshape(-1)[np.argpartition(np.abs(values).reshape(-1), count - 1)[:count]] = 0
+    return pruned
+
+
+def share(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """At most `count` shared weights for those that are not 0: (codebook with 0 before them, codes of all values)."""
+    kept = values[values != 0].astype(np.float64)
+    codes = np.zeros(values.shape, np.uint8)
+    if kept.size == 0:
+        return np.zeros(1, np.float32), codes
+    centroids = np.unique(kept) if len(np.unique(kept)) <= count else _k_means(kept, count)
+    codes[values != 0] = _nearest(kept, centroids) + 1
+    return np.concatenate([[0.0], centroids]).astype(np.float32), codes
+
+
+def _k_means(values: np.ndarray, count: int) -> np.ndarray:
+    """Lloyd's rounds on a line, from centroids spaced linearly; those that nothing belongs to are dropped."""
+    centroids = np.linspace(values.min(), values.max(), count)
+    for _ in range(_ROUNDS):
+        nearest = _nearest(values, centroids)
+        members = np.bincount(nearest, minlength=len(centroids))
+        sums = np.bincount(nearest, values, minlength=len(centroids))
+        moved = sums[members > 0] / members[members > 0]
+        if len(moved) == len(centroids) and np.allclose(moved, centroids, rtol=1e-6, atol=0):
+            return moved
+        centroids = moved
+    return centroids
+
+
+def _nearest(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+    """The index of the nearest of sorted centroids."""
+    return np.searchsorted((centroids[1:] + centroids[:-1]) / 2, values)
+
+
+def _sizes(layer: str, codes: np.ndarray, biases: int, bits: int) -> LayerSizes:
+    stored, gaps = deep_compression.encode(codes.reshape(-1))
+    return LayerSizes(
+        name=layer,
+        weights=codes.size,
+        kept=int(np.count_nonzero(codes)),
+        dense_bytes=4 * (codes.size + biases),
+        stored_bytes=deep_compression.size_of([len(stored)], {layer: (biases,)}),
+        huffman_bytes=4 * (2**bits - 1 + biases) + huffman_bytes(stored, 2**bits) + huffman_bytes(gaps, 16),
+    )
+
+
+def huffman_bytes(symbols: np.ndarray, alphabet: int) -> int:
+    """Bytes of the coded symbols, and of a byte for the length of each symbol's code."""
+    lengths = code_lengths(np.bincount(symbols, minlength=alphabet).tolist())
+    return -(-int(np.array(lengths, np.int64)[symbols].sum()) // 8) + alphabet
+
+
+def code_lengths(frequencies: Sequence[int]) -> list[int]:
+    """The length in bits of each symbol's code by Huffman's method; 0 for symbols that never occur.
+
+    Two rarest groups become one until one is left; each time the codes of their symbols grow by a bit.
+    """
+    lengths = [0] * len(frequencies)
+    order = itertools.count()  # ties go to the older group
+    groups = [(frequency, next(order), [symbol]) for symbol, frequency in enumerate(frequencies) if frequency]
+    if len(groups) == 1:
+        lengths[groups[0][2][0]] = 1
+    heapq.heapify(groups)
+    while len(groups) > 1:
+        (first, _, left), (second, _, right) = heapq.heappop(groups), heapq.heappop(groups)
+        for symbol in (joined := left + right):
+            lengths[symbol] += 1
+        heapq.heappush(groups, (first + second, next(order), joined))
+    return lengths
+
+
+def with_tensors(net: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
+    """The network, in place, with compressed tensors."""
+    with torch.no_grad():
+        for name, value in tensors.items():
+            net.get_parameter(name).copy_(value)
+    return net

@@ -1,0 +1,135 @@
+"""Deep Compression: pruning, sharing and codes by hand; the released weights; the command."""
+
+import csv
+import heapq
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from convatlas import cli, weights
+from convatlas.data import decode, normalise, prepare
+from convatlas.structures import ConvatlasError, UsageError
+from convatlas.weights.compress import code_lengths, huffman_bytes, prune, share
+from foreign import random_net
+
+
+def test_the_smallest_go() -> None:
+    values = np.array([[0.5, -0.1], [-2.0, 0.2]], np.float32)
+    assert prune(values, 0.5).tolist() == [[0.5, 0], [-2.0, 0]]
+    assert prune(values, 0.0).tolist() == values.tolist()
+    assert values[0, 1] == np.float32(-0.1), "the original changed"
+
+
+def test_shared_weights_are_the_means_of_their_members() -> None:
+    """Centroids start at 1 and 10; 1, 2, 3 belong to the first and 9, 10 to the second."""
+    codebook, codes = share(np.array([1, 2, 0, 3, 9, 10], np.float32), 2)
+    assert codebook.tolist() == [0, 2, 9.5]
+    assert codes.tolist() == [1, 1, 0, 1, 2, 2]
+
+
+def test_few_values_are_kept_exactly() -> None:
+    codebook, codes = share(np.array([0.25, -0.5, 0.25, 0], np.float32), 255)
+    assert codebook[codes].tolist() == [0.25, -0.5, 0.25, 0]
+    assert share(np.zeros((2, 2), np.float32), 3)[1].tolist() == [[0, 0], [0, 0]]
+
+
+def test_more_bits_are_nearer() -> None:
+    values = np.random.default_rng(0).normal(size=5000).astype(np.float32)
+    errors = []
+    for bits in (1, 2, 4, 6, 8):
+        codebook, codes = share(values, 2**bits - 1)
+        assert len(codebook) <= 2**bits
+        errors.append(float(np.square(codebook[codes] - values).mean()))
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 1e-3
+
+
+def test_code_lengths_by_hand() -> None:
+    """Huffman's own kind of example: 1 and 1 make 2, with 2 makes 4, with 4 makes 8."""
+    assert code_lengths([4, 2, 1, 1, 0]) == [1, 2, 3, 3, 0]
+    assert code_lengths([0, 7]) == [0, 1]
+    assert code_lengths([]) == []
+
+
+def test_codes_are_complete_and_as_short_as_can_be() -> None:
+    frequencies = np.random.default_rng(1).integers(0, 50, 256).tolist()
+    lengths = code_lengths(frequencies)
+    assert sum(2.0**-length for length in lengths if length) == 1  # Kraft
+    heap = [frequency for frequency in frequencies if frequency]
+    heapq.heapify(heap)
+    least = 0
+    while len(heap) > 1:
+        merged = heapq.heappop(heap) + heapq.heappop(heap)
+        least += merged
+        heapq.heappush(heap, merged)
+    assert sum(f * length for f, length in zip(frequencies, lengths, strict=True)) == least
+
+
+def test_bytes_of_codes() -> None:
+    assert huffman_bytes(np.array([0] * 4 + [1] * 2 + [2, 3], np.uint8), 4) == 2 + 4  # 14 bits, and 4 lengths
+
+
+def test_a_network_comes_back_from_its_container(tmp_path: Path) -> None:
+    net = random_net("caffe_lenet")
+    compressed = weights.compress(net, sparsity=0.9, bits=4)
+    (tmp_path / "lenet.net").write_bytes(compressed.data)
+    again = weights.create("caffe_lenet", weights=tmp_path / "lenet.net")
+    for name, value in again.state_dict().items():
+        assert torch.equal(value, compressed.tensors[name])
+        if name.endswith("weight"):
+            original = net.get_parameter(name).detach()
+            assert value.unique().numel() <= 16
+            assert (value == 0).float().mean() == pytest.approx(0.9, abs=0.01)
+            large = original.abs() > original.abs().quantile(0.95) if original.numel() < 1e6 else original.abs() > 10
+            assert torch.equal(value[large].sign(), original[large].sign())
+        else:
+            assert torch.equal(value, net.get_parameter(name))
+    total = sum(layer.stored_bytes for layer in compressed.layers)
+    assert total == len(compressed.data)
+    assert sum(layer.huffman_bytes for layer in compressed.layers) < total
+    assert sum(layer.weights for layer in compressed.layers) == 430_500
+
+
+def test_wrong_arguments_are_named() -> None:
+    net = random_net("caffe_lenet")
+    for arguments, reason in (({"sparsity": 1.0}, "sparsity is 1.0"), ({"sparsity": 0.5, "bits": 9}, "bits is 9")):
+        with pytest.raises(UsageError, match=reason):
+            weights.compress(net, **arguments)
+    with pytest.raises(ConvatlasError, match="lacks biases"):
+        weights.compress(random_net("cifar_resnet20"), sparsity=0.5)
+
+
+def test_the_command(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "lenet.net"
+    assert cli.main(["weights", "compress", str(run_folder), "--out", str(out), "--sparsity", "0.8", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert out.stat().st_size == sum(layer["stored_bytes"] for layer in found["layers"])
+    assert len(found["top1_error"]) == 2
+    assert cli.main(["weights", "compress", str(run_folder), "--out", str(tmp_path / "x.pth")]) == 2
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    "name", ["squeezenet_v1_0_caffe_pad1", pytest.param("squeezenet_v1_0", marks=pytest.mark.slow)]
+)
+def test_the_released_container_knows_photographs(data_root: Path, name: str) -> None:
+    file = data_root / "weights" / "squeezenet1_0_deep_compression.net"
+    card = weights.read_card(file, name)
+    assert card is not None
+    preprocessing = weights.preprocessing_of(card)
+    assert preprocessing is not None
+    net = weights.create(name, weights=file).eval()
+    with open(data_root / "imagenet_classes.tsv", encoding="utf-8") as table:
+        index = {row["wnid"]: int(row["index"]) for row in csv.DictReader(table, delimiter="\t")}
+    paths = sorted((data_root / "imagenet100").glob("n*.*"))
+    pictures = torch.stack([prepare(decode(path), preprocessing) for path in paths])
+    labels = torch.tensor([index[path.name.split("_")[0]] for path in paths])
+    with torch.inference_mode():
+        logits = torch.cat([net(normalise(batch, preprocessing)) for batch in pictures.split(20)])
+    best = logits.topk(5).indices == labels[:, None]
+    assert len(paths) == 100
+    assert best[:, 0].float().mean() >= 0.55
+    assert best.any(1).float().mean() >= 0.78
