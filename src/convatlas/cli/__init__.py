@@ -24,6 +24,7 @@ COMMANDS = {
     "diff": ("diff", "Look and prove", "What differs between two networks, layer by layer and in all."),
     "verify": ("verify", "Look and prove", "Recompute every published number and lay it beside the printed one."),
     "train": ("train", "Train and use", "Train a network on a folder of pictures or a known data set."),
+    "data": ("data", "Train and use", "Read every picture of a data set and name what is wrong with it."),
     "eval": ("eval_", "Train and use", "Test error with its 95% interval, loss, and a table of classes."),
     "predict": ("predict", "Train and use", "The most probable classes of pictures."),
     "weights": ("weights", "Train and use", "Published weights: list them, import their files, look inside."),

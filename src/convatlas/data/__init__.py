@@ -19,7 +19,7 @@ from convatlas.data.division import Division, read_division
 from convatlas.data.encoded import EncodedSplit, FileSplit, PackedSplit, ShardSplit
 from convatlas.data.loader import Batch, Loader
 from convatlas.data.preprocess import normalise, prepare
-from convatlas.data.sources import load
+from convatlas.data.sources import load, parts
 from convatlas.data.splits import ArraySplit, DataSet, Split
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "load",
     "measured",
     "normalise",
+    "parts",
     "prepare",
     "read_division",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from convatlas.structures import ConvatlasError
 
+_JPEG = b"\xff\xd8\xff"
 _ORIENTATION = 0x0112  # the EXIF tag
 _MAY_BE_TURNED = (b"Exif\0\0", b"tiff:Orientation")
 _COLOURS = {"Gray": "GRAY", "YCbCr": "RGB", "RGB": "RGB"}
@@ -34,6 +35,8 @@ def decode(source: str | Path | bytes, *, short_side: int | None = None) -> Tens
     """
     try:
         content = source if isinstance(source, bytes) else Path(source).read_bytes()
+        if not content:
+            raise ConvatlasError("the file is empty")
         pixels = _jpeg(content, short_side)
         if pixels is None:
             with Image.open(BytesIO(content)) as picture:
@@ -51,7 +54,7 @@ def decode(source: str | Path | bytes, *, short_side: int | None = None) -> Tens
 
 def _jpeg(content: bytes, short_side: int | None) -> np.ndarray | None:
     """(H, W, 1 or 3) uint8, or None for anything but a whole, upright JPEG in grey or colour of a usual size."""
-    if not content.startswith(b"\xff\xd8\xff") or _is_turned(content):
+    if not content.startswith(_JPEG) or _is_turned(content):
         return None
     least, factor = (short_side, 2) if short_side else (0, 1)
     try:
@@ -61,6 +64,17 @@ def _jpeg(content: bytes, short_side: int | None) -> np.ndarray | None:
         return simplejpeg.decode_jpeg(content, _COLOURS[colours], min_height=least, min_width=least, min_factor=factor)
     except ValueError:  # what it warns of too; Pillow decides whether that is damage, and says what
         return None
+
+
+def jpeg_complaint(content: bytes) -> str | None:
+    """What libjpeg-turbo says of errors in a JPEG, which it may pass over; None where it met none, or it is no JPEG."""
+    if not content.startswith(_JPEG):
+        return None
+    try:
+        simplejpeg.decode_jpeg(content, "RGB", min_height=1, min_width=1, min_factor=2)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _is_turned(content: bytes) -> bool:

@@ -1,6 +1,7 @@
 """Data sets in folders: one sub-folder a class, with `train` and `val` (or `test`) above them or without."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -30,6 +31,17 @@ def read_folder(path: Path) -> tuple[FileSplit, FileSplit | None, tuple[str, ...
         if (path / name).is_dir():
             return train, read_part(path / name, classes)[0], classes
     return train, None, classes
+
+
+def strays(path: Path, taken: Iterable[str]) -> list[str]:
+    """The files below a folder that are not among the pictures taken, hidden ones left out, sorted."""
+    known = {os.path.realpath(file) for file in taken}
+    found = []
+    for parent, folders, files in os.walk(path):
+        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+        names = (os.path.join(parent, name) for name in sorted(files) if not name.startswith("."))
+        found += [file for file in names if os.path.realpath(file) not in known]
+    return found
 
 
 def read_part(path: Path, classes: tuple[str, ...] | None = None) -> tuple[FileSplit, tuple[str, ...]]:

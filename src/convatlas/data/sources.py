@@ -99,6 +99,18 @@ def load(
     return DataSet(opened.name, train, held_out, classes, source, made)
 
 
+def parts(spec: str, *, root: Path | None = None, download: bool = False) -> tuple[dict[str, Split], tuple[str, ...]]:
+    """What a source holds, before anything is held out: its parts, "train" first, and its classes.
+
+    Raises:
+        UsageError, ConvatlasError: as `load`.
+    """
+    opened = _open(spec, root, download)
+    found = {"train": opened.train} | ({"test": opened.test} if opened.test is not None else {})
+    count = max(int(split.labels.max()) for split in found.values()) + 1
+    return found, opened.classes or tuple(str(i) for i in range(count))
+
+
 def _open(spec: str, root: Path | None, download: bool) -> _Opened:
     if spec in NAMES:
         return _open_named(spec, root, download)

@@ -1,0 +1,135 @@
+"""`convatlas data check`: a data set read once before it is trusted."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from convatlas.cli.common import console, print_json, progress
+
+if TYPE_CHECKING:
+    from convatlas.data import Split
+    from convatlas.data.check import Checked
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help="Read every picture of a data set and name what is wrong with it.",
+)
+SHOWN_FINDINGS, SHOWN_CLASSES = 20, 20
+
+
+@app.callback()
+def group() -> None:
+    """Keeps `check` a command of its own, as long as it is the only one."""
+
+
+@app.command("check")
+def check(
+    path: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="A folder, a .csv, .tsv or .jsonl list, .npz, .parquet or .tar files, or the name of a data set.",
+        ),
+    ],
+    data_root: Annotated[Path | None, typer.Option(help="Where the known data sets lie.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet of every class to this .png file.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
+) -> None:
+    """Read every picture in parallel: damaged, misnamed and doubled ones, sizes, classes, mean and std.
+
+    Ends with 1 if a picture can't be used, is in both parts, or in two classes; else with 0.
+    """
+    from convatlas import data as data_sets
+    from convatlas.data.check import check as check_parts
+    from convatlas.data.contact import ContactSheet
+
+    parts, classes = data_sets.parts(path, root=data_root)
+    others = other_files(path, parts)
+    contact = ContactSheet.of(parts, classes) if sheet else None
+    with progress("Reading pictures") as step:
+        checked = check_parts(parts, classes, on_progress=step, on_picture=contact.take if contact else None)
+    if contact and sheet:
+        contact.draw().save(sheet, "png")
+    if json:
+        print_json(
+            {"data": path, "harmful": checked.harmful, **asdict(checked), "other_files": others,
+             "sheet": str(sheet) if sheet else None}
+        )  # fmt: skip
+    else:
+        describe(path, checked)
+        list_findings(checked, others)
+        if sheet:
+            console().print(f"\ncontact sheet {sheet}", markup=False)
+    raise typer.Exit(1 if checked.harmful else 0)
+
+
+def other_files(path: str, parts: "Mapping[str, Split]") -> list[str]:
+    """What lies in a folder of pictures and is none."""
+    from convatlas.data.folder import strays
+
+    folder = Path(path).expanduser()
+    files = [file for split in parts.values() for file in split.paths or ()]
+    if not folder.is_dir() or not files:
+        return []
+    return strays(folder, [*files, *(problem.path for split in parts.values() for problem in split.problems)])
+
+
+def describe(path: str, checked: "Checked") -> None:
+    from rich.table import Table
+
+    totals = {part: sum(counts) for part, counts in checked.counts.items()}
+    where = " and ".join(f"{total:,} in {part}" for part, total in totals.items())
+    say = console().print
+    say(f"[bold]{sum(totals.values()):,} pictures[/] of {len(checked.classes):,} classes ({where}), read in "
+        f"{checked.seconds:.1f} s, {sum(totals.values()) / checked.seconds:,.0f} images/s")  # fmt: skip
+    table = Table(box=None, pad_edge=False)
+    table.add_column("class")
+    for part in checked.counts:
+        table.add_column(part, justify="right")
+    for label in shown_classes(next(iter(checked.counts.values()))):
+        table.add_row(checked.classes[label], *(f"{counts[label]:,}" for counts in checked.counts.values()))
+    say(table)
+    if len(checked.classes) > SHOWN_CLASSES:
+        say(f"the smallest and the largest of {len(checked.classes):,} classes; --json lists all", style="dim")
+    (low, middle, high), (least, usual, most) = checked.short_side, checked.long_side
+    say(f"short side {low} to {high} pixels, median {middle}; long side {least} to {most}, median {usual}")
+    if checked.formats:
+        say(", ".join(f"{count:,} {name}" for name, count in checked.formats.items()))
+    say(f"mean={checked.mean}, std={checked.std} (training part, every picture counted the same)", markup=False)
+
+
+def shown_classes(counts: Sequence[int]) -> list[int]:
+    """All labels, or those with the fewest and the most pictures."""
+    if len(counts) <= SHOWN_CLASSES:
+        return list(range(len(counts)))
+    ordered = sorted(range(len(counts)), key=lambda label: counts[label])
+    return ordered[: SHOWN_CLASSES // 2] + ordered[-SHOWN_CLASSES // 2 :]
+
+
+def list_findings(checked: "Checked", others: Sequence[str]) -> None:
+    from convatlas.data.check import HARMFUL, MEANING
+
+    say = console().print
+    for kind, meaning in MEANING.items():
+        found = [finding for finding in checked.findings if finding.kind == kind]
+        if found:
+            colour = "red" if kind in HARMFUL else "yellow"
+            say(f"\n[bold {colour}]{kind}[/] ({len(found):,}): {meaning}")
+            list_some([f"{finding.path}: {finding.detail}" for finding in found])
+    if others:
+        say(f"\n[bold yellow]no pictures[/] ({len(others):,}): files that training passes over")
+        list_some(others)
+    if not checked.findings:
+        say("\nnothing is wrong with it")
+
+
+def list_some(lines: Sequence[str]) -> None:
+    for line in lines[:SHOWN_FINDINGS]:
+        console().print(f"  {line}", markup=False, soft_wrap=True)
+    if len(lines) > SHOWN_FINDINGS:
+        console().print(f"  ... and {len(lines) - SHOWN_FINDINGS:,} more; --json lists all", style="dim")

@@ -1,0 +1,252 @@
+"""Every picture of a source, read once: which are damaged, misnamed, doubled or of an odd size; counts and colours."""
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from statistics import median
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from convatlas.data.decode import decode, jpeg_complaint
+from convatlas.data.encoded import EncodedSplit
+from convatlas.data.splits import Split
+from convatlas.data.store import Progress, threads
+from convatlas.structures import ConvatlasError
+
+Kind = Literal[
+    "damaged", "not a picture", "leak", "conflict", "duplicate", "doubtful", "misnamed", "odd size", "blank", "unusual"
+]
+
+HARMFUL: tuple[Kind, ...] = ("damaged", "not a picture", "leak", "conflict")
+MEANING: Mapping[Kind, str] = {
+    "damaged": "can't be decoded; training skips it",
+    "not a picture": "has a picture's suffix and none of a picture's contents; training skips it",
+    "leak": "the same pixels in the training and the test part",
+    "conflict": "the same pixels in two classes",
+    "duplicate": "the same pixels twice in a class",
+    "doubtful": "decodes, but the decoder met errors in the data; training uses it",
+    "misnamed": "its suffix says another format than its contents",
+    "odd size": "its area is 16 times that of the median or a 16th, or its sides differ 4 times as much",
+    "blank": "all pixels are alike",
+    "unusual": "not 8 bits in grey or RGB; it is converted",
+}
+_SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jfif"), "MPO": (".jpg", ".jpeg"), "PNG": (".png",), "GIF": (".gif",), "BMP": (".bmp",),
+    "WEBP": (".webp",), "TIFF": (".tif", ".tiff"), "PPM": (".ppm", ".pgm", ".pbm"),
+}  # fmt: skip
+_PLAIN = ("L", "RGB", "P", "1")
+_TASK = 32  # pictures a thread takes at once
+_AREAS, _ASPECTS = 16, 4
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to be looked at, about one picture or two."""
+
+    kind: Kind
+    path: str
+    detail: str
+
+
+class Facts(NamedTuple):
+    """What one picture is like."""
+
+    part: str
+    place: int  # in its part
+    label: int
+    height: int
+    width: int
+    format: str  # Pillow's name, "" for arrays
+    mode: str  # Pillow's
+    complaint: str | None  # of the decoder
+    digest: bytes  # of the decoded pixels
+    mean: tuple[float, ...]  # of each channel, in [0, 1]
+    square: tuple[float, ...]  # mean of the squares
+
+
+@dataclass(frozen=True)
+class Checked:
+    """All that was found. Statistics are of the training part, and every picture counts the same, whatever its size."""
+
+    counts: Mapping[str, tuple[int, ...]]  # whole pictures of each class, by part
+    classes: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    short_side: tuple[int, int, int]  # smallest, median, largest
+    long_side: tuple[int, int, int]
+    formats: Mapping[str, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    seconds: float
+
+    @property
+    def harmful(self) -> int:
+        """Findings that make training wrong, or smaller than it seems."""
+        return sum(finding.kind in HARMFUL for finding in self.findings)
+
+
+def check(
+    parts: Mapping[str, Split],
+    classes: Sequence[str],
+    *,
+    on_progress: Progress | None = None,
+    on_picture: Callable[[str, int, np.ndarray], None] | None = None,
+) -> Checked:
+    """Reads every picture of the parts in parallel.
+
+    Args:
+        parts: by name; the first is for training.
+        classes: their names, in the order of the labels.
+        on_progress: called with (done, total).
+        on_picture: called with part, index and pixels (H, W, C) of each whole picture, in any order.
+
+    Raises:
+        ConvatlasError: none of the pictures can be decoded.
+    """
+    started = time.perf_counter()
+    facts: list[Facts] = []
+    findings = [Finding("misnamed", p.path, p.reason) for split in parts.values() for p in split.problems]
+    for found in _survey(parts, on_progress, on_picture):
+        if isinstance(found, Finding):
+            findings.append(found)
+        else:
+            facts.append(found)
+    if not facts:
+        raise ConvatlasError(f"none of {len(findings)} pictures can be decoded; the first is {findings[0].path}")
+    for one in facts:
+        findings += _looked_at(one, parts[one.part].name(one.place))
+    findings += _odd_sizes(facts, parts)
+    findings += _doubles(facts, parts, classes)
+    order = list(MEANING)
+    sides = [sorted((one.height, one.width)) for one in facts]
+    mean, std = _statistics([one for one in facts if one.part == next(iter(parts))] or facts)
+    return Checked(
+        {part: tuple(Counter(o.label for o in facts if o.part == part)[k] for k in range(len(classes)))
+         for part in parts},
+        tuple(classes),
+        tuple(sorted(findings, key=lambda finding: order.index(finding.kind))),
+        _range([short for short, _ in sides]),
+        _range([long for _, long in sides]),
+        dict(Counter(one.format for one in facts if one.format)),
+        mean,
+        std,
+        time.perf_counter() - started,
+    )  # fmt: skip
+
+
+def _survey(
+    parts: Mapping[str, Split],
+    on_progress: Progress | None,
+    on_picture: Callable[[str, int, np.ndarray], None] | None,
+) -> Iterator[Facts | Finding]:
+    places = [(part, index) for part, split in parts.items() for index in range(len(split))]
+
+    def work(first: int) -> list[Facts | Finding]:
+        results: list[Facts | Finding] = []
+        for part, index in places[first : first + _TASK]:
+            try:
+                found, pixels = _read(parts[part], part, index)
+            except ConvatlasError as error:
+                results.append(_unreadable(parts[part].name(index), str(error)))
+                continue
+            results.append(found)
+            if on_picture is not None:
+                on_picture(part, index, pixels)
+        return results
+
+    starts = range(0, len(places), _TASK)
+    pool = ThreadPoolExecutor(threads())  # decoding, hashing and adding up release the interpreter's lock
+    try:
+        for first, results in zip(starts, pool.map(work, starts), strict=True):
+            yield from results
+            if on_progress is not None:
+                on_progress(min(first + _TASK, len(places)), len(places))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _read(split: Split, part: str, index: int) -> tuple[Facts, np.ndarray]:
+    kind, mode, complaint = "", "", None
+    if isinstance(split, EncodedSplit):
+        try:
+            content = split.encoded(index)
+        except OSError as error:
+            raise ConvatlasError(error.strerror or str(error)) from error
+        image = decode(content)
+        with Image.open(BytesIO(content)) as picture:
+            kind, mode = picture.format or "", picture.mode
+        complaint = jpeg_complaint(content)
+    else:
+        image = split.read(index)
+    pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+    height, width, channels = pixels.shape
+    digest = hashlib.blake2b(pixels.data, digest_size=16, key=f"{height} {width} {channels}".encode()).digest()
+    means, deviations = (values[:, 0] / 255 for values in cv2.meanStdDev(pixels))
+    squares = tuple((means**2 + deviations**2).tolist())
+    label = int(split.labels[index])
+    return Facts(
+        part, index, label, height, width, kind, mode, complaint, digest, tuple(means.tolist()), squares
+    ), pixels
+
+
+def _unreadable(name: str, reason: str) -> Finding:
+    return Finding("not a picture" if reason.startswith("not a picture") else "damaged", name, reason)
+
+
+def _looked_at(one: Facts, name: str) -> Iterator[Finding]:
+    suffix = Path(name).suffix.lower()
+    fitting = _SUFFIXES.get(one.format)
+    if fitting and suffix in {s for group in _SUFFIXES.values() for s in group} - set(fitting):
+        yield Finding("misnamed", name, f"{one.format} by its contents, {suffix} by its name")
+    if one.complaint is not None:
+        yield Finding("doubtful", name, one.complaint)
+    if max(square - mean**2 for mean, square in zip(one.mean, one.square, strict=True)) < 1e-9:
+        yield Finding("blank", name, f"every pixel is {tuple(round(255 * value) for value in one.mean)}")
+    if one.mode and one.mode not in _PLAIN:
+        yield Finding("unusual", name, f"mode {one.mode} of Pillow")
+
+
+def _odd_sizes(facts: Sequence[Facts], parts: Mapping[str, Split]) -> Iterator[Finding]:
+    area = median(one.height * one.width for one in facts)
+    aspect = median(max(one.height, one.width) / min(one.height, one.width) for one in facts)
+    for one in facts:
+        size, ratio = one.height * one.width, max(one.height, one.width) / min(one.height, one.width)
+        if not area / _AREAS < size < area * _AREAS or ratio >= aspect * _ASPECTS:
+            name = parts[one.part].name(one.place)
+            yield Finding("odd size", name, f"{one.width} x {one.height} pixels")
+
+
+def _doubles(facts: Sequence[Facts], parts: Mapping[str, Split], classes: Sequence[str]) -> Iterator[Finding]:
+    """Each picture against the first with its pixels."""
+    first: dict[bytes, Facts] = {}
+    for one in facts:
+        other = first.setdefault(one.digest, one)
+        if other is one:
+            continue
+        kind: Kind = "conflict" if one.label != other.label else "leak" if one.part != other.part else "duplicate"
+        where = f" ({other.part})" if one.part != other.part else ""
+        labels = f", {classes[one.label]} here and {classes[other.label]} there" if kind == "conflict" else ""
+        same = f"the same as {parts[other.part].name(other.place)}{where}{labels}"
+        yield Finding(kind, parts[one.part].name(one.place), same)
+
+
+def _statistics(facts: Sequence[Facts]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std by channel in [0, 1], to 4 digits; grey pictures count for all three where others have colour."""
+    channels = max(len(one.mean) for one in facts)
+    mean, square = (
+        np.mean([np.broadcast_to(np.asarray(getattr(one, name)), channels) for one in facts], axis=0)
+        for name in ("mean", "square")
+    )
+    std = np.sqrt(np.maximum(square - mean**2, 0))
+    return tuple(np.round(mean, 4).tolist()), tuple(np.round(std, 4).tolist())
+
+
+def _range(values: Sequence[int]) -> tuple[int, int, int]:
+    return min(values), int(median(values)), max(values)
