@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from convatlas import data, weights
+from convatlas import data, inference, weights
 from convatlas.data import ArraySplit, DataSet
+from convatlas.evaluation import TenCrops, evaluate_views
 from convatlas.structures import AuxiliaryOutputs, ConvatlasError, Preprocessing, UsageError
 from convatlas.training import find, fit, open_run
 from convatlas.training import run as runs
@@ -91,6 +92,22 @@ def test_the_rate_falls_where_the_test_error_stands_still(digits, tmp_path):
     recipe = lenet(optimizer=RMSProp(lr=1e-12), schedule=Plateau(patience=1))
     trained = fit(replace(recipe, epochs=3), digits, tmp_path / "run", device="cpu")
     assert [row["learning_rate"] for row in trained.run.rows()] == pytest.approx([1e-12, 1e-12, 1e-13], abs=0)
+
+
+def test_the_finished_network_is_tested_in_the_recipes_way(digits, tmp_path):
+    notes = []
+    trained = fit(lenet(test_time=TenCrops((36,))), digits, tmp_path / "run", device="cpu", on_note=notes.append)
+    assert trained.evaluation.protocol == "10 crops at 36 px"
+    assert notes[-1] == "testing by 10 crops at 36 px"
+    source = inference.open_source(str(tmp_path / "run"))
+    expected = evaluate_views(source.net, digits.test, LENET, TenCrops((36,)), classes=digits.classes)
+    assert torch.allclose(trained.evaluation.probabilities, expected.probabilities, atol=1e-5)
+
+
+def test_a_way_of_testing_that_does_not_suit_the_pictures_is_refused_before_the_training(digits, tmp_path):
+    with pytest.raises(UsageError, match="expected --scales"):
+        fit(lenet(test_time=TenCrops()), digits, tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
 
 
 def test_best_keeps_the_best_epoch_and_last_the_last(digits, tmp_path):

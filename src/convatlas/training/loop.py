@@ -10,7 +10,8 @@ import torch
 
 from convatlas import weights
 from convatlas.data import DataSet
-from convatlas.evaluation import evaluate
+from convatlas.evaluation import OneCrop, evaluate, evaluate_views
+from convatlas.evaluation.protocols import describe, with_scales
 from convatlas.structures import ConvatlasError, Evaluation
 from convatlas.training import distributed
 from convatlas.training.losses import per_sample
@@ -88,6 +89,8 @@ def fit(
     """
     processes = distributed.join(device)
     setup = set_up(recipe, data, processes, workers=workers, on_loading=on_loading, on_note=on_note)
+    if recipe.test_time != OneCrop():  # better now than after the training
+        with_scales(recipe.test_time, setup.test.preprocessing)
     local_batch = math.ceil(recipe.batch_size / processes.count)
     started = time.perf_counter()
     with (
@@ -110,6 +113,8 @@ def fit(
                 on_epoch(row)
         if kept is None:  # the best epoch was before the run went on
             kept = _score_kept(setup, session, data)
+        if recipe.test_time != OneCrop():
+            kept = _test_as_published(setup, session, data, on_note)
         session.finish(kept)
     problems = (*data.train.problems, *data.test.problems)
     return Trained(session.run, replace(kept, problems=problems), at.seconds)
@@ -188,6 +193,20 @@ def _score_kept(setup: Setup, session: Session, data: DataSet) -> Evaluation:
         raise ConvatlasError(f"{path} is absent, so the run has no result; --overwrite trains anew")
     weights.load_into(setup.learner.net, path)
     return _evaluate(setup, data)
+
+
+def _test_as_published(
+    setup: Setup, session: Session, data: DataSet, on_note: Callable[[str], None] | None
+) -> Evaluation:
+    """The score of the weights that were kept, each picture looked at in the recipe's way; every process scores all."""
+    protocol, net, processes = setup.recipe.test_time, setup.learner.net, setup.processes
+    if on_note:
+        on_note(f"testing by {describe(protocol)}")
+    processes.sum(torch.zeros(1, dtype=torch.float64, device=processes.device))  # the first process has written them
+    weights.load_into(net, session.run.weights("best"))
+    return evaluate_views(
+        net, data.test, setup.test.preprocessing, protocol, classes=data.classes, device=processes.device
+    )
 
 
 def _evaluate(setup: Setup, data: DataSet) -> Evaluation:

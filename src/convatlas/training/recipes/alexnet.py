@@ -4,7 +4,7 @@ from convatlas.data.augment import HorizontalFlip, PCANoise, RandomCrop, RandomR
 from convatlas.evaluation import TenCrops
 from convatlas.structures import PublishedResult
 from convatlas.training.recipe import SGD, Recipe
-from convatlas.training.recipes.common import ilsvrc, pixels
+from convatlas.training.recipes.common import CAFFE_BIASES, ilsvrc, pixels
 from convatlas.training.schedules import Drops, Plateau
 
 RECIPES = (
@@ -47,6 +47,7 @@ RECIPES = (
         schedule=Drops(at=(2 / 9, 4 / 9, 6 / 9, 8 / 9)),
         augment=(RandomCrop((227, 227)), HorizontalFlip()),
         preprocessing=pixels(227, resize="stretch"),
+        groups=CAFFE_BIASES,
         notes=("Pictures are stretched to 256 x 256 pixels, as Caffe's example makes its database.",),
     ),
     Recipe(

@@ -2,6 +2,7 @@
 
 from convatlas.data.augment import ColourJitter, HorizontalFlip, PadCrop, PCANoise, RandomResizedCrop
 from convatlas.structures import Preprocessing, PublishedResult
+from convatlas.training.mechanisms import ParameterGroup
 
 ILSVRC = "ILSVRC-2012 validation"
 CIFAR10 = "CIFAR-10 test"
@@ -25,6 +26,9 @@ def pixels(
         return Preprocessing((side, side), mean_image="training", **scale)  # pyright: ignore[reportArgumentType]
     return Preprocessing((side, side), mean=mean, **scale)  # pyright: ignore[reportArgumentType]
 
+
+CAFFE_BIASES = (ParameterGroup(of="bias", lr_scale=2.0, weight_decay=0.0),)
+"""The two `param` of each layer in Caffe's files: biases learn twice as fast and do not decay."""
 
 FB_RESNET_TORCH = (
     RandomResizedCrop((224, 224)),

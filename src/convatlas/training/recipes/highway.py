@@ -2,8 +2,9 @@
 
 from convatlas.data.augment import HorizontalFlip, PadCrop
 from convatlas.structures import PublishedResult
+from convatlas.training.mechanisms import ParameterGroup
 from convatlas.training.recipe import SGD, Recipe
-from convatlas.training.recipes.common import CIFAR10_MEAN, cifar10
+from convatlas.training.recipes.common import CAFFE_BIASES, CIFAR10_MEAN, cifar10
 from convatlas.training.schedules import Drops
 
 
@@ -20,9 +21,9 @@ def _recipe(network: str, accuracy: str, result: PublishedResult, *notes: str) -
         optimizer=SGD(lr=0.025, momentum=0.9, weight_decay=1e-3, nesterov=True),
         schedule=Drops(at=(0.5, 0.75, 0.875)),
         augment=(PadCrop(8, fill=CIFAR10_MEAN), HorizontalFlip()),
+        groups=(*CAFFE_BIASES, ParameterGroup("ip2.weight", weight_decay=1e-2)),
         notes=(
             "The release normalises the contrast of each picture; here channels have mean 0 and deviation 1.",
-            "In the release biases learn twice as fast and do not decay, and the weights of ip2 decay tenfold.",
             *notes,
         ),
     )

@@ -3,11 +3,12 @@
 from convatlas.data.augment import ColourJitter, HorizontalFlip, RandomCrop, RandomResizedCrop
 from convatlas.structures import Preprocessing, PublishedResult
 from convatlas.training.losses import CrossEntropy
+from convatlas.training.mechanisms import ClipNorm, Ema, Polyak
 from convatlas.training.recipe import SGD, Recipe, RMSProp
-from convatlas.training.recipes.common import CAFFE_MEAN, ilsvrc, pixels
+from convatlas.training.recipes.common import CAFFE_BIASES, CAFFE_MEAN, ilsvrc, pixels
 from convatlas.training.schedules import Drops, Staircase
 
-AVERAGE = "The paper tests with a running average of the parameters; here the parameters themselves are the result."
+POLYAK = "The paper does not say over which steps the parameters are averaged; here over the last quarter."
 TENSORFLOW = Preprocessing(  # the release's: values from -1 to 1, of the middle 87.5% of a picture
     (299, 299), resize="short_side", resize_to=342, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
 )
@@ -22,6 +23,7 @@ def _rmsprop(
     cost: str,
     epochs: int,
     weight: float = 0.0,
+    notes: tuple[str, ...] = (),
 ) -> Recipe:
     """Section 8 of the Rethinking paper, and section 4 of the one on Inception-v4, which repeats it."""
     return Recipe(
@@ -39,10 +41,12 @@ def _rmsprop(
         auxiliary_weight=weight,
         augment=(RandomResizedCrop((299, 299)), HorizontalFlip(), RELEASE_COLOURS),
         preprocessing=TENSORFLOW,
+        clip=ClipNorm(2.0),
+        averaging=Ema(0.9999),
         notes=(
-            "Momentum inside RMSProp, weight decay, colours and input scale, of which the paper says nothing, are "
-            "those of the TensorFlow release.",
-            AVERAGE,
+            "Momentum inside RMSProp, weight decay, colours, input scale and the decay of the average, of which the "
+            "paper says nothing, are those of the TensorFlow release.",
+            *notes,
         ),
     )
 
@@ -98,13 +102,14 @@ RECIPES = (
         auxiliary_weight=0.3,
         augment=(RandomResizedCrop((224, 224)), HorizontalFlip(), ColourJitter()),
         preprocessing=pixels(224, mean=CAFFE_MEAN),
+        averaging=Polyak(),
         notes=(
             "The paper gives the momentum, the decay of 4% in 8 passes and the crops; rate, weight decay, batch size "
             "and input scale are those of Caffe's bvlc_googlenet, and the number of passes is ours.",
             "The photometric distortions are Howard's, whom the paper cites; its random interpolation is not applied.",
             "The paper's submission looks at 144 crops, nearly ten times the work of a pass of training; "
             "`convatlas eval RUN --protocol 144-crop` does.",
-            AVERAGE,
+            POLYAK,
         ),
     ),
     Recipe(
@@ -121,6 +126,7 @@ RECIPES = (
         auxiliary_weight=0.3,
         augment=(RandomCrop((224, 224)), HorizontalFlip()),
         preprocessing=pixels(224, mean=CAFFE_MEAN, resize="stretch"),
+        groups=CAFFE_BIASES,
     ),
     Recipe(
         network="googlenet_bn",
@@ -166,7 +172,15 @@ RECIPES = (
         weight=0.3,
     ),
     *(
-        _rmsprop(network, V4, results, cost="20 replicas with a Kepler GPU each", epochs=epochs, weight=weight)
+        _rmsprop(
+            network,
+            V4,
+            results,
+            cost="20 replicas with a Kepler GPU each",
+            epochs=epochs,
+            weight=weight,
+            notes=("The paper clips gradients without saying where; here at 2, as the paper before it.",),
+        )
         for network, results, epochs, weight in (
             ("inception_v4", _v4(("20.0", "5.0"), ("17.7", "3.8")), 160, 0.0),
             ("inception_resnet_v1", _v4(("21.3", "5.5"), ("18.8", "4.3")), 200, 0.0),
@@ -187,6 +201,7 @@ RECIPES = (
         schedule=Staircase(factor=0.94, every=2, passes=100),
         augment=(RandomResizedCrop((299, 299)), HorizontalFlip()),
         preprocessing=TENSORFLOW,
-        notes=(AVERAGE, "The paper gives neither the batch size nor the number of passes, and no augmentation."),
+        averaging=Polyak(),
+        notes=(POLYAK, "The paper gives neither the batch size nor the number of passes, and no augmentation."),
     ),
 )

@@ -5,6 +5,7 @@ from dataclasses import replace
 from convatlas.data.augment import AffineDistortion
 from convatlas.structures import PublishedResult
 from convatlas.training.losses import MaximumAPosteriori, SquaredError
+from convatlas.training.mechanisms import ParameterGroup
 from convatlas.training.recipe import SGD, DiagonalLM, Recipe
 from convatlas.training.schedules import Inverse, Passes
 
@@ -48,6 +49,7 @@ RECIPES = (
         source="LeCun et al. 1989, Neural Computation 1(4), section 4",
         expected="5.0% test error on 2,007 zip-code digits (not MNIST) after 23 passes over 7,291 patterns",
         results=(PublishedResult("zip code test", "23 passes", "5.0"),),
+        cost="23 passes over 7,291 patterns",
         epochs=23,
         small_data_epochs=92,
         batch_size=10,
@@ -65,9 +67,11 @@ RECIPES = (
         source="Caffe, examples/mnist/lenet_solver.prototxt; the log in readme.md",
         expected="98.97% test accuracy on MNIST after 10,000 steps",
         results=(PublishedResult("MNIST test", "10,000 steps", "1.03"),),
+        cost="10,000 steps of 64 images",
         epochs=11,
         batch_size=64,
         optimizer=SGD(lr=0.01, momentum=0.9, weight_decay=5e-4),
         schedule=Inverse(gamma=1e-4, power=0.75, published_steps=10_000),
+        groups=(ParameterGroup(of="bias", lr_scale=2.0),),
     ),
 )

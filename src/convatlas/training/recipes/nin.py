@@ -1,8 +1,9 @@
 """How the Network in Network models were trained."""
 
 from convatlas.data.augment import HorizontalFlip, RandomCrop
+from convatlas.training.mechanisms import ParameterGroup
 from convatlas.training.recipe import SGD, Recipe
-from convatlas.training.recipes.common import CAFFE_MEAN, PAD_AND_MIRROR, cifar10, ilsvrc, pixels
+from convatlas.training.recipes.common import CAFFE_BIASES, CAFFE_MEAN, PAD_AND_MIRROR, cifar10, ilsvrc, pixels
 from convatlas.training.schedules import Drops
 
 RECIPES = (
@@ -18,9 +19,13 @@ RECIPES = (
         optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=1e-5),
         schedule=Drops(at=(0.85, 0.95)),
         augment=PAD_AND_MIRROR,
+        groups=(
+            ParameterGroup("cccp6.weight", lr_scale=0.1),
+            ParameterGroup("cccp6.bias", lr_scale=0.2),
+            ParameterGroup(of="bias", lr_scale=2.0),
+        ),
         notes=(
             "The paper lowers the rate by ten twice, by hand, and prints neither when nor how many passes it took.",
-            "The authors' biases learn at twice the rate, and the weights of cccp6 at a tenth; here all at one rate.",
             "The paper's global contrast normalisation and ZCA whitening are not applied.",
         ),
     ),
@@ -37,10 +42,10 @@ RECIPES = (
         schedule=Drops(at=(4 / 9, 8 / 9)),
         augment=(RandomCrop((224, 224)), HorizontalFlip()),
         preprocessing=pixels(224, mean=CAFFE_MEAN),
+        groups=CAFFE_BIASES,
         notes=(
             "The zoo's file gives the batch; the rate and its steps are those of Caffe's AlexNet, since its solver is "
             "not in our source.",
-            "The zoo's biases learn at twice the rate and without decay; here all alike.",
         ),
     ),
 )
