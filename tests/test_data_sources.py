@@ -16,6 +16,7 @@ from convatlas.data.groups import by_part, expand
 from convatlas.data.known import _TORCHVISION as TABLE
 from convatlas.data.known import NAMES, _part
 from convatlas.structures import ConvatlasError, Preprocessing, UsageError
+from convatlas.training.recipe import SGD
 
 GREY8 = Preprocessing((8, 8), channels=1, resize="stretch", resize_to=8, mean=(0.0,), std=(1 / 255,))
 
@@ -363,3 +364,26 @@ def test_arrays_are_divided_by_their_places(shards: Path) -> None:
     train = load(f"{shards}/disk?/train-*.tar")
     assert train.division is not None
     assert "train-000.tar:a/0.png" in (*train.division.train, *train.division.test)
+
+
+def test_a_run_keeps_its_split_and_is_evaluated_on_it_when_the_data_have_grown(tmp_path: Path) -> None:
+    from convatlas.inference import evaluate_source, open_source
+    from convatlas.training import DataSource, Recipe, fit
+    from convatlas.training.run import open_run
+
+    for name in ("ant", "bee"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for i in range(10):
+            (tmp_path / "set" / name / f"{i}.png").write_bytes(png(20 * i))
+    spec = str(tmp_path / "set")
+    data = load(spec, seed=1)
+    assert isinstance(data.test, FileSplit)
+    held_out = data.test.paths
+    recipe = Recipe("caffe_lenet", "test", "a test", 1, 8, SGD(0.01), seed=1, data=DataSource(spec))
+    fit(recipe, data, tmp_path / "run", device="cpu")
+    assert open_run(tmp_path / "run").division() == data.division
+    for i in range(10, 20):
+        (tmp_path / "set" / "ant" / f"{i}.png").write_bytes(png(5 * i))
+    dataset, found = evaluate_source(open_source(str(tmp_path / "run")))
+    assert isinstance(dataset.test, FileSplit)
+    assert (dataset.test.paths, len(found.labels)) == (held_out, 4)

@@ -18,7 +18,8 @@ def command(
     data: Annotated[
         str,
         typer.Option(
-            help="digits, mnist, fashion-mnist, cifar10, an .npz file, or a folder with one sub-folder a class."
+            help="A name (digits, mnist, cifar10, svhn, imagenet ...), a folder with one sub-folder a class, a .csv, "
+            ".tsv or .jsonl list, or .npz, .parquet or .tar files; `convatlas data check` looks at it first."
         ),
     ] = "digits",
     data_root: Annotated[Path | None, typer.Option(help="Where the known data sets lie.")] = None,

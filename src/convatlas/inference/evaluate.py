@@ -11,6 +11,7 @@ from convatlas.inference.classes import describe, match_labels
 from convatlas.inference.source import Source
 from convatlas.structures import ConvatlasError, Evaluation, UsageError
 from convatlas.training.losses import CrossEntropy, per_sample
+from convatlas.training.run import RunFolder
 
 
 def evaluate_source(
@@ -90,4 +91,11 @@ def load_data(source: Source, spec: str | None, root: Path | None) -> data.DataS
         raise UsageError("--data is absent and the network comes from no run; expected a data set or a folder")
     known = recipe.data
     where = root or (Path(known.root) if known.root else None)
-    return data.load(known.spec, root=where, test=known.test, test_fraction=known.test_fraction, seed=recipe.seed)
+    return data.load(
+        known.spec,
+        root=where,
+        test=known.test,
+        test_fraction=known.test_fraction,
+        seed=recipe.seed,
+        division=RunFolder(source.run).division() if source.run is not None else None,
+    )

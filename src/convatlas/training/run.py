@@ -16,6 +16,7 @@ from torch import nn
 
 import convatlas
 from convatlas import weights
+from convatlas.data import Division, read_division
 from convatlas.structures import ConvatlasError, UsageError
 from convatlas.training import recipe as recipes
 from convatlas.training.recipe import Recipe
@@ -36,6 +37,11 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def splits(self) -> Path:
+        """Which pictures were held out, where the data brought no test part of their own."""
+        return self.path / "splits.json"
+
+    @property
     def states(self) -> Path:
         """Where the checkpoints lie that a run goes on from."""
         return self.path / "checkpoints" / "state"
@@ -47,6 +53,10 @@ class RunFolder:
 
     def weights(self, which: str) -> Path:
         return self.path / "checkpoints" / which / "weights.safetensors"
+
+    def division(self) -> Division | None:
+        """What `splits.json` tells, to be given to `data.load` again; None where there is no such file."""
+        return read_division(self.splits) if self.splits.is_file() else None
 
     def rows(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, one an epoch."""

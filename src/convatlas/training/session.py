@@ -99,6 +99,8 @@ class Session:
             return
         runs.create(self.out, self.setup.recipe, self.data.classes, device=device, overwrite=self.overwrite)
         self._stack.enter_context(runs.nothing_half_written(self.run))
+        if self.data.division is not None:
+            runs.write_text(self.run.splits, self.data.division.to_json())
         self._stack.enter_context(runs.locked(self.run))
 
     def _go_on(self) -> None:
