@@ -141,7 +141,7 @@ def run(ending: str, data: bytes, network: str | None, count: int, folder: Path)
             read += 1
         except ConvatlasError as error:
             refused += 1
-            if isinstance(error.__cause__, MemoryError) or "alloc" in str(error.__cause__):
+            if isinstance(error.__cause__, MemoryError) or "can't allocate memory" in str(error.__cause__):
                 others.append(f"seed {seed}: {error.__cause__}"[:300])
         except BaseException as error:  # whatever else comes is what the test is about
             others.append(f"seed {seed}: {type(error).__name__}: {error}"[:300])

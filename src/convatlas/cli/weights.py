@@ -27,7 +27,7 @@ SHOWN_CLASSES = 5
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="A weights file in the format of its release.")],
+    file: Annotated[Path, typer.Argument(help="A weights file, torchvision:NAME or timm:NAME.")],
     out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
     to: Annotated[str | None, typer.Option(metavar="NAME", help="The network, where the file does not tell.")] = None,
     json: JSON = False,
@@ -58,7 +58,7 @@ def import_(
 
 @app.command("show")
 def show(
-    file: Annotated[Path, typer.Argument(help="A weights file of any known format.")],
+    file: Annotated[Path, typer.Argument(help="A weights file, torchvision:NAME or timm:NAME.")],
     to: Annotated[str | None, typer.Option(metavar="NAME", help="The network, where the file does not tell.")] = None,
     json: JSON = False,
 ) -> None:
@@ -108,7 +108,7 @@ def list_(
         out.print("\n`convatlas weights list NAME` says where they are, and what does not fit.", markup=False)
         return
     for row in rows:
-        out.print(f"{row.release} ({row.format}), {row.fits}", markup=False)
+        out.print(f"{row.release} ({row.format}), fits {row.fits}", markup=False)
         for label, value in (("from", row.url), ("file", row.file), ("licence", row.licence), ("note", row.note)):
             if value:
                 out.print(f"  {label:<8}{value}", markup=False, soft_wrap=True)

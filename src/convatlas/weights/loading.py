@@ -12,6 +12,7 @@ from convatlas import registry
 from convatlas.blocks.inception import AuxiliaryHead
 from convatlas.structures import ConvatlasError, UsageError
 from convatlas.weights.files import read_file, read_file_card
+from convatlas.weights.hubs import read_hub
 from convatlas.weights.layouts import translate_contents
 from convatlas.weights.settings import apply_settings
 
@@ -32,14 +33,14 @@ def open_file(path: str | Path, network: str | None = None) -> Read:
     """Reads a weights file of any known format, safely, and translates it if its layout is known.
 
     Args:
-        path: the file; its ending tells the format.
+        path: the file, whose ending tells the format; or weights of a hub, "torchvision:NAME" or "timm:NAME".
         network: what the weights are for, where the file alone does not tell; also takes layouts that fit in part.
 
     Raises:
         UsageError: there is no such file, its name has an unknown ending, or `network` is unknown.
         ConvatlasError: it can't be read: cut off, damaged, no weights, or it would execute code.
     """
-    contents = read_file(path)
+    contents = read_hub(str(path)) or read_file(path)
     names = tuple(contents.tensors)
     if contents.card is not None:
         return Read(contents.format, contents.tensors, dict(contents.card), names)

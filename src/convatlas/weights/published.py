@@ -17,7 +17,7 @@ class Published:
     format: str
     url: str  # the page of the release
     licence: str
-    fits: str  # "exactly", or what differs
+    fits: str  # "exactly", "not", or what differs
     file: str = ""
     note: str = ""
 
