@@ -10,6 +10,7 @@ from convatlas.data import AffineDistortion, HorizontalFlip, PadCrop
 from convatlas.structures import ConvatlasError, Preprocessing, UsageError
 from convatlas.training import DataSource, adapted, find, variants
 from convatlas.training import recipe as recipes
+from convatlas.training.prepare import parameter_groups
 from convatlas.training.recipe import SGD
 from convatlas.training.recipes import PUBLISHED
 from convatlas.training.schedules import Constant, Cosine, Drops, Inverse, Passes, Plateau, Polynomial, Staircase
@@ -142,3 +143,12 @@ def test_a_file_that_is_no_recipe_says_so(tmp_path, text, problem):
 def test_an_absent_recipe_says_so(tmp_path):
     with pytest.raises(ConvatlasError, match="no recipe to read"):
         recipes.read(tmp_path / "recipe.toml")
+
+
+@pytest.mark.parametrize("recipe", [recipe for recipe in PUBLISHED.values() if recipe.groups], ids=lambda r: r.network)
+def test_every_group_of_a_recipe_fits_its_network(recipe):
+    with torch.device("meta"):
+        net = registry.build(recipe.network)
+    found = parameter_groups(net, recipe.groups)
+    assert len(found) == len(recipe.groups) + 1
+    assert {group["lr_scale"] for group in found} == {group.lr_scale for group in recipe.groups} | {1.0}

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,8 @@ import torch
 from convatlas import inference, report
 from convatlas.report import published, tables
 from convatlas.structures import ConvatlasError, Evaluation, Preprocessing, Problem, PublishedResult
-from convatlas.training import find
+from convatlas.training import Recipe, find
+from convatlas.training.recipe import SGD
 
 
 def evaluation(labels: list[int], probabilities: list[list[float]]) -> Evaluation:
@@ -94,8 +96,9 @@ def test_weights_and_modern_runs_stand_beside_the_published_recipe() -> None:
     assert published.published_results("lenet5", distorted)[0].top1_error == "0.8"
 
 
-def compare(result: PublishedResult | None, variant: str = "published", **changes: Any) -> str:
-    recipe = find("lenet5", variant, preprocessing=Preprocessing((32, 32)))
+def compare(result: PublishedResult | None, recipe: str | Recipe = "published", **changes: Any) -> str:
+    if isinstance(recipe, str):
+        recipe = find("lenet5", recipe, preprocessing=Preprocessing((32, 32)))
     setting = {"dataset": "mnist", "protocol": "one crop", "train_pictures": 60000, "epochs": 20}
     return published.compare(result, recipe, **(setting | {"interval": (0.008, 0.012)} | changes))
 
@@ -104,6 +107,10 @@ def test_the_comparison_is_honest() -> None:
     assert "different questions" in compare(MNIST, dataset="digits")
     assert "published recipe makes 20 passes, this run 1." in compare(MNIST, epochs=1)
     assert "by another recipe" in compare(MNIST, "modern")
+    other = replace(
+        find("lenet5", "published", preprocessing=Preprocessing((32, 32))), batch_size=7, optimizer=SGD(0.1)
+    )
+    assert "this run changed the published optimizer and batch_size" in compare(MNIST, other)
     assert "tested by one crop, this run by 10 crops at 36 px" in compare(MNIST, protocol="10 crops at 36 px")
     assert "lies inside" in compare(MNIST)
     assert "lies above" in compare(MNIST, interval=(0.012, 0.02))

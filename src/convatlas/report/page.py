@@ -69,44 +69,32 @@ def context(run: Path, evaluation: Evaluation, test: Split, dataset: str | None 
     recipe = tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8"))
     environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    dataset = dataset or Path(str(recipe.get("data", {}).get("spec", "its data"))).stem.removesuffix("_train")
-    train_pictures = metrics[0].get("images") if metrics else None
+    dataset = dataset or printed.dataset_name(source.recipe)
     paper = paper_or_none(card.paper)
-    variant = str(recipe.get("variant", ""))
-    results = printed.published_results(source.name, source.recipe)
-    result = printed.nearest(results, dataset, evaluation.protocol)
-    comparable = result is not None and printed.same_data(dataset, result)
-    interval = tables.error_interval(evaluation)
+    beside = printed.beside(evaluation, source.recipe, metrics, dataset)
+    result = beside.result
     errors = round(evaluation.top1_error * len(evaluation.labels))
     return {
         "name": source.name,
         "summary": card.summary,
-        "variant": variant,
+        "variant": source.recipe.variant,
         "dataset": dataset,
         "paper": paper,
         "paper_url": paper_url(paper.id) if paper else None,
         "published": result,
         "confidence": printed.confidence(result, paper.results) if result and paper else "",
-        "comparison": printed.compare(
-            result,
-            source.recipe,
-            dataset=dataset,
-            protocol=evaluation.protocol,
-            train_pictures=train_pictures,
-            epochs=len(metrics),
-            interval=interval,
-        ),
-        "comparable": comparable,
+        "comparison": beside.sentence,
+        "comparable": beside.same_data,
         "evaluation": evaluation,
         "n": len(evaluation.labels),
         "errors": errors,
-        "interval": interval,
-        "train_pictures": train_pictures,
+        "interval": tables.error_interval(evaluation),
+        "train_pictures": metrics[0].get("images") if metrics else None,
         "metrics": metrics,
         "training_time": tables.duration(sum(row.get("seconds") or 0 for row in metrics)),
         "parameters": sum(parameter.numel() for parameter in source.net.parameters()),
         "class_rows": tables.class_rows(evaluation),
-        "figures": figures(source, evaluation, test, metrics, result if comparable else None),
+        "figures": figures(source, evaluation, test, metrics, result if beside.same_data else None),
         "mistakes": mistakes(evaluation, test),
         "verification": verification(source.name),
         "notes": [note[:1].upper() + note[1:] for note in recipe.get("notes", [])],

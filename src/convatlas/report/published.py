@@ -1,14 +1,26 @@
 """Which of the printed results a run may be laid beside, and what to say about the comparison."""
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
-from convatlas.structures import PublishedResult
+from convatlas.report.tables import error_interval
+from convatlas.structures import Evaluation, PublishedResult
 from convatlas.training.recipe import Recipe
 from convatlas.training.recipes import PUBLISHED
 
 PROTOCOL = re.compile(r"\d+ networks|\d+ crops|dense(?:, best position)?(?: at [\d, and]+px)?")
+
+SETTINGS = ("optimizer", "schedule", "batch_size", "loss", "augment", "groups", "averaging", "clip", "auxiliary_weight")
+
+
+class Beside(NamedTuple):
+    """A run and the printed result that is laid beside it."""
+
+    result: PublishedResult | None
+    same_data: bool
+    sentence: str  # what the two numbers have in common
 
 
 class PrintedRow(Protocol):
@@ -18,6 +30,34 @@ class PrintedRow(Protocol):
     def value(self) -> str: ...
     @property
     def confidence(self) -> str: ...
+
+
+def beside(
+    evaluation: Evaluation, recipe: Recipe, metrics: Sequence[Mapping[str, Any]], dataset: str | None = None
+) -> Beside:
+    """The printed result for a finished run.
+
+    Args:
+        metrics: the rows of metrics.jsonl.
+        dataset: its name; by default from the recipe.
+    """
+    dataset = dataset or dataset_name(recipe)
+    result = nearest(published_results(recipe.network, recipe), dataset, evaluation.protocol)
+    sentence = compare(
+        result,
+        recipe,
+        dataset=dataset,
+        protocol=evaluation.protocol,
+        train_pictures=metrics[0].get("images") if metrics else None,
+        epochs=len(metrics),
+        interval=error_interval(evaluation),
+    )
+    return Beside(result, result is not None and same_data(dataset, result), sentence)
+
+
+def dataset_name(recipe: Recipe) -> str:
+    """ "mnist" of "/data/mnist_train.npz"."""
+    return Path(recipe.data.spec).stem.removesuffix("_train")
 
 
 def published_results(network: str, recipe: Recipe | None = None) -> tuple[PublishedResult, ...]:
@@ -84,12 +124,15 @@ def compare(
             "They stand side by side for orientation only."
         )
     differences = []
-    original = PUBLISHED.get((recipe.network, "published"))
-    if recipe.variant == "modern":
+    original = PUBLISHED.get((recipe.network, recipe.variant))
+    if original is None:
         differences.append("by another recipe than the paper's")
-    elif original is not None and original.epochs != epochs:
-        passes = plural(original.epochs, "pass", "passes")
-        differences.append(f"the published recipe makes {passes}, this run {epochs}")
+    else:
+        if changed := [field for field in SETTINGS if getattr(recipe, field) != getattr(original, field)]:
+            differences.append(f"this run changed the published {' and '.join(changed)}")
+        if original.epochs != epochs:
+            passes = plural(original.epochs, "pass", "passes")
+            differences.append(f"the published recipe makes {passes}, this run {epochs}")
     if not same_protocol(published, protocol):
         theirs = ", ".join(PROTOCOL.findall(published.protocol)) or "one crop"
         differences.append(f"the paper tested by {theirs}, this run by {protocol}")

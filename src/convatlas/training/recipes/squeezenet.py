@@ -25,7 +25,6 @@ RECIPES = tuple(
         cost="170,000 steps of 512 images",
         epochs=68,  # 170,000 steps of 512 over 1.28 million images
         batch_size=512,
-        accumulate=16,  # parts of 32, as the solver's iter_size
         optimizer=SGD(lr=0.04, momentum=0.9, weight_decay=2e-4),
         schedule=Polynomial(power=1.0),
         augment=(RandomCrop((227, 227)), HorizontalFlip()),
