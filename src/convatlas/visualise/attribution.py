@@ -116,7 +116,7 @@ def grad_cam(net: nn.Module, x: Tensor, target: int, layer: str | None = None) -
         stack.enter_context(backward.evaluating(net))
         stack.enter_context(torch.no_grad())
         stack.callback(backward.find_layer(net, layer).register_forward_hook(start_here).remove)
-        logits = net(x)
+        logits = net(x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x)
     maps = backward.checked(kept, layer)
     if maps.dim() != 4:
         raise UsageError(f"layer {layer!r} gives a vector, which has no places; expected a layer with maps")
