@@ -36,9 +36,13 @@ def test_all_methods_on_a_run(run: Path, pictures: list[str], capsys: pytest.Cap
     found = json.loads(out)
     assert Path(found["page"]) == run / "explain" / "index.html"
     assert {panel["method"] for panel in found["panels"]} == {
-        "filters", "deconvnet", "saliency", "guided", "gradcam", "ig",
+        "filters", "patches", "invariance", "equivariance",
+        "deconvnet", "saliency", "guided", "gradcam", "occlusion", "ig",
     }  # fmt: skip
-    assert [problem["what"] for problem in found["problems"]] == ["cam"]  # it ends in linear layers
+    assert [problem["what"] for problem in found["problems"]] == [
+        "ensemble",
+        "cam",
+    ]  # no layer keeps its shape; it ends in linear layers
     assert "cam: CaffeLeNet has no class activation maps" in err
     assert {key: value for key, value in found.items() if key != "page"} == json.loads(
         (run / "explain" / "explain.json").read_text()

@@ -1,5 +1,6 @@
 """`convatlas explain`: what a network looks at, on pictures."""
 
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,12 @@ def command(
         str | None,
         typer.Option("--class", help="The class to ask about, name or number; by default the most probable."),
     ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Pictures for patches and ensemble; by default the run's test data, or PICTURES."),
+    ] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Where known data sets lie.")] = None,
+    classes: Annotated[Path | None, typer.Option(help="Names of the outputs: one a line, or a table.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="A folder, or a page.html; by default explain/ in the run, or explain-NAME.")
     ] = None,
@@ -34,8 +41,10 @@ def command(
 ) -> None:
     """What a network looks at, as one page, PNG figures, explain.json and explain.npz.
 
-    For each picture: deconvnet (what made units fire, by Zeiler and Fergus), saliency, guided, gradcam, cam, ig
-    (integrated gradients). For the network: filters. A run's report takes the panels in.
+    For each picture: deconvnet (what made units fire, by Zeiler and Fergus), saliency, guided (backpropagation),
+    gradcam, cam (class activation map), occlusion, ig (integrated gradients). For the network: filters, patches (what
+    each map likes best), invariance and equivariance (moving the picture), ensemble (blocks or layers taken out). A
+    run's report takes the panels in.
     """
     from convatlas import inference
     from convatlas.report import seeing
@@ -43,11 +52,14 @@ def command(
 
     methods = chosen(method or ["all"], [*seeing.NETWORK_METHODS, *seeing.METHODS])
     opened = inference.open_source(source, weights)
+    if classes is not None:
+        opened = inference.with_classes(opened, classes)
     opened.net.to(inference.resolve_device(device))
-    options = seeing.Options(layer, map_, number_of(target, opened.classes))
     files, problems = inference.find_pictures(images or [])
+    pool = cache(partial(seeing.open_pool, opened, files, data, data_root))
+    options = seeing.Options(layer, map_, number_of(target, opened.classes), pool)
     if len(files) > limit:
-        warn(f"{len(files)} pictures given, the first {limit} are shown (--limit)")
+        warn(f"{len(files)} pictures given, {limit} are looked at one by one (--limit)")
     found, unreadable = seeing.subjects(opened, files[:limit], options)
     problems += unreadable
     with progress("Looking") as step:

@@ -121,18 +121,18 @@ def equivariance(
 ) -> list[Equivariance]:
     """What vertical shifts by whole pixels do to each layer's maps.
 
-    Two crops of one picture (N, C, H, W) are compared, the second lower by the shift, so that nothing comes in from
-    outside but the picture itself. A map whose units stand j pixels apart is shifted by shift / j units where that is
-    whole, else to the nearest; the rows near both edges, which the padding reaches, are left out.
+    The picture (N, C, H, W) is continued by its mirror image, and a window of its size goes down. A map whose units
+    stand j pixels apart is shifted by shift / j units where that is whole, else to the nearest; the rows near both
+    edges, which the padding reaches, are left out.
     """
-    largest = max(shifts)
-    height = x.shape[2] - largest
-    if height < 1:
-        raise UsageError(f"shifts reach {largest} pixels; expected less than the picture's {x.shape[2]}")
-    before, _ = features(net, x[:, :, :height], layers)
+    height = x.shape[2]
+    if max(shifts) >= height:
+        raise UsageError(f"shifts reach {max(shifts)} pixels; expected less than the picture's {height}")
+    tall = F.pad(x, (0, 0, 0, max(shifts)), mode="reflect")
+    before, _ = features(net, x, layers)
     found: dict[str, list[tuple[Array, Array, Array]]] = {layer: [] for layer in layers}
     for shift in shifts:
-        after, _ = features(net, x[:, :, shift : shift + height], layers)
+        after, _ = features(net, tall[:, :, shift : shift + height], layers)
         for layer in layers:
             here, there = before[layer], after[layer]
             if here.dim() != 4:
@@ -185,7 +185,8 @@ def equivariance_figure(found: Sequence[Equivariance]) -> Figure:
     titles = {"moved": "change in place", "followed": "left when shifted along", "averaged": "change of the means"}
     with house_style():
         sheet = Figure(figsize=(9.5, 3), layout="constrained")
-        for axis, (field, title) in zip(sheet.subplots(1, 3, sharey=True), titles.items(), strict=True):
+        axes = sheet.subplots(1, 3, sharey=True)
+        for axis, (field, title) in zip(axes, titles.items(), strict=True):
             for index, shift in enumerate(found[0].shifts):
                 means = [getattr(one, field)[:, index].mean() for one in found]
                 axis.plot(
@@ -195,5 +196,5 @@ def equivariance_figure(found: Sequence[Equivariance]) -> Figure:
             axis.set_xticks(range(len(found)), [one.layer for one in found], rotation=60, ha="right", fontsize=7)
             axis.grid(axis="y")
             axis.set_ylim(bottom=0)
-        axis.legend(title="shift", frameon=False, fontsize=7)
+        axes[-1].legend(title="shift", frameon=False, fontsize=7)
     return sheet

@@ -1,6 +1,21 @@
 """Seeing inside a network, on its own pictures: panels of figure, caption and numbers, and the page that holds them."""
 
+from convatlas.report.seeing.network_panels import NETWORK_METHODS
 from convatlas.report.seeing.page import as_json, write
-from convatlas.report.seeing.panels import METHODS, NETWORK_METHODS, Options, Panel, Subject, see, subjects
+from convatlas.report.seeing.panel import Options, Panel, Pool, Subject
+from convatlas.report.seeing.panels import METHODS, see, subjects
+from convatlas.report.seeing.pools import open_pool
 
-__all__ = ["METHODS", "NETWORK_METHODS", "Options", "Panel", "Subject", "as_json", "see", "subjects", "write"]
+__all__ = [
+    "METHODS",
+    "NETWORK_METHODS",
+    "Options",
+    "Panel",
+    "Pool",
+    "Subject",
+    "as_json",
+    "open_pool",
+    "see",
+    "subjects",
+    "write",
+]

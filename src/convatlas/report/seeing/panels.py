@@ -1,57 +1,20 @@
 """Which methods there are, and what each shows: one panel a picture, or one panel for the network."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
-from torch import Tensor
 
 from convatlas.data import normalise
 from convatlas.inference import Source
 from convatlas.inference.predict import read_prepared
 from convatlas.report.pictures import as_array
-from convatlas.structures import Problem, UsageError
-from convatlas.visualise import attribution, deconvnet, filters, maps
-
-Array = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the user may choose; None leaves the choice to the method."""
-
-    layer: str | None = None
-    map: int | None = None
-    target: int | None = None  # the class to ask about; None is the most probable
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A picture as the network gets it, and what the network says."""
-
-    path: Path
-    picture: Array  # (H, W, 3) or (H, W) in [0, 1]
-    x: Tensor  # (1, C, H, W)
-    target: int  # the class that is asked about
-    probability: float  # of that class
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One figure with what a reader needs beside it, and its numbers."""
-
-    method: str
-    title: str
-    caption: str
-    figure: Figure
-    numbers: dict[str, Any]  # for JSON
-    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)  # too large for JSON
-    path: Path | None = None  # the picture; None for the whole network
+from convatlas.report.seeing.network_panels import NETWORK_METHODS
+from convatlas.report.seeing.panel import Options, Panel, Subject, default_layer, reads_bgr
+from convatlas.structures import ConvatlasError, Problem
+from convatlas.visualise import attribution, deconvnet, occlusion
 
 
 def subjects(source: Source, paths: Sequence[Path], options: Options) -> tuple[list[Subject], list[Problem]]:
@@ -90,7 +53,7 @@ def see(
     for done, (name, subject) in enumerate(work):
         try:
             yield METHODS[name](source, subject, options) if subject else NETWORK_METHODS[name](source, found, options)
-        except UsageError as error:
+        except ConvatlasError as error:
             if len(methods) == 1:
                 raise
             yield Problem(name, str(error))
@@ -115,6 +78,28 @@ def _deconvnet(source: Source, subject: Subject, options: Options) -> Panel:
     )  # fmt: skip
 
 
+def _occlusion(source: Source, subject: Subject, options: Options) -> Panel:
+    side = max(1, round(min(subject.x.shape[2:]) * SQUARE))
+    found = occlusion.occlude(
+        source.net, subject.x, subject.target, size=side, stride=max(1, side // 4),
+        layer=options.layer or default_layer(source, subject.x),
+    )  # fmt: skip
+    (projection,) = deconvnet.project(source.net, subject.x, found.layer, maps=[found.map])
+    return Panel(
+        "occlusion", f"Occlusion, class {source.classes[subject.target]}",
+        "A grey square slides over the picture. Where it hides what the network needs, the probability of the class "
+        "falls and another class takes its place; where it hides what the map sees, the map falls silent.",
+        occlusion.figure(subject.picture, found, projection, source.classes, bgr=reads_bgr(source)),
+        {"class": source.classes[found.target], "target": found.target, "layer": found.layer, "map": found.map,
+         "square": list(found.size), "rows": found.rows.tolist(), "columns": found.columns.tolist(),
+         "whole": {"score": found.whole_score, "probability": found.whole_probability,
+                   "activity": found.whole_activity},
+         "probability": found.probability.tolist(), "predicted": found.predicted.tolist(),
+         "activity": found.activity.tolist()},
+        {"projection": projection.signal, "score": found.score}, subject.path,
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class _Attributing:
     """A panel of one of the methods that say where a class's score comes from."""
@@ -135,35 +120,8 @@ class _Attributing:
         )  # fmt: skip
 
 
-def default_layer(source: Source, x: Tensor) -> str:
-    """The last layer with weights and maps of more than one place, before those that give a map per class."""
-    names = [name for name, module in maps.rows(source.net) if any(True for _ in module.parameters())]
-    shapes = {name: values.shape for name, values in maps.feature_maps(source.net, x)}
-    found = [name for name in names if len(shapes.get(name, ())) == 3 and max(shapes[name][1:]) > 1]
-    inner = [name for name in found if shapes[name][0] != len(source.classes)]
-    if not inner:
-        raise UsageError(f"{source.name} has no layer with maps; expected a convolutional network")
-    return inner[-1]
-
-
-def reads_bgr(source: Source) -> bool:
-    return source.preprocessing.channel_order == "bgr"
-
-
-def _filters(source: Source, found: Sequence[Subject], options: Options) -> Panel:
-    layer, weights = filters.first_layer_filters(source.net)
-    return Panel(
-        "filters", f"Filters of {layer}",
-        "The weights of the first layer, on one scale for all: mid-grey is zero.",
-        filters.figure(weights[:, ::-1] if reads_bgr(source) and weights.shape[1] == 3 else weights),
-        {"layer": layer, "shape": list(weights.shape)}, {"weights": weights},
-    )  # fmt: skip
-
-
-NetworkMethod = Callable[[Source, Sequence[Subject], Options], Panel]
+SQUARE = 0.22  # of the picture's shorter side
 PictureMethod = Callable[[Source, Subject, Options], Panel]
-
-NETWORK_METHODS: dict[str, NetworkMethod] = {"filters": _filters}
 
 METHODS: dict[str, PictureMethod] = {
     "deconvnet": _deconvnet,
@@ -189,6 +147,7 @@ METHODS: dict[str, PictureMethod] = {
         "its bias.",
         lambda source, subject, _: attribution.class_activation_map(source.net, subject.x, subject.target),
     ),
+    "occlusion": _occlusion,
     "ig": _Attributing(
         "ig", "Integrated gradients",
         "Each pixel's share of what the score gains between a picture of the mean colour and this one.",

@@ -1,0 +1,169 @@
+"""The methods that show a network rather than one picture."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from convatlas.inference import Source
+from convatlas.report.pictures import as_array
+from convatlas.report.seeing.panel import Options, Panel, Pool, Subject, default_layer, reads_bgr
+from convatlas.report.seeing.pools import batches
+from convatlas.structures import UsageError
+from convatlas.visualise import deconvnet, filters, invariance, lesion, maps, patches
+
+MAPS = 6  # of a layer, where the user names none
+JUDGED = 1000  # pictures that a lesioned network is tried on
+EQUIVARIANCE_LAYERS = 16
+
+
+def _filters(source: Source, found: Sequence[Subject], options: Options) -> Panel:
+    layer, weights = filters.first_layer_filters(source.net)
+    return Panel(
+        "filters", f"Filters of {layer}",
+        "The weights of the first layer, on one scale for all: mid-grey is zero.",
+        filters.figure(weights[:, ::-1] if reads_bgr(source) and weights.shape[1] == 3 else weights),
+        {"layer": layer, "shape": list(weights.shape)}, {"weights": weights},
+    )  # fmt: skip
+
+
+def _patches(source: Source, found: Sequence[Subject], options: Options) -> Panel:
+    pool = opened(options)
+    first = next(batches(source, pool, 1))[0]
+    layer = options.layer or default_layer(source, first)
+    best = patches.strongest(source.net, batches(source, pool), layer)
+    alive = np.flatnonzero(best.activations[:, -1] > 0)
+    if options.map is not None:
+        deconvnet.strongest_unit(torch.from_numpy(best.activations), options.map, layer)  # a map that is there
+        chosen = [options.map]
+    else:
+        chosen = [int(index) for index in alive[np.linspace(0, len(alive) - 1, min(MAPS, len(alive)), dtype=int)]]
+    if not chosen:
+        raise UsageError(f"layer {layer!r} is silent for every picture of {pool.name}; expected another layer")
+    field = patches.field_of(source.net, first, layer)
+    shown = [_map_patches(source, pool, best, index, field) for index in chosen]
+    dead = int((best.activations[:, 0] <= 0).sum())
+    return Panel(
+        "patches", f"The strongest patches of {layer}",
+        f"For some maps, the {best.activations.shape[1]} patches of {pool.name} ({pool.count:,} pictures) that excite "
+        "them most, and left of them what the deconvnet says made the unit fire. The patch is what the unit sees. "
+        f"{dead} of {len(best.activations)} maps are silent for every picture.",
+        patches.figure(layer, shown, bgr=reads_bgr(source)),
+        {"layer": layer, "maps": chosen, "pictures": pool.count, "silent_maps": dead},
+        {"activations": best.activations, "pictures": best.pictures, "positions": best.positions},
+    )  # fmt: skip
+
+
+def _map_patches(
+    source: Source, pool: Pool, best: patches.Strongest, index: int, field: patches.ReceptiveField | None
+) -> patches.MapPatches:
+    indices = [int(i) for i in best.pictures[index]]
+    few = replace(pool, count=len(indices), read=lambda i: pool.read(indices[i]))
+    x = torch.cat([x for x, _ in batches(source, few)])
+    units = [(index, int(y), int(column)) for y, column in best.positions[index]]
+    signals = deconvnet.project_each(source.net, x, best.layer, units)
+    regions = [patches.region(field, unit[1:], x.shape[2:]) for unit in units]
+    read = [few.read(i) for i in range(few.count)]
+    pictures = [
+        as_array(picture).astype(np.float32) / np.float32(255) for picture in read if isinstance(picture, Tensor)
+    ]
+    return patches.MapPatches(
+        index, best.activations[index],
+        [picture[at.rows, at.columns] for picture, at in zip(pictures, regions, strict=True)],
+        [signal[:, at.rows, at.columns] for signal, at in zip(signals, regions, strict=True)],
+    )  # fmt: skip
+
+
+def _invariance(source: Source, found: Sequence[Subject], options: Options) -> Panel:
+    x = together(found)
+    first = next(name for name, module in maps.rows(source.net) if any(True for _ in module.parameters()))
+    layers = [first, options.layer or default_layer(source, x[:1])]
+    targets = [subject.target for subject in found]
+    seen = [invariance.curves(source.net, x, targets, layers, motion=motion) for motion in invariance.MOTIONS]
+    return Panel(
+        "invariance", "Moving the picture",
+        f"How far the features of {layers[0]} and {layers[1]} go from those of the picture as it stands, in units of "
+        f"their own size, and the probability of the class; {len(found)} pictures (grey), their mean and deviation.",
+        invariance.figure(seen),
+        {"layers": layers, "curves": [
+            {"motion": one.motion, "amounts": list(one.amounts), "probabilities": one.probabilities.tolist(),
+             "distances": {layer: values.tolist() for layer, values in one.distances.items()}} for one in seen
+        ]},
+    )  # fmt: skip
+
+
+def _equivariance(source: Source, found: Sequence[Subject], options: Options) -> Panel:
+    x = together(found)
+    shapes = {name: values.shape for name, values in maps.feature_maps(source.net, x[:1])}
+    layers = [name for name, _ in maps.rows(source.net) if len(shapes.get(name, ())) == 3 and max(shapes[name][1:]) > 1]
+    if not layers:
+        raise UsageError(f"{source.name} has no layer with maps; expected a convolutional network")
+    layers = layers[:: -(-len(layers) // EQUIVARIANCE_LAYERS)]
+    shifts = [shift for shift in (1, 2, 4, 8, 16) if shift <= x.shape[2] // 4]
+    seen = invariance.equivariance(source.net, x, layers, shifts=shifts)
+    return Panel(
+        "equivariance", "Shifting the picture, layer by layer",
+        "How much the maps change when the picture is shifted: where they stand (0 would be invariant), what is left "
+        "of the change when the maps are shifted along (0 is equivariant), and the change of their means.",
+        invariance.equivariance_figure(seen),
+        {"shifts": shifts, "layers": [
+            {"layer": one.layer, "moved": one.moved.mean(axis=0).tolist(),
+             "followed": one.followed.mean(axis=0).tolist(), "averaged": one.averaged.mean(axis=0).tolist()}
+            for one in seen
+        ]},
+    )  # fmt: skip
+
+
+def _ensemble(source: Source, found: Sequence[Subject], options: Options) -> Panel:
+    pool = opened(options)
+    pool = replace(pool, count=min(pool.count, JUDGED))
+    parts = list(batches(source, pool, 100))
+    net = source.net
+    with torch.no_grad():
+        own = [net(x).argmax(dim=1) for x, _ in parts]
+    labels = own if pool.labels is None else [pool.labels[indices].to(own[0].device) for _, indices in parts]
+    count = sum(len(x) for x, _ in parts)
+
+    def error() -> float:
+        with torch.no_grad():
+            return sum(int((net(x).argmax(dim=1) != y).sum()) for (x, _), y in zip(parts, labels, strict=True)) / count
+
+    seen = lesion.lesions(net, parts[0][0][:1], error)
+    residual = len(seen.orders) > 0
+    by_length = lesion.paths(net, parts[0][0][:32], labels[0][:32]) if residual else None
+    truth = "the labels" if pool.labels is not None else "what the whole network says"
+    return Panel(
+        "ensemble", "Taking the network apart",
+        f"The error against {truth} on {count:,} pictures of {pool.name}: without each part, without several, and with "
+        "blocks in each other's place. Dashed: the whole network. Last, the paths through the blocks by the number of "
+        "residuals that they pass, and how much of the gradient comes by them.",
+        lesion.figure(seen, by_length),
+        {"pictures": count, "against": truth, "intact": seen.intact, "parts": list(seen.parts),
+         "without_one": seen.one.tolist(), "without_several": seen.several.tolist(),
+         "kendalls_tau": seen.orders.tolist(), "reordered": seen.reordered.tolist(),
+         "path_share": by_length.share.tolist() if by_length else None,
+         "gradient_share": by_length.contribution.tolist() if by_length else None},
+    )  # fmt: skip
+
+
+def opened(options: Options) -> Pool:
+    if options.pool is None:
+        raise UsageError("no pictures to look at; expected PICTURES, or --data")
+    return options.pool()
+
+
+def together(found: Sequence[Subject]) -> Tensor:
+    if not found:
+        raise UsageError("no pictures to move; expected PICTURES")
+    return torch.cat([subject.x for subject in found])
+
+
+NETWORK_METHODS: dict[str, Callable[[Source, Sequence[Subject], Options], Panel]] = {
+    "filters": _filters,
+    "patches": _patches,
+    "invariance": _invariance,
+    "equivariance": _equivariance,
+    "ensemble": _ensemble,
+}

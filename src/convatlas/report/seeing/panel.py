@@ -1,0 +1,76 @@
+"""What every method of seeing gets and gives."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from convatlas.inference import Source
+from convatlas.structures import Problem, UsageError
+from convatlas.visualise import maps
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The pictures for methods that look at many."""
+
+    name: str
+    count: int
+    read: Callable[[int], Tensor | Problem]  # uint8 (C, H, W), prepared
+    labels: Tensor | None  # (count,) outputs of the network; None where they are not known
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user may choose; None leaves the choice to the method."""
+
+    layer: str | None = None
+    map: int | None = None
+    target: int | None = None  # the class to ask about; None is the most probable
+    pool: Callable[[], Pool] | None = None  # opened by the methods that need it
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A picture as the network gets it, and what the network says."""
+
+    path: Path
+    picture: Array  # (H, W, 3) or (H, W) in [0, 1]
+    x: Tensor  # (1, C, H, W)
+    target: int  # the class that is asked about
+    probability: float  # of that class
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One figure with what a reader needs beside it, and its numbers."""
+
+    method: str
+    title: str
+    caption: str
+    figure: Figure
+    numbers: dict[str, Any]  # for JSON
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)  # too large for JSON
+    path: Path | None = None  # the picture; None for the whole network
+
+
+def default_layer(source: Source, x: Tensor) -> str:
+    """The last layer with weights and maps of more than one place, before those that give a map per class."""
+    names = [name for name, module in maps.rows(source.net) if any(True for _ in module.parameters())]
+    shapes = {name: values.shape for name, values in maps.feature_maps(source.net, x)}
+    found = [name for name in names if len(shapes.get(name, ())) == 3 and max(shapes[name][1:]) > 1]
+    inner = [name for name in found if shapes[name][0] != len(source.classes)]
+    if not inner:
+        raise UsageError(f"{source.name} has no layer with maps; expected a convolutional network")
+    return inner[-1]
+
+
+def reads_bgr(source: Source) -> bool:
+    return source.preprocessing.channel_order == "bgr"

@@ -1,0 +1,49 @@
+"""Where the methods that look at many pictures take them from."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from convatlas.data import normalise, prepare
+from convatlas.inference import Source
+from convatlas.inference.classes import match_labels
+from convatlas.inference.evaluate import load_data
+from convatlas.inference.predict import read_prepared
+from convatlas.report.seeing.panel import Pool
+from convatlas.structures import ConvatlasError, Problem
+
+
+def open_pool(source: Source, files: Sequence[Path], data: str | None, root: Path | None) -> Pool:
+    """The test part of the data that is named, else of the run's own, else the files.
+
+    Raises:
+        ConvatlasError: there are none, or the data can't be had.
+    """
+    if data is None and source.run is None:
+        if not files:
+            raise ConvatlasError("no pictures to look at; expected PICTURES, or --data")
+        return Pool("the pictures given", len(files), lambda i: read_prepared(files[i], source.preprocessing), None)
+    dataset = load_data(source, data, root)
+    test = dataset.test
+    match_labels(test, dataset.classes, source, dataset.name)
+
+    def read(index: int) -> Tensor | Problem:
+        try:
+            return prepare(test.read(index), source.preprocessing)
+        except ConvatlasError as error:
+            return Problem(test.name(index), str(error))
+
+    return Pool(f"the test part of {dataset.name}", len(test), read, test.labels)
+
+
+def batches(source: Source, pool: Pool, batch_size: int = 32) -> Iterator[tuple[Tensor, list[int]]]:
+    """(x (B, C, H, W) ready for the network, indices); a picture that can't be read is left out."""
+    device = next(source.net.parameters()).device
+    for start in range(0, pool.count, batch_size):
+        read = [(i, pool.read(i)) for i in range(start, min(start + batch_size, pool.count))]
+        good = [(i, picture) for i, picture in read if isinstance(picture, Tensor)]
+        if good:
+            x = torch.stack([picture for _, picture in good]).to(device)
+            yield normalise(x, source.preprocessing), [i for i, _ in good]
