@@ -124,6 +124,7 @@ def test_table_covers_the_network(release: str) -> None:
     layout = LAYOUTS[release]
     layers = {name.rpartition(".")[0] for name in skeleton(layout.network).state_dict()}
     assert set(layout.layers.values()) == layers
+    assert layout.recognises(frozenset(layout.layers))
 
 
 KNOWN = {  # of the authors' prototxt files

@@ -411,6 +411,15 @@ def test_names_of_keras(release: str, theirs: str, ours: str | None) -> None:
     assert layout.layers.get(theirs) == ours
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("module", [keras_layouts, mat_layouts, torch7_layouts])
+def test_tables_cover_their_networks(module: Any) -> None:
+    for layout in module.layouts():
+        ours = [name for name in layer_names(skeleton(layout.network)) if not name.startswith("aux")]
+        assert set(layout.layers.values()) == set(ours)
+        assert layout.recognises(frozenset(layout.layers))
+
+
 @pytest.mark.data
 def test_the_retina_u_net_is_read(data_root: Path) -> None:
     opened = weights.open_file(data_root / "weights" / "retina_unet_keras.h5")

@@ -37,6 +37,8 @@ def test_names_and_shapes_are_the_library_s(release: str) -> None:
         theirs = reference(layout).state_dict()
     ours = skeleton(layout.network).state_dict()
     assert {name.rpartition(".")[0] for name in theirs} == layout.layers.keys()
+    assert layout.recognises(frozenset(layout.layers))
+    assert layout.recognises(frozenset(t for t, ours in layout.layers.items() if not ours.startswith("aux")))
     for name, value in theirs.items():
         layer, _, entry = name.rpartition(".")
         assert ours[f"{layout.layers[layer]}.{entry}"].shape == value.shape

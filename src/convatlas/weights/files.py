@@ -1,6 +1,7 @@
 """Weights files: reading executes nothing that a file brings, writing leaves nothing half-written."""
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -112,7 +113,7 @@ def _unpickle(path: Path) -> Any:
     try:
         with warnings.catch_warnings():  # on old pickle protocols, which load all the same
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(_openable(path), map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes raise whatever they happen to run into
         if refused := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise ConvatlasError(
@@ -121,6 +122,13 @@ def _unpickle(path: Path) -> Any:
         raise ConvatlasError(
             f"weights {path} can't be read: cut off, damaged, or no file of tensors that loads without executing code"
         ) from error
+
+
+def _openable(path: Path) -> Path | io.BytesIO:
+    """The path of an archive; of older pickles the bytes, of which no more can be asked for than there are."""
+    with path.open("rb") as file:
+        head = file.read(2)
+    return path if head == b"PK" else io.BytesIO(path.read_bytes())
 
 
 def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:

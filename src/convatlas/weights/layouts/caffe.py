@@ -4,7 +4,7 @@ Layer names are those of the authors' prototxt files. Pictures are BGR of 0 to 2
 trained on pictures stretched to 256 x 256, from which a mean picture was taken; the mean of its channels is used here.
 """
 
-from functools import cache
+from functools import cache, partial
 
 from convatlas.structures import Preprocessing
 from convatlas.weights.layouts.layout import Layout, layer_names, skeleton
@@ -39,28 +39,30 @@ def layouts() -> tuple[Layout, ...]:
     lrn = {"alpha": 1e-4, "k": 1.0}  # Caffe divides alpha by the number of neighbours, as torch does
     bvlc = pictures(227, _BVLC_MEAN, stretched=True)
     squeezenet = pictures(227, GOOGLENET_MEAN)
+    pad1 = "squeezenet_v1_0_caffe_pad1"
     mnist = Preprocessing(size=(28, 28), channels=1, mean=(0.0,), std=(256 / 255,))
     return (
-        Layout("lenet", "caffe_lenet", _same_names("caffe_lenet"), mnist, classes="mnist"),
-        Layout("bvlc_reference_caffenet", "caffenet", _same_names("caffenet"), bvlc, called="CaffeNet"),
+        Layout("lenet", "caffe_lenet", (4,), partial(_same_names, "caffe_lenet"), mnist, classes="mnist"),
+        Layout("bvlc_reference_caffenet", "caffenet", (8,), partial(_same_names, "caffenet"), bvlc, called="CaffeNet"),
         Layout(
             "bvlc_alexnet",
             "alexnet",
-            _same_names("alexnet"),
+            (8,),
+            partial(_same_names, "alexnet"),
             bvlc,
             settings={"norm1": lrn, "norm2": lrn},
             called="AlexNet",
         ),
         *(
-            Layout(f"VGG_ILSVRC_{depth}_layers", name, _same_names(name), pictures(224, VGG_MEAN))
+            Layout(f"VGG_ILSVRC_{depth}_layers", name, (depth,), partial(_same_names, name), pictures(224, VGG_MEAN))
             for depth, name in ((16, "vgg_d"), (19, "vgg_e"), (16, "vgg_c"))
         ),
-        Layout("bvlc_googlenet", "googlenet", _googlenet(), pictures(224, GOOGLENET_MEAN, stretched=True)),
-        *(_resnet(depth) for depth in (50, 101, 152)),
-        Layout("SqueezeNet_v1.0", "squeezenet_v1_0_caffe_pad1", _squeezenet("squeezenet_v1_0_caffe_pad1"), squeezenet),
-        Layout("SqueezeNet_v1.1", "squeezenet_v1_1", _squeezenet("squeezenet_v1_1"), squeezenet),
-        Layout("nin_imagenet", "nin_imagenet", _nin(), pictures(224, _BVLC_MEAN, stretched=True)),
-        *(_densenet(depth) for depth in (121, 161, 169, 201)),
+        Layout("bvlc_googlenet", "googlenet", (64, 58), _googlenet, pictures(224, GOOGLENET_MEAN, stretched=True)),
+        *(_resnet(depth, count) for depth, count in ((50, 160), (101, 313), (152, 466))),
+        Layout("SqueezeNet_v1.0", pad1, (26,), partial(_squeezenet, pad1), squeezenet),
+        Layout("SqueezeNet_v1.1", "squeezenet_v1_1", (26,), partial(_squeezenet, "squeezenet_v1_1"), squeezenet),
+        Layout("nin_imagenet", "nin_imagenet", (12,), _nin, pictures(224, _BVLC_MEAN, stretched=True)),
+        *(_densenet(depth, count) for depth, count in ((121, 363), (161, 483), (169, 507), (201, 603))),
     )
 
 
@@ -91,15 +93,26 @@ def _nin() -> dict[str, str]:
     return {wide.get(path, path): path for path in names}
 
 
-def _resnet(depth: int) -> Layout:
+def _resnet(depth: int, count: int) -> Layout:
+    return Layout(
+        f"ResNet-{depth}",
+        f"resnet{depth}",
+        (count,),
+        partial(_resnet_layers, f"resnet{depth}", depth > 50),
+        pictures(224, VGG_MEAN),
+        settings={"pool1": {"padding": 0, "ceil_mode": True}},  # the window overhangs on one side only
+        folds_biases=True,  # of conv1 in ResNet-50
+    )
+
+
+def _resnet_layers(network: str, deep: bool) -> dict[str, str]:
     """res2a_branch2a with bn2a_branch2a and scale2a_branch2a; in deeper nets long stages are a, b1, b2 and so on."""
     layers = {"conv1": "conv1", "bn_conv1": "bn1", "scale_conv1": "bn1", "fc1000": "fc"}
-    network = f"resnet{depth}"
     for stage in (2, 3, 4, 5):
         blocks = [name for name, _ in skeleton(network).get_submodule(f"conv{stage}_x").named_children()]
         for index, block in enumerate(blocks):
             path = f"conv{stage}_x.{block}"
-            long = depth > 50 and len(blocks) > 3
+            long = deep and len(blocks) > 3
             key = f"{stage}a" if index == 0 else f"{stage}b{index}" if long else f"{stage}{'abcdef'[index]}"
             convs = [(f"branch2{letter}", f"conv{n}", f"bn{n}") for n, letter in ((1, "a"), (2, "b"), (3, "c"))]
             if index == 0:
@@ -107,19 +120,17 @@ def _resnet(depth: int) -> Layout:
             for branch, conv, norm in convs:
                 layers[f"res{key}_{branch}"] = f"{path}.{conv}"
                 layers[f"bn{key}_{branch}"] = layers[f"scale{key}_{branch}"] = f"{path}.{norm}"
-    return Layout(
-        f"ResNet-{depth}",
-        network,
-        layers,
-        pictures(224, VGG_MEAN),
-        settings={"pool1": {"padding": 0, "ceil_mode": True}},  # the window overhangs on one side only
-        folds_biases=True,  # of conv1 in ResNet-50
-    )
+    return layers
 
 
-def _densenet(depth: int) -> Layout:
-    """conv2_1/x1 with conv2_1/x1/bn and conv2_1/x1/scale; conv2_blk is a transition."""
+def _densenet(depth: int, count: int) -> Layout:
+    pixels = pictures(224, (123.68, 116.78, 103.94), scale=0.017)
     network = f"densenet{depth}"
+    return Layout(f"DenseNet_{depth}", network, (count,), partial(_densenet_layers, network), pixels)
+
+
+def _densenet_layers(network: str) -> dict[str, str]:
+    """conv2_1/x1 with conv2_1/x1/bn and conv2_1/x1/scale; conv2_blk is a transition."""
     layers = {"conv1": "convolution", "conv1/bn": "bn", "conv1/scale": "bn", "fc6": "classification_layer.fc"}
 
     def add(theirs: str, conv: str | None, norm: str) -> None:
@@ -136,4 +147,4 @@ def _densenet(depth: int) -> Layout:
         if block < 4:
             add(f"conv{block + 1}_blk", f"transition_layer{block}.conv", f"transition_layer{block}.bn")
     add("conv5_blk", None, "classification_layer.bn")
-    return Layout(f"DenseNet_{depth}", network, layers, pictures(224, (123.68, 116.78, 103.94), scale=0.017))
+    return layers

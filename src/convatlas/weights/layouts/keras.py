@@ -5,7 +5,7 @@ Layers that Keras numbered itself are named by their place among those of their 
 
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 
 from torch import Tensor
 
@@ -19,38 +19,48 @@ _TF_PICTURES = Preprocessing((299, 299), 3, "short_side", 342, _HALF, _HALF)
 _TORCH_PICTURES = Preprocessing(size=(224, 224), resize="short_side", resize_to=256)
 _NUMBERED = re.compile(r"(conv2d|convolution2d|batch_normalization|batchnormalization)(?:_(\d+))?(?=\.)")
 _KINDS = {"convolution2d": "conv2d", "batchnormalization": "batch_normalization"}
-_EPS = 1.001e-5
+_KERAS_EPS = {"*": {"eps": 1.001e-5}}
+_OVERHANGING = {"padding": 0, "ceil_mode": True}  # where TensorFlow pads on one side only
+_INCEPTION_RESNET = "inception_resnet_v2_released"
 
 
 @cache
 def layouts() -> tuple[Layout, ...]:
     """All of them."""
-    no_padding = {"count_include_pad": False}
+    caffe = pictures(224, VGG_MEAN)
     return (
         *(
-            Layout(f"vgg{depth}", f"vgg_{c}", _vgg(f"vgg_{c}"), pictures(224, VGG_MEAN), channels_last={"fc6": (7, 7)})
-            for depth, c in ((16, "d"), (19, "e"))
+            Layout(name, ours, (count,), partial(_vgg, ours), caffe, channels_last={"fc6": (7, 7)})
+            for name, ours, count in (("vgg16", "vgg_d", 16), ("vgg19", "vgg_e", 19))
         ),
         *(
-            Layout(
-                f"resnet{depth}", f"resnet{depth}", _resnet(depth), pictures(224, VGG_MEAN),
-                settings={"*": {"eps": _EPS}}, folds_biases=True,
-            )
-            for depth in (50, 101, 152)
+            Layout(name, name, (count,), partial(_resnet, name), caffe, settings=_KERAS_EPS, folds_biases=True)
+            for name, count in (("resnet50", 107), ("resnet101", 209), ("resnet152", 311))
         ),
         Layout(
-            "resnet50 of Keras 1 and 2.0", "resnet50", _old_resnet50(), pictures(224, VGG_MEAN),
-            settings={"*": {"eps": 1e-3}, "pool1": {"padding": 0}}, folds_biases=True,
+            "resnet50 of Keras 1 and 2.0",
+            "resnet50",
+            (107,),
+            _old_resnet50,
+            caffe,
+            settings={"*": {"eps": 1e-3}, "pool1": {"padding": 0}},
+            folds_biases=True,
         ),
-        Layout("inception_v3", "inception_v3", _in_order("inception_v3", {"fc": "predictions"}), _TF_PICTURES,
-               settings={"*": no_padding}),
-        Layout("inception_resnet_v2", "inception_resnet_v2_released", _inception_resnet_v2(), _TF_PICTURES),
-        Layout("xception", "xception", _xception(), _TF_PICTURES,
-               settings={"block3.pool": {"padding": 0, "ceil_mode": True}}),
+        Layout(
+            "inception_v3",
+            "inception_v3",
+            (189,),
+            partial(_in_order, "inception_v3", {"fc": "predictions"}),
+            _TF_PICTURES,
+            settings={"*": {"count_include_pad": False}},
+        ),
+        Layout("inception_resnet_v2", _INCEPTION_RESNET, (449,), _inception_resnet_v2, _TF_PICTURES),
+        Layout("xception", "xception", (115,), _xception, _TF_PICTURES, settings={"block3.pool": _OVERHANGING}),
         *(
-            Layout(f"densenet{depth}{' of Keras 2' if old else ''}", f"densenet{depth}", _densenet(depth, old=old),
-                   _TORCH_PICTURES, settings={"*": {"eps": _EPS}})
-            for depth in (121, 169, 201) for old in (False, True)
+            Layout(f"{name}{age}", name, (count,), partial(_densenet, name, old=bool(age)), _TORCH_PICTURES,
+                   settings=_KERAS_EPS)
+            for name, count in (("densenet121", 242), ("densenet169", 338), ("densenet201", 402))
+            for age in ("", " of Keras 2")
         ),
     )  # fmt: skip
 
@@ -78,11 +88,10 @@ def _vgg(network: str) -> dict[str, str]:
     return {f"block{name[4]}_conv{name[6]}": name for name in convs} | dense
 
 
-def _resnet(depth: int) -> dict[str, str]:
+def _resnet(network: str) -> dict[str, str]:
     """conv2_block1_1_conv; the shortcut is number 0."""
-    layers = {"conv1_conv": "conv1.", "conv1_bn": "bn1.", "predictions": "fc."}
-    layers = {theirs: ours.rstrip(".") for theirs, ours in layers.items()}
-    for stage, index, path, names in _blocks(f"resnet{depth}"):
+    layers = {"conv1_conv": "conv1", "conv1_bn": "bn1", "predictions": "fc"}
+    for stage, index, path, names in _blocks(network):
         for name in names:
             number = "0" if name.startswith("shortcut") else name[-1]
             leaf = "bn" if "bn" in name else "conv"
@@ -130,7 +139,7 @@ def _inception_resnet_v2() -> dict[str, str]:
     named = {"fc": "predictions", "conv7b.conv": "conv_7b", "conv7b.bn": "conv_7b_bn"}
     for block, depth in (("block35", 10), ("block17", 20), ("block8", 10)):
         named |= {f"{block}.{index}.linear": f"{block}_{index}_conv" for index in range(1, depth + 1)}
-    return _in_order("inception_resnet_v2_released", named)
+    return _in_order(_INCEPTION_RESNET, named)
 
 
 def _xception() -> dict[str, str]:
@@ -145,12 +154,12 @@ def _xception() -> dict[str, str]:
     return _in_order("xception", named)
 
 
-def _densenet(depth: int, *, old: bool) -> dict[str, str]:
+def _densenet(network: str, *, old: bool) -> dict[str, str]:
     """conv2_block1_1_conv; before Keras 3 the first layers were conv1/conv and conv1/bn, the last fc1000."""
     first = "conv1/" if old else "conv1_"
     layers = {f"{first}conv": "convolution", f"{first}bn": "bn", "bn": "classification_layer.bn"}
     layers["fc1000" if old else "predictions"] = "classification_layer.fc"
-    for path in layer_names(skeleton(f"densenet{depth}")):
+    for path in layer_names(skeleton(network)):
         block, *rest = path.split(".")
         if block.startswith("dense_block"):
             layer, leaf = rest

@@ -2,9 +2,9 @@
 
 import hashlib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -26,7 +26,8 @@ class Layout:
 
     release: str  # what the authors call it
     network: str  # our registered name
-    layers: Mapping[str, str]  # theirs -> ours
+    counts: tuple[int, ...]  # of layers with weights in a file: with auxiliary heads, and without
+    table: Callable[[], Mapping[str, str]]  # theirs -> ours; made when a file has so many layers, since it takes time
     preprocessing: Preprocessing | None
     classes: str | None = "imagenet"  # a key of `class_names`
     settings: Mapping[str, Mapping[str, float | bool]] = field(default_factory=dict)
@@ -35,8 +36,15 @@ class Layout:
     channels_last: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # our fc -> (H, W) of the map it reads
     conversions: Mapping[str, Preprocessing] = field(default_factory=dict)  # of others: SHA-256 of the first filters
 
+    @cached_property
+    def layers(self) -> Mapping[str, str]:
+        """Their layers -> ours."""
+        return self.table()
+
     def recognises(self, names: frozenset[str]) -> bool:
         """Whether a file's layers are these, with or without those of auxiliary heads."""
+        if len(names) not in self.counts:
+            return False
         theirs = frozenset(self.layers)
         return names == theirs or (names < theirs and names == {t for t, o in self.layers.items() if not _aux(o)})
 

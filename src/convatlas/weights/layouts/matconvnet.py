@@ -4,19 +4,19 @@ The pictures' size and mean are those that the file states; where it states none
 """
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 from convatlas.weights.layouts import caffe
 from convatlas.weights.layouts.layout import Layout
 
-_RELEASES = {
-    "bvlc_reference_caffenet": "imagenet-caffe-ref",
-    "bvlc_alexnet": "imagenet-caffe-alex",
-    "VGG_ILSVRC_16_layers": "imagenet-vgg-verydeep-16",
-    "VGG_ILSVRC_19_layers": "imagenet-vgg-verydeep-19",
-    "ResNet-50": "imagenet-resnet-50-dag",
-    "ResNet-101": "imagenet-resnet-101-dag",
-    "ResNet-152": "imagenet-resnet-152-dag",
+_RELEASES = {  # in Caffe -> here, and how many layers it has
+    "bvlc_reference_caffenet": ("imagenet-caffe-ref", 8),
+    "bvlc_alexnet": ("imagenet-caffe-alex", 8),
+    "VGG_ILSVRC_16_layers": ("imagenet-vgg-verydeep-16", 16),
+    "VGG_ILSVRC_19_layers": ("imagenet-vgg-verydeep-19", 19),
+    "ResNet-50": ("imagenet-resnet-50-dag", 107),
+    "ResNet-101": ("imagenet-resnet-101-dag", 209),
+    "ResNet-152": ("imagenet-resnet-152-dag", 311),
 }
 
 
@@ -26,11 +26,16 @@ def layouts() -> tuple[Layout, ...]:
     return tuple(
         replace(
             layout,
-            release=_RELEASES[layout.release],
-            layers={theirs: ours for theirs, ours in layout.layers.items() if not theirs.startswith("scale")},
+            release=_RELEASES[layout.release][0],
+            counts=_RELEASES[layout.release][1:],
+            table=partial(_without_scales, layout),
             preprocessing=layout.preprocessing and replace(layout.preprocessing, channel_order="rgb"),
             called=None,
         )
         for layout in caffe.layouts()
         if layout.release in _RELEASES and layout.network != "vgg_c"
     )
+
+
+def _without_scales(layout: Layout) -> dict[str, str]:
+    return {theirs: ours for theirs, ours in layout.layers.items() if not theirs.startswith("scale")}

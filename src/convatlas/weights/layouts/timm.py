@@ -21,9 +21,11 @@ def _pictures(to: int) -> Preprocessing:
 def layouts() -> tuple[Layout, ...]:
     """All of them."""
     return (
-        Layout("timm inception_v4", "inception_v4", _inception_v4(), _pictures(342)),
-        Layout("timm inception_resnet_v2", "inception_resnet_v2_released", _inception_resnet_v2(), _pictures(333)),
-        Layout("timm legacy_xception", "xception", _xception(), _pictures(333), settings={"*": {"eps": 1e-5}}),
+        Layout("timm inception_v4", "inception_v4", (299,), _inception_v4, _pictures(342)),
+        Layout(
+            "timm inception_resnet_v2", "inception_resnet_v2_released", (449,), _inception_resnet_v2, _pictures(333)
+        ),
+        Layout("timm legacy_xception", "xception", (115,), _xception, _pictures(333), settings={"*": {"eps": 1e-5}}),
     )
 
 

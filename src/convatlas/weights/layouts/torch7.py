@@ -4,7 +4,7 @@ The containers hold the layers in the order of ours, so the table is the order i
 """
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 
 from torch import Tensor
 
@@ -12,25 +12,36 @@ from convatlas.structures import Preprocessing
 from convatlas.weights.layouts.layout import Layout, layer_names, skeleton
 
 _PICTURES = Preprocessing(size=(224, 224), resize="short_side", resize_to=256)
-_RELEASES = {
-    **{f"resnet{depth}": f"fb.resnet.torch resnet-{depth}" for depth in (18, 34)},
-    **{f"resnet{depth}_stride3x3": f"fb.resnet.torch resnet-{depth}" for depth in (50, 101, 152)},
-    "resnext50_32x4d": "resnext_50_32x4d", "resnext101_32x4d": "resnext_101_32x4d",
-    "resnext101_64x4d": "resnext_101_64x4d",
-    **{f"densenet{depth}": f"densenet-{depth}" for depth in (121, 161, 169, 201)},
-}  # fmt: skip
+_RELEASES = {  # network -> what its authors call it, and how many layers it has
+    "resnet18": ("fb.resnet.torch resnet-18", 41),
+    "resnet34": ("fb.resnet.torch resnet-34", 73),
+    "resnet50_stride3x3": ("fb.resnet.torch resnet-50", 107),
+    "resnet101_stride3x3": ("fb.resnet.torch resnet-101", 209),
+    "resnet152_stride3x3": ("fb.resnet.torch resnet-152", 311),
+    "resnext50_32x4d": ("resnext_50_32x4d", 107),
+    "resnext101_32x4d": ("resnext_101_32x4d", 209),
+    "resnext101_64x4d": ("resnext_101_64x4d", 209),
+    "densenet121": ("densenet-121", 242),
+    "densenet161": ("densenet-161", 322),
+    "densenet169": ("densenet-169", 338),
+    "densenet201": ("densenet-201", 402),
+}
 
 
 def layouts(wanted: str | None = None) -> tuple[Layout, ...]:
     """The known releases; for a network of which none is known the order of its layers. Layers are "1", "2", ..."""
     if wanted is not None and wanted not in _RELEASES:
-        return (Layout("layers in order", wanted, _in_order(wanted), None, classes=None),)
+        table = _in_order(wanted)
+        return (Layout("layers in order", wanted, (len(table),), lambda: table, None, classes=None),)
     return _known()
 
 
 @cache
 def _known() -> tuple[Layout, ...]:
-    return tuple(Layout(release, network, _in_order(network), _PICTURES) for network, release in _RELEASES.items())
+    return tuple(
+        Layout(release, network, (count,), partial(_in_order, network), _PICTURES)
+        for network, (release, count) in _RELEASES.items()
+    )
 
 
 def _in_order(network: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ timm's ResNets and ResNeXts have the same names. Their bottlenecks stride in the
 are our `resnet50_stride3x3` and so on. GoogLeNet and Inception-v3 were trained on values of -1 to 1.
 """
 
-from functools import cache
+from functools import cache, partial
 
 from convatlas.structures import Preprocessing
 from convatlas.weights.layouts.caffe import GOOGLENET_MEAN, pictures
@@ -14,7 +14,10 @@ _PICTURES = Preprocessing(size=(224, 224), resize="short_side", resize_to=256)
 _HALF = (0.5, 0.5, 0.5)
 _OLD_PICTURES = Preprocessing((224, 224), 3, "short_side", 256, _HALF, _HALF)
 _LARGE_PICTURES = Preprocessing((299, 299), 3, "short_side", 342, _HALF, _HALF)
-_SQUEEZENET_PLACES = {"1_0": (3, 4, 5, 7, 8, 9, 10, 12), "1_1": (3, 4, 6, 7, 9, 10, 11, 12)}  # of fire2 to fire9
+_SQUEEZENET_PLACES = {  # of fire2 to fire9
+    "squeezenet_v1_0": (3, 4, 5, 7, 8, 9, 10, 12),
+    "squeezenet_v1_1": (3, 4, 6, 7, 9, 10, 11, 12),
+}
 # The authors' Caffe weights of v1.1 go round under these names: SHA-256 of their first filters as float32.
 _CAFFE = {"90e4b9d94ef5875878d9b147a6afdc926ab132b9f81a39ebe0cbb9c649542b62": pictures(227, GOOGLENET_MEAN)}
 _INCEPTION = {  # our branches in theirs, by the number of layers in each
@@ -26,29 +29,35 @@ _INCEPTION = {  # our branches in theirs, by the number of layers in each
 }
 
 
+_RESNETS = {
+    "resnet18": ("resnet18", 41),
+    "resnet34": ("resnet34", 73),
+    "resnet50": ("resnet50_stride3x3", 107),
+    "resnet101": ("resnet101_stride3x3", 209),
+    "resnet152": ("resnet152_stride3x3", 311),
+    "resnext50_32x4d": ("resnext50_32x4d", 107),
+    "resnext101_32x4d": ("resnext101_32x4d", 209),
+    "resnext101_64x4d": ("resnext101_64x4d", 209),
+}
+_DENSENETS = {"densenet121": 242, "densenet161": 322, "densenet169": 338, "densenet201": 402}
+_VGGS = {"vgg11": "vgg_a", "vgg13": "vgg_b", "vgg16": "vgg_d", "vgg19": "vgg_e"}
+
+
 @cache
 def layouts() -> tuple[Layout, ...]:
     """All of them."""
-    resnets = {"resnet18": "resnet18", "resnet34": "resnet34"}
-    resnets |= {name: f"{name}_stride3x3" for name in ("resnet50", "resnet101", "resnet152")}
-    resnets |= {name: name for name in ("resnext50_32x4d", "resnext101_32x4d", "resnext101_64x4d")}
+    name = "torchvision {}".format
     return (
-        Layout("torchvision alexnet", "alexnet_owt", _alexnet(), _PICTURES),
+        Layout(name("alexnet"), "alexnet_owt", (8,), _alexnet, _PICTURES),
+        *(Layout(name(t), ours, (int(t[3:]),), partial(_vgg, ours), _PICTURES) for t, ours in _VGGS.items()),
+        *(Layout(name(t), ours, (n,), partial(_resnet, ours), _PICTURES) for t, (ours, n) in _RESNETS.items()),
         *(
-            Layout(f"torchvision vgg{depth}", f"vgg_{column}", _vgg(f"vgg_{column}"), _PICTURES)
-            for depth, column in ((11, "a"), (13, "b"), (16, "d"), (19, "e"))
+            Layout(name(t), ours, (26,), partial(_squeezenet, ours), _PICTURES, conversions=_CAFFE)
+            for t, ours in (("squeezenet1_0", "squeezenet_v1_0"), ("squeezenet1_1", "squeezenet_v1_1"))
         ),
-        *(Layout(f"torchvision {theirs}", ours, _resnet(ours), _PICTURES) for theirs, ours in resnets.items()),
-        *(
-            Layout(f"torchvision squeezenet{v}", f"squeezenet_v{v}", _squeezenet(v), _PICTURES, conversions=_CAFFE)
-            for v in ("1_0", "1_1")
-        ),
-        Layout("torchvision googlenet", "googlenet_bn", _googlenet(), _OLD_PICTURES),
-        Layout("torchvision inception_v3", "inception_v3", _inception_v3(), _LARGE_PICTURES),
-        *(
-            Layout(f"torchvision densenet{depth}", f"densenet{depth}", _densenet(f"densenet{depth}"), _PICTURES)
-            for depth in (121, 161, 169, 201)
-        ),
+        Layout(name("googlenet"), "googlenet_bn", (123, 115), _googlenet, _OLD_PICTURES),
+        Layout(name("inception_v3"), "inception_v3", (194, 189), _inception_v3, _LARGE_PICTURES),
+        *(Layout(name(t), t, (n,), partial(_densenet, t), _PICTURES) for t, n in _DENSENETS.items()),
     )
 
 
@@ -77,12 +86,12 @@ def _resnet(network: str) -> dict[str, str]:
     return layers
 
 
-def _squeezenet(version: str) -> dict[str, str]:
+def _squeezenet(network: str) -> dict[str, str]:
     """features.3.squeeze is fire2.squeeze1x1."""
     parts = {"squeeze": "squeeze1x1", "expand1x1": "expand1x1", "expand3x3": "expand3x3"}
     fires = {
         f"features.{place}.{theirs}": f"fire{number}.{ours}"
-        for number, place in enumerate(_SQUEEZENET_PLACES[version], start=2)
+        for number, place in enumerate(_SQUEEZENET_PLACES[network], start=2)
         for theirs, ours in parts.items()
     }
     return {"features.0": "conv1", "classifier.1": "conv10"} | fires
