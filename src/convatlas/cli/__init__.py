@@ -25,6 +25,7 @@ COMMANDS = {
     "verify": ("verify", "Look and prove", "Recompute every published number and lay it beside the printed one."),
     "train": ("train", "Train and use", "Train a network on a folder of pictures or a known data set."),
     "data": ("data", "Train and use", "Read every picture of a data set and name what is wrong with it."),
+    "runs": ("runs", "Train and use", "List the runs of a folder and compare them."),
     "eval": ("eval_", "Train and use", "Test error with its 95% interval, loss, and a table of classes."),
     "predict": ("predict", "Train and use", "The most probable classes of pictures."),
     "weights": ("weights", "Train and use", "Published weights: list them, import their files, look inside."),
@@ -103,7 +104,7 @@ def root(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Runs one command and returns its exit code: 0 done, 1 failed, 2 wrong usage, 130 or 143 interrupted."""
     arguments, debug = split_debug(list(sys.argv[1:] if argv is None else argv))
     try:
         result = typer.main.get_command(app).main(arguments, prog_name="convatlas", standalone_mode=False)
@@ -114,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sentence, code = explain(error)
         if debug:
             traceback.print_exception(error)
-        print(f"convatlas: {'error: ' if code != 130 else ''}{sentence}", file=sys.stderr)
+        print(f"convatlas: {'error: ' if code < 128 else ''}{sentence}", file=sys.stderr)
         return code
 
 

@@ -48,3 +48,12 @@ def progress(description: str) -> Iterator[Progress]:
     with Bar(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
         task = bar.add_task(description, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def duration(seconds: float) -> str:
+    """ "48 s", "12 min", "3.5 h", "2.1 days"."""
+    for limit, unit, name in ((100, 1, "s"), (100 * 60, 60, "min"), (48 * 3600, 3600, "h")):
+        if seconds < limit:
+            value = seconds / unit
+            return f"{value:.1f} {name}" if value < 10 and unit > 1 else f"{value:.0f} {name}"
+    return f"{seconds / 86_400:.1f} days"

@@ -87,19 +87,21 @@ class Processes:
         dist.broadcast_object_list(found, group=self.side)
         return found[0]
 
-    def share(self, net: nn.Module, *, unused: bool, sync_buffers: bool) -> nn.Module:
+    def share(self, net: nn.Module, *, unused: bool) -> nn.Module:
         """The network whose gradients are averaged over the processes; on one process the network itself.
 
         Args:
             unused: layers are left out by chance, so that some parameters get no gradient.
-            sync_buffers: running statistics differ between the processes; the first one's hold.
         """
         if self.count == 1:
             return net
         ids = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(
-            net, device_ids=ids, find_unused_parameters=unused, broadcast_buffers=sync_buffers
-        )
+        return DistributedDataParallel(net, device_ids=ids, find_unused_parameters=unused)
+
+    def like_first(self, net: nn.Module) -> None:
+        """Gives every process the first one's running statistics, where each has its own."""
+        for buffer in net.buffers() if self.count > 1 else ():
+            dist.broadcast(buffer, 0)
 
 
 def join(device: str | None) -> Processes:

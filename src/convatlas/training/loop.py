@@ -160,6 +160,7 @@ def _pass(setup: Setup, session: Session, at: Position, on_progress: OnProgress 
         if isinstance(recipe.optimizer, OwnRule):
             learner.net.end_pass(at.epoch)  # pyright: ignore[reportCallIssue]
         settle()
+        processes.like_first(learner.net)
     except NotFiniteError as error:
         raise session.not_finite(error) from error
     loss_sum, wrong = at.sums

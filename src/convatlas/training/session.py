@@ -117,6 +117,8 @@ class Session:
                 )
             self.position = Position(**state["position"])
             self.setup.learner.restore(state["learner"])
+            at = self.position
+            self.note(f"going on in epoch {at.epoch + 1} after step {at.index} of {self.setup.steps}")
         if self.setup.processes.first:
             self.run.rewrite(self.position.rows)
             for old in self.run.path.glob("events.out.tfevents.*"):  # drawn anew from the rows

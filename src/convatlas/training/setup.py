@@ -17,6 +17,7 @@ from convatlas.training.optimizers import StochasticDiagonalLM
 from convatlas.training.prepare import class_weights, make_optimizer
 from convatlas.training.recipe import OwnRule, Recipe
 from convatlas.training.step import Learner
+from convatlas.training.synchronised import synchronise
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ def set_up(
         finetuning.start(net, network.name, data.classes, recipe.fine_tune)
     if recipe.channels_last:
         net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    if recipe.sync_batchnorm and processes.count > 1:
+        net = synchronise(net, device)
     optimizer = make_optimizer(recipe, net)
     before_pass = None
     if isinstance(optimizer, StochasticDiagonalLM):

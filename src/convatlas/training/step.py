@@ -67,8 +67,7 @@ class Learner:
         self.draws_randomly = any(random) or any(isinstance(m, _DropoutNd) for m in net.modules())
         self.average = Average(net, recipe.averaging, steps=steps) if recipe.averaging else None
         self.scaler = torch.amp.GradScaler(device.type) if recipe.precision == "fp16" else None
-        unused = any(random) or recipe.fine_tune is not None
-        self._shared = processes.share(net, unused=unused, sync_buffers=not recipe.sync_batchnorm)
+        self._shared = processes.share(net, unused=any(random) or recipe.fine_tune is not None)
         weights = None if class_weights is None else class_weights.to(device)
         self._plain = partial(forward, self._shared, recipe, class_weights=weights)
         self._fast = compile_with(self._plain) if compile_with else self._plain
