@@ -11,7 +11,7 @@ from convatlas.analysis.trace import trace_network
 from convatlas.analysis.verify import verify
 from convatlas.architectures.classification.baselines import Hog, HogSVM, SiftBowSVM, SiftWords, fit_machines
 from convatlas.data import Loader, default_preprocessing
-from convatlas.structures import ConvatlasError, LearnsByItself
+from convatlas.structures import ConvatlasError, LearnsByItself, UsageError
 
 
 def test_hog_sees_an_edges_orientation_and_not_the_light() -> None:
@@ -53,7 +53,7 @@ def test_sift_does_not_see_light_or_contrast() -> None:
 def test_a_blank_picture_and_a_wrong_size() -> None:
     assert SiftBowSVM()(torch.zeros(1, 3, 64, 64)).isfinite().all()
     assert HogSVM()(torch.zeros(1, 3, 64, 64)).isfinite().all()
-    with pytest.raises(ValueError, match="48 x 64 pixels; expected 64 x 64"):
+    with pytest.raises(UsageError, match="input is 48 x 64 pixels; HogSVM takes 64 pixels"):
         HogSVM()(torch.zeros(1, 3, 48, 64))
 
 

@@ -119,7 +119,7 @@ def test_show_with_another_input(capsys: pytest.CaptureFixture[str]) -> None:
         (("show", "alexent"), "unknown network 'alexent'; did you mean alexnet"),
         (("show", "alexnet", "--input", "3,227"), "--input is '3,227'; expected three positive numbers"),
         (("show", "alexnet", "--input", "3,0,227"), "--input is '3,0,227'; expected three positive numbers"),
-        (("show", "alexnet", "--input", "3,300,300"), "input shape 3,300,300 does not fit AlexNet"),
+        (("show", "alexnet", "--input", "3,300,300"), "input is 300 x 300 pixels; AlexNet takes 227 to 258 pixels"),
         (("show", "alexnet", "--format", "pdf"), "pdf"),
         (("verify",), "verify expects the names of networks, or --all"),
         (("verify", "lenet5", "--all"), "verify expects the names of networks, or --all"),

@@ -29,13 +29,16 @@ def register(
 ) -> Callable[[Builder], Builder]:
     """Registers a builder under its own name, or under `name` where the name is no identifier.
 
-    The builder is keyword-only: `(*, num_classes: int, in_channels: int) -> nn.Module`.
+    The builder is keyword-only, and annotated with the class it makes: `(*, num_classes: int, in_channels: int) ->
+    AlexNet`. From then on a network of that class says which input sizes it takes when one does not fit.
 
     Raises:
         ValueError: the name or an alias is taken.
     """
 
     def add(builder: Builder) -> Builder:
+        from convatlas.sizes import names_sizes  # loads torch, as the families do
+
         key = name or builder.__name__
         taken = {key, *aliases} & (_cards.keys() | _aliases.keys())
         if taken:
@@ -43,6 +46,7 @@ def register(
         summary = (builder.__doc__ or "").strip().split("\n")[0]
         _cards[key] = NetworkCard(key, task, paper, input_shape, num_classes, summary, aliases, builder)
         _aliases.update(dict.fromkeys(aliases, key))
+        names_sizes(inspect.signature(builder).return_annotation, input_shape)
         return builder
 
     return add

@@ -40,11 +40,11 @@ class Hog(nn.Module):
     num_features = BLOCKS * BLOCKS * 4 * ORIENTATIONS
 
     def forward(self, x: Tensor) -> Tensor:
+        check_side(x)
         if x.is_meta:
             return x.new_empty(len(x), self.num_features)
         from skimage.feature import hog
 
-        check_side(x)
         pictures = x.detach().permute(0, 2, 3, 1).cpu().double().numpy()
         features = [
             hog(
@@ -92,6 +92,7 @@ class SiftWords(nn.Module):
         return counts / nearest.shape[1]
 
     def forward(self, x: Tensor) -> Tensor:
+        check_side(x)
         if x.is_meta:
             return x.new_empty(len(x), self.num_features)
         return self.words(self.describe(x)).to(x)

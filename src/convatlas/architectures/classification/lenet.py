@@ -107,7 +107,8 @@ class SparseConv2d(nn.Module):
             x = F.pad(x, 2 * self.padding, value=self.background)
         if self.bias.shape[1:] == (1, 1):
             return F.conv2d(x, self.dense_weight(), self.bias.flatten(), self.stride)
-        return F.conv2d(x, self.dense_weight(), stride=self.stride) + self.bias
+        maps = F.conv2d(x, self.dense_weight(), stride=self.stride)
+        return maps + self.bias.expand_as(maps)  # a map of one unit would be stretched to the biases' size
 
     def count(self, output_shape: Shape) -> tuple[int, int]:
         multiply_adds = self.weight.numel() * math.prod(output_shape[1:])
