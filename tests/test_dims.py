@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from convatlas import registry
+from convatlas.architectures.classification.caffe_lenet import CaffeLeNet
 from convatlas.architectures.classification.cifar_resnet import CifarResNet, SubsampleAndPad
-from convatlas.architectures.classification.lenet import CaffeLeNet
+from convatlas.architectures.classification.lenet import SubSampling
 from convatlas.blocks.dims import BATCH_NORMS, CONVS, layers
 from convatlas.structures import UsageError
 
@@ -133,7 +134,19 @@ def test_a_resnet_of_volumes_tells_axes_apart() -> None:
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
-def test_lenet_of_every_dims(dims: int) -> None:
+def test_lenets_of_every_dims(dims: int) -> None:
     net = CaffeLeNet(dims=dims, in_channels=2)
     assert net(torch.randn(2, 2, *dims * (28,))).shape == (2, 10)
     assert net.get_parameter("ip1.weight").shape == (500, 50 * 4**dims)
+    net = registry.build("lenet5", dims=dims, in_channels=2)
+    assert net(torch.randn(2, 2, *dims * (32,))).shape == (2, 10)
+    assert net.get_parameter("C3.weight").shape == (60, *dims * (5,))
+    assert net.get_parameter("C5.weight").abs().max().item() == pytest.approx(2.4 / (16 * 5**dims), rel=0.01)
+
+
+def test_sub_sampling_of_a_signal_and_a_volume_by_hand() -> None:
+    for dims, x in ((1, torch.tensor([1.0, 2, 3, 5])), (3, torch.ones(2, 2, 4))):
+        layer = SubSampling(1, dims=dims)
+        nn.init.constant_(layer.coefficient, 0.5)
+        nn.init.constant_(layer.bias, 1.0)
+        assert layer(x[None, None]).flatten().tolist() == ([2.5, 5] if dims == 1 else [5, 5])

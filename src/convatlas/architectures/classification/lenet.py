@@ -4,10 +4,10 @@ LeCun et al., "Backpropagation Applied to Handwritten Zip Code Recognition", Neu
 LeCun, Bottou, Bengio, Haffner, "Gradient-Based Learning Applied to Document Recognition", Proc. IEEE 86(11), 1998.
 
 Follows  1989: figure 3. 1998: figure 2 and section II.B, Table I for the connections of C3, figure 3 for the codes.
-         `caffe_lenet` follows Caffe's examples/mnist/lenet.prototxt, which is not the paper's network.
 Departs  1998 prints the RBF units as penalties (small is good); ours return minus the penalty, so that the largest
          output is the answer, as everywhere in the atlas. The 7 x 12 codes are redrawn after figure 3. Classes beyond
          the ten digits get codes of random +-1, the alternative that section II.B names.
+         `dims` of 1 or 3 gives LeNet-5 for signals or volumes, which the paper does not have.
          1989 does not print which 8 of the 12 H1 maps an H2 map sees; ours sees two of three groups of four.
 Shapes   B batch, C channels, H x W map, K classes.
 """
@@ -55,6 +55,9 @@ DIGIT_CODES = (
 )
 
 
+CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
+
 def class_codes(num_classes: int) -> Tensor:
     """The fixed targets of F6, +1 for ink and -1 for paper.  () -> (K, 84)"""
     draw = random.Random(1998)
@@ -86,16 +89,17 @@ class SparseConv2d(nn.Module):
         stride: int = 1,
         padding: int = 0,
         background: float = 0.0,
-        units: tuple[int, int] = (1, 1),
+        units: tuple[int, ...] | None = None,
+        dims: int = 2,
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels, self.table = in_channels, len(table), table
-        self.kernel_size, self.stride, self.padding = (kernel_size,) * 2, (stride,) * 2, (padding,) * 2
+        self.kernel_size, self.stride, self.padding = (kernel_size,) * dims, (stride,) * dims, (padding,) * dims
         self.background = background
         pairs = [target * in_channels + source for target, sources in enumerate(table) for source in sources]
         self.register_buffer("pairs", torch.tensor(pairs), persistent=False)
-        self.weight = nn.Parameter(torch.empty(len(pairs), kernel_size, kernel_size))
-        self.bias = nn.Parameter(torch.empty(len(table), *units))
+        self.weight = nn.Parameter(torch.empty(len(pairs), *self.kernel_size))
+        self.bias = nn.Parameter(torch.empty(len(table), *(units or (1,) * dims)))
 
     def dense_weight(self) -> Tensor:
         """The kernels with zeros where the table has no connection.  () -> (C', C, k, k)"""
@@ -105,9 +109,10 @@ class SparseConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if any(self.padding):
             x = F.pad(x, 2 * self.padding, value=self.background)
-        if self.bias.shape[1:] == (1, 1):
-            return F.conv2d(x, self.dense_weight(), self.bias.flatten(), self.stride)
-        maps = F.conv2d(x, self.dense_weight(), stride=self.stride)
+        convolve = CONVOLVE[len(self.kernel_size)]
+        if self.bias[0].numel() == 1:
+            return convolve(x, self.dense_weight(), self.bias.flatten(), self.stride)
+        maps = convolve(x, self.dense_weight(), stride=self.stride)
         return maps + self.bias.expand_as(maps)  # a map of one unit would be stretched to the biases' size
 
     def count(self, output_shape: Shape) -> tuple[int, int]:
@@ -129,38 +134,38 @@ class FullConnection(nn.Conv2d):
     As one matrix product it takes half of the convolution's time on a CPU.  (B, C, H, W) -> (B, C', H - 4, W - 4)
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.shape[2:] != self.weight.shape[2:]:
-            return super().forward(x)
-        return F.linear(x.flatten(1), self.weight.flatten(1), self.bias)[:, :, None, None]
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name in torch
+        if input.shape[2:] != self.weight.shape[2:]:
+            return super().forward(input)
+        return F.linear(input.flatten(1), self.weight.flatten(1), self.bias)[:, :, None, None]
 
 
 class SubSampling(nn.Module):
     """Sum of each 2 x 2 block, times a coefficient, plus a bias, one pair a map.  (B, C, H, W) -> (B, C, H/2, W/2)"""
 
-    kernel_size = stride = (2, 2)
-    padding = (0, 0)
-
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, dims: int = 2) -> None:
         super().__init__()
-        self.coefficient = nn.Parameter(torch.empty(channels, 1, 1))
-        self.bias = nn.Parameter(torch.empty(channels, 1, 1))
+        self.kernel_size = self.stride = (2,) * dims
+        self.padding = (0,) * dims
+        self.coefficient = nn.Parameter(torch.empty(channels, *(1,) * dims))
+        self.bias = nn.Parameter(torch.empty(channels, *(1,) * dims))
 
     def sums(self, x: Tensor) -> Tensor:
-        upper, lower = x.unflatten(2, (-1, 2)).unbind(3)  # on a CPU more than twice as fast as average pooling
-        left, right = (upper + lower).unflatten(3, (-1, 2)).unbind(4)
-        return left + right
+        for axis in range(2, x.dim()):  # on a CPU more than twice as fast as average pooling
+            first, second = x.unflatten(axis, (-1, 2)).unbind(axis + 1)
+            x = first + second
+        return x
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.addcmul(self.bias, self.sums(x), self.coefficient)
 
     def count(self, output_shape: Shape) -> tuple[int, int]:
-        units = math.prod(output_shape)
-        return (4 + 1) * units, 4 * units
+        units, fan_in = math.prod(output_shape), math.prod(self.kernel_size)
+        return (fan_in + 1) * units, fan_in * units
 
     def initialise(self) -> None:
-        fan_in_uniform_(self.coefficient, 4)
-        fan_in_uniform_(self.bias, 4)
+        fan_in_uniform_(self.coefficient, math.prod(self.kernel_size))
+        fan_in_uniform_(self.bias, math.prod(self.kernel_size))
 
 
 class EuclideanRBF(nn.Module):
@@ -206,20 +211,25 @@ class LeNet1989(nn.Sequential):
 
 
 class LeNet5(nn.Sequential):
-    """(B, C, 32, 32) with paper at -0.1 and ink at 1.175 -> (B, K) minus the penalties."""
+    """(B, C, 32, 32) with paper at -0.1 and ink at 1.175 -> (B, K) minus the penalties.
 
-    def __init__(self, *, num_classes: int = 10, in_channels: int = 1) -> None:
+    With `dims` of 1 or 3 the input is a signal or a volume, of 32 along each axis.
+    """
+
+    def __init__(self, *, num_classes: int = 10, in_channels: int = 1, dims: int = 2) -> None:
+        of = layers(dims)
+        connect = FullConnection if dims == 2 else of.conv
         super().__init__(
             OrderedDict(
-                C1=nn.Conv2d(in_channels, 6, 5),  # 6 x 28 x 28
+                C1=of.conv(in_channels, 6, 5),  # 6 x 28 x 28
                 squash_C1=ScaledTanh(),
-                S2=SubSampling(6),  # 6 x 14 x 14
+                S2=SubSampling(6, dims=dims),  # 6 x 14 x 14
                 squash_S2=ScaledTanh(),
-                C3=SparseConv2d(6, C3_TABLE, 5),  # 16 x 10 x 10
+                C3=SparseConv2d(6, C3_TABLE, 5, dims=dims),  # 16 x 10 x 10
                 squash_C3=ScaledTanh(),
-                S4=SubSampling(16),  # 16 x 5 x 5
+                S4=SubSampling(16, dims=dims),  # 16 x 5 x 5
                 squash_S4=ScaledTanh(),
-                C5=FullConnection(16, 120, 5),  # 120 x 1 x 1
+                C5=connect(16, 120, 5),  # 120 x 1 x 1
                 squash_C5=ScaledTanh(),
                 flatten=nn.Flatten(),  # 120
                 F6=nn.Linear(120, 84),  # 84
@@ -234,33 +244,9 @@ def _initialise(net: nn.Sequential) -> None:
     for layer in net:
         if isinstance(layer, SparseConv2d | SubSampling):
             layer.initialise()
-        elif isinstance(layer, nn.Conv2d | nn.Linear):
+        elif isinstance(layer, (*CONVS, nn.Linear)):
             for parameter in layer.parameters():
                 fan_in_uniform_(parameter, layer.weight[0].numel())
-
-
-class CaffeLeNet(nn.Sequential):
-    """(B, C, 28, 28) in [0, 1) -> (B, K) logits; with `dims`, 28 px along one, two or three axes."""
-
-    def __init__(self, *, num_classes: int = 10, in_channels: int = 1, dims: int = 2) -> None:
-        of = layers(dims)
-        super().__init__(
-            OrderedDict(
-                conv1=of.conv(in_channels, 20, 5),  # 20 x 24 x 24
-                pool1=of.max_pool(2),  # 20 x 12 x 12
-                conv2=of.conv(20, 50, 5),  # 50 x 8 x 8
-                pool2=of.max_pool(2),  # 50 x 4 x 4
-                flatten=nn.Flatten(),  # 800
-                ip1=nn.Linear(50 * 4**dims, 500),  # 500
-                relu1=nn.ReLU(),
-                ip2=nn.Linear(500, num_classes),  # 10
-            )
-        )
-        for layer in self:
-            if isinstance(layer, (*CONVS, nn.Linear)):
-                bound = math.sqrt(3 / layer.weight[0].numel())  # Caffe's "xavier" filler
-                nn.init.uniform_(layer.weight, -bound, bound)
-                nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
 
 
 @register(paper="lecun1989", input_shape=(1, 16, 16), num_classes=10)
@@ -270,12 +256,6 @@ def lenet_1989(*, num_classes: int = 10, in_channels: int = 1) -> LeNet1989:
 
 
 @register(paper="lecun1998", input_shape=(1, 32, 32), num_classes=10)
-def lenet5(*, num_classes: int = 10, in_channels: int = 1) -> LeNet5:
+def lenet5(*, num_classes: int = 10, in_channels: int = 1, dims: int = 2) -> LeNet5:
     """LeNet-5 as published: C3 table, trainable sub-sampling, scaled tanh, Euclidean RBF output."""
-    return LeNet5(num_classes=num_classes, in_channels=in_channels)
-
-
-@register(paper="caffe_lenet", input_shape=(1, 28, 28), num_classes=10)
-def caffe_lenet(*, num_classes: int = 10, in_channels: int = 1, dims: int = 2) -> CaffeLeNet:
-    """Caffe's LeNet: 20 and 50 maps, max pooling, one ReLU, 500 units."""
-    return CaffeLeNet(num_classes=num_classes, in_channels=in_channels, dims=dims)
+    return LeNet5(num_classes=num_classes, in_channels=in_channels, dims=dims)
