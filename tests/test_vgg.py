@@ -8,6 +8,7 @@ from convatlas import registry
 from convatlas.analysis.verify import verify
 from convatlas.architectures.classification.vgg import FROM_A, VGG, start_from
 from convatlas.blocks.dims import CONVS
+from convatlas.structures import UsageError
 
 NAMES = ["vgg_a", "vgg_a_lrn", "vgg_b", "vgg_c", "vgg_d", "vgg_e"]
 
@@ -98,11 +99,19 @@ def test_deeper_nets_start_from_a() -> None:
     torch.manual_seed(0)
     shallower, deeper = VGG("A", side=32, num_classes=5), VGG("D", side=32, num_classes=5)
     before = {name: value.clone() for name, value in deeper.state_dict().items()}
-    start_from(deeper, shallower)
+    assert start_from(deeper, shallower) == FROM_A
     after, source = deeper.state_dict(), shallower.state_dict()
     changed = {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])}
     assert changed == {"conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8"} == set(FROM_A)
     assert all(torch.equal(after[name], source[name]) for name in after if name.split(".")[0] in changed)
+
+
+def test_a_start_from_another_kind_of_net_copies_nothing() -> None:
+    deeper = VGG("D", side=32, num_classes=5)
+    before = {name: value.clone() for name, value in deeper.state_dict().items()}
+    with pytest.raises(UsageError, match=r"the shallower net's fc8 has weights \(3, 4096\); expected \(5, 4096\)"):
+        start_from(deeper, VGG("A", side=32, num_classes=3))
+    assert all(torch.equal(value, before[name]) for name, value in deeper.state_dict().items())
 
 
 def test_dense_is_the_network_in_every_window() -> None:

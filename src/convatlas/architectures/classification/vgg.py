@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from convatlas.blocks.dims import CONVS, layers
 from convatlas.blocks.sliding import sliding_windows
 from convatlas.registry import register
+from convatlas.structures import UsageError
 
 # Table 1: for each of the five blocks the filter sizes from the input on.
 Column = tuple[tuple[int | Literal["lrn"], ...], ...]
@@ -103,16 +104,24 @@ class VGG(nn.Sequential):
         return x.movedim(-1, 1)
 
 
-def start_from(deeper: VGG, shallower: VGG) -> None:
+def start_from(deeper: VGG, shallower: VGG) -> tuple[str, ...]:
     """Copies net A's first four convolutions and its fully connected layers into a deeper net (section 3.1).
 
     The copied layers are the ones of the same names; the others stay random. All of them go on learning.
 
+    Returns:
+        The names of the copied layers.
+
     Raises:
-        RuntimeError: the networks differ in classes, channels, side or axes.
+        UsageError: the networks differ in classes, channels, side or axes; nothing was copied.
     """
     for name in FROM_A:
+        shapes = [tuple(net.get_submodule(name).get_parameter("weight").shape) for net in (deeper, shallower)]
+        if shapes[0] != shapes[1]:
+            raise UsageError(f"the shallower net's {name} has weights {shapes[1]}; expected {shapes[0]}")
+    for name in FROM_A:
         deeper.get_submodule(name).load_state_dict(shallower.get_submodule(name).state_dict())
+    return FROM_A
 
 
 @register(paper="simonyan2014_vgg", input_shape=(3, 224, 224), aliases=("vgg11",))
