@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
-from convatlas import cli, weights
+from convatlas import cli, data, registry, weights
 from convatlas.data import decode, normalise, prepare
 from convatlas.structures import ConvatlasError, UsageError
-from convatlas.weights.compress import code_lengths, huffman_bytes, prune, share
+from convatlas.weights.compress import Retraining, code_lengths, huffman_bytes, prune, share, with_tensors
 from foreign import random_net
 
 
@@ -93,6 +94,26 @@ def test_a_network_comes_back_from_its_container(tmp_path: Path) -> None:
     assert sum(layer.weights for layer in compressed.layers) == 430_500
 
 
+def test_what_is_left_learns_and_what_is_pruned_stays_pruned() -> None:
+    digits = data.load("digits")
+    preprocessing = data.default_preprocessing(registry.card("caffe_lenet"), digits.train)
+    loader = data.Loader(digits.train, preprocessing, batch_size=128, shuffle=True)
+    net = random_net("caffe_lenet")
+    pruned = weights.compress(net, sparsity=0.8)
+    learned = weights.compress(net, sparsity=0.8, retraining=Retraining(loader, epochs=2, learning_rate=0.01))
+    batch = next(iter(loader.epoch(0)))
+    losses = []
+    for compressed in (pruned, learned):
+        again = with_tensors(registry.build("caffe_lenet").eval(), compressed.tensors)
+        with torch.no_grad():
+            losses.append(F.cross_entropy(again(batch.images), batch.labels).item())
+    assert losses[1] < losses[0] / 2
+    for name, value in pruned.tensors.items():
+        if name.endswith("weight"):
+            assert not learned.tensors[name][value == 0].any()
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), random_net("caffe_lenet").parameters(), strict=True))
+
+
 def test_wrong_arguments_are_named() -> None:
     net = random_net("caffe_lenet")
     for arguments, reason in (({"sparsity": 1.0}, "sparsity is 1.0"), ({"sparsity": 0.5, "bits": 9}, "bits is 9")):
@@ -109,6 +130,8 @@ def test_the_command(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert out.stat().st_size == sum(layer["stored_bytes"] for layer in found["layers"])
     assert len(found["top1_error"]) == 2
     assert cli.main(["weights", "compress", str(run_folder), "--out", str(tmp_path / "x.pth")]) == 2
+    assert cli.main(["weights", "compress", str(run_folder), "--out", str(out), "--retrain", "1"]) == 2
+    assert "expected pictures to learn from" in capsys.readouterr().err
 
 
 @pytest.mark.data

@@ -17,7 +17,7 @@ from convatlas.weights.settings import apply_settings
 
 LAYOUTS = {layout.release: layout for layout in (*torchvision_layouts.layouts(), *timm_layouts.layouts())}
 FAST = ("torchvision squeezenet1_1", "torchvision googlenet")
-SIDES = {"inception": 75, "vgg": 32, "googlenet": 64}
+SIDES = {"inception": 75, "vgg": 224, "googlenet": 64}
 
 
 def reference(layout: Layout, num_classes: int = 1000) -> nn.Module:

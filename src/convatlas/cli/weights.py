@@ -125,15 +125,20 @@ def compress(
     bits: Annotated[int, typer.Option(help="Bits of a code: 2^bits - 1 shared weights a layer.")] = 8,
     data: Annotated[str | None, typer.Option(help="Labelled pictures for the accuracy before and after.")] = None,
     data_root: Annotated[Path | None, typer.Option(help="Where known data sets lie.")] = None,
+    retrain: Annotated[int, typer.Option(min=0, help="Epochs on --data between pruning and sharing.")] = 0,
+    rate: Annotated[float, typer.Option(min=0, help="The learning rate of --retrain.")] = 1e-3,
     json: JSON = False,
 ) -> None:
     """Deep Compression: prune, share weights, and tell the sizes, with Huffman's codes too, and the accuracy."""
+    from convatlas import data as loading
     from convatlas import inference
     from convatlas import weights as trained
-    from convatlas.weights.compress import with_tensors
+    from convatlas.weights.compress import Retraining, with_tensors
 
     if out.suffix not in (".net", ".safetensors"):
         raise UsageError(f"--out is {out}; expected a name that ends in .net or .safetensors")
+    if retrain and data is None:
+        raise UsageError(f"--retrain is {retrain} without --data; expected pictures to learn from")
     opened = inference.open_source(source, weights)
     errors = []
 
@@ -144,7 +149,13 @@ def compress(
             errors.append((found.top1_error, found.top5_error))
 
     evaluate()
-    compressed = trained.compress(opened.net, sparsity=sparsity, bits=bits)
+    with progress("Retraining") as step:
+        retraining = None
+        if retrain:
+            pictures = loading.load(data or "", root=data_root).train
+            loader = loading.Loader(pictures, opened.preprocessing, batch_size=64, shuffle=True)
+            retraining = Retraining(loader, retrain, rate, on_progress=step)
+        compressed = trained.compress(opened.net, sparsity=sparsity, bits=bits, retraining=retraining)
     with_tensors(opened.net, compressed.tensors)
     evaluate()
     card = trained.make_card(

@@ -5,20 +5,24 @@ Coding", ICLR 2016, arXiv:1510.00149; Iandola et al. 2016 (SqueezeNet), section 
 
 Follows  Section 2 for pruning by magnitude, section 3 for k-means within each layer from centroids spaced linearly
          between the smallest and the largest weight, section 4 for the codes.
-Departs  Nothing is retrained after pruning or sharing, so the accuracy is that of the first step. The container holds
-         8-bit codes and 4-bit gaps, as released; the size with Huffman's codes is computed, lengths of codes included.
+Departs  What is left after pruning is retrained where pictures are given; shared weights are not trained any more. One
+         sparsity holds for all layers. The container holds 8-bit codes and 4-bit gaps, as released; the size with
+         Huffman's codes is computed, lengths of codes included.
 """
 
+import copy
 import heapq
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from convatlas.structures import UsageError
+from convatlas.data import Loader
+from convatlas.structures import AuxiliaryOutputs, UsageError
 from convatlas.weights.formats import deep_compression
 from convatlas.weights.layouts.rows import compression_table
 
@@ -46,13 +50,25 @@ class Compressed:
     layers: tuple[LayerSizes, ...]
 
 
-def compress(net: nn.Module, *, sparsity: float, bits: int = 8) -> Compressed:
-    """Prunes and shares the weights of every convolution and fully connected layer of a network.
+@dataclass(frozen=True)
+class Retraining:
+    """Pictures and how long the weights that were not pruned learn from them."""
+
+    loader: Loader
+    epochs: int
+    learning_rate: float = 1e-3  # with momentum 0.9; the paper takes a tenth to a hundredth of the original rate
+    device: str | torch.device = "cpu"
+    on_progress: Callable[[int, int], None] | None = None  # (batches done, batches)
+
+
+def compress(net: nn.Module, *, sparsity: float, bits: int = 8, retraining: Retraining | None = None) -> Compressed:
+    """Prunes, retrains and shares the weights of every convolution and fully connected layer of a network.
 
     Args:
         net: with biases in all of these layers, and no other weights; it is left as it is.
         sparsity: the share of weights, the smallest of each layer, that become 0; from 0 up to 1.
         bits: of a code; 2^bits - 1 shared weights a layer, 1 to 8 bits. The remaining code stands for 0.
+        retraining: between pruning and sharing; None leaves it out.
 
     Raises:
         UsageError: `sparsity` or `bits` is out of range.
@@ -63,12 +79,17 @@ def compress(net: nn.Module, *, sparsity: float, bits: int = 8) -> Compressed:
     if not 1 <= bits <= 8:
         raise UsageError(f"bits is {bits}; expected 1 to 8")
     table = compression_table(net)
+    net = copy.deepcopy(net)
+    for layer in table:
+        weight = net.get_parameter(f"{layer}.weight")
+        weight.data = torch.from_numpy(prune(weight.detach().cpu().numpy().astype(np.float32), sparsity))
+    if retraining is not None:
+        retrain(net, [f"{layer}.weight" for layer in table], retraining)
     layers: dict[str, tuple[np.ndarray, np.ndarray, Tensor]] = {}
     sizes = []
     for layer in table:
         weight, bias = net.get_parameter(f"{layer}.weight"), net.get_parameter(f"{layer}.bias")
-        values = prune(weight.detach().cpu().numpy().astype(np.float32), sparsity)
-        codebook, codes = share(values, 2**bits - 1)
+        codebook, codes = share(weight.detach().cpu().numpy(), 2**bits - 1)
         layers[layer] = (codebook, codes, bias)
         sizes.append(_sizes(layer, codes, bias.numel(), bits))
     data = deep_compression.write(layers)
@@ -82,6 +103,28 @@ def prune(values: np.ndarray, sparsity: float) -> np.ndarray:
     if count:
         pruned.reshape(-1)[np.argpartition(np.abs(values).reshape(-1), count - 1)[:count]] = 0
     return pruned
+
+
+def retrain(net: nn.Module, names: Iterable[str], retraining: Retraining) -> None:
+    """Goes on training in place with cross-entropy; the named weights that are 0 stay so."""
+    net.to(retraining.device).train()
+    weights = [net.get_parameter(name) for name in names]
+    masks = [weight.detach() != 0 for weight in weights]
+    optimiser = torch.optim.SGD(net.parameters(), lr=retraining.learning_rate, momentum=0.9)
+    total = retraining.epochs * len(retraining.loader)
+    batches = (batch for epoch in range(retraining.epochs) for batch in retraining.loader.epoch(epoch))
+    for step, batch in enumerate(batches, start=1):
+        output = net(batch.images)
+        logits = output.logits if isinstance(output, AuxiliaryOutputs) else output
+        optimiser.zero_grad()
+        F.cross_entropy(logits, batch.labels).backward()
+        optimiser.step()
+        with torch.no_grad():
+            for weight, mask in zip(weights, masks, strict=True):
+                weight.mul_(mask)
+        if retraining.on_progress is not None:
+            retraining.on_progress(step, total)
+    net.eval()
 
 
 def share(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
