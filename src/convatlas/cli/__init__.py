@@ -28,6 +28,11 @@ COMMANDS = {
     "runs": ("runs", "Train and use", "List the runs of a folder and compare them."),
     "eval": ("eval_", "Train and use", "Test error with its 95% interval, loss, and a table of classes."),
     "predict": ("predict", "Train and use", "The most probable classes of pictures."),
+    "export": (
+        "export",
+        "Train and use",
+        "A trained network as ONNX, torch.export or TorchScript, also in int8.",
+    ),
     "weights": ("weights", "Train and use", "Published weights: list them, import their files, look inside."),
     "explain": ("explain_", "See inside", "What a network looks at: deconvnet, saliency, Grad-CAM and more."),
     "doctor": ("doctor", "This machine", "What this machine can do, what is missing, and how to get it."),

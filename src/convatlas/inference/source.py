@@ -60,7 +60,7 @@ def resolve_device(device: str = "auto") -> torch.device:
 
 
 def open_source(source: str, weights_path: Path | None = None) -> Source:
-    """Opens a run folder, or a registered name together with a weights file.
+    """Opens a run folder, a registered name together with a weights file, or a .onnx file of `convatlas export`.
 
     Raises:
         UsageError: neither a run folder nor a name, or a name without weights.
@@ -69,9 +69,14 @@ def open_source(source: str, weights_path: Path | None = None) -> Source:
     folder = Path(source)
     if folder.is_dir() and ((folder / "recipe.toml").exists() or not is_registered(source)):
         return open_run(folder, weights_path)
+    if folder.suffix == ".onnx" and folder.is_file():
+        if weights_path is not None:
+            raise UsageError(f"--weights {weights_path} with {source}, which holds its weights; expected one of them")
+        return open_exported(folder)
     if folder.is_file() or (not is_registered(source) and ("/" in source or "\\" in source)):
         kind = "is a file" if folder.is_file() else "does not exist"
-        raise UsageError(f"{source} {kind}; expected a run folder or the name of a network (`convatlas list`)")
+        raise UsageError(f"{source} {kind}; expected a run folder, the name of a network (`convatlas list`), or "
+                         "a .onnx file of `convatlas export`")  # fmt: skip
     network = registry.card(source)
     if weights_path is None:
         raise UsageError(
@@ -117,6 +122,15 @@ def open_weights(name: str | None, path: Path, run: Path | None = None, recipe: 
     return Source(
         net.eval(), network.name, classes, known or usual_preprocessing(network), run, recipe, named_classes=bool(named)
     )
+
+
+def open_exported(path: Path) -> Source:
+    from convatlas.inference.exported import read_exported
+
+    net, card, preprocessing = read_exported(path)
+    named = card["classes"]
+    classes = tuple(named) if named else tuple(str(index) for index in range(card["num_classes"]))
+    return Source(net, card["network"], classes, preprocessing, run=None, named_classes=bool(named))
 
 
 def usual_preprocessing(network: NetworkCard) -> Preprocessing:

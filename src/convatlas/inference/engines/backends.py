@@ -27,12 +27,14 @@ def eager(net: nn.Module, input_shape: Shape, batch_size: int) -> Run:
 
 def fused(net: nn.Module, input_shape: Shape, batch_size: int) -> Run:
     """PyTorch with folded normalisations, packed convolutions and ReLUs in them, channels last."""
+    _check_layers(net)
     keep_freed_memory()
     return _channels_last(fuse(net, input_shape, batch_size=batch_size))
 
 
 def compiled(net: nn.Module, input_shape: Shape, batch_size: int) -> Run:
     """torch.compile with the weights frozen into the code; takes tens of seconds to build."""
+    _check_layers(net)
     if all(shutil.which(name) is None for name in ("c++", "g++", "clang++", "cl")):
         raise ConvatlasError("torch.compile needs a C++ compiler")
     from torch._inductor import config
@@ -47,14 +49,13 @@ def compiled(net: nn.Module, input_shape: Shape, batch_size: int) -> Run:
 def onnx_runtime(net: nn.Module, input_shape: Shape, batch_size: int) -> Run:
     """ONNX Runtime on its CPU provider."""
     require("onnxruntime")
-    return run_in_onnx_runtime(to_onnx(fuse(net, input_shape, batch_size=batch_size, pack=False), input_shape))
+    return run_in_onnx_runtime(_model(net, input_shape))
 
 
 def open_vino(net: nn.Module, input_shape: Shape, batch_size: int) -> Run:
     """OpenVINO on its CPU device, in float32."""
     require("openvino")
-    model = to_onnx(fuse(net, input_shape, batch_size=batch_size, pack=False), input_shape)
-    return run_in_open_vino(model, batch_size)
+    return run_in_open_vino(_model(net, input_shape), batch_size)
 
 
 BUILDERS: dict[str, Builder] = {
@@ -78,8 +79,9 @@ def run_in_onnx_runtime(model: bytes) -> Run:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise ConvatlasError(f"ONNX Runtime refuses the model: {str(error).splitlines()[0]}") from error
-    source = session.get_inputs()[0].name
-    return lambda x: torch.from_numpy(session.run(None, {source: x.contiguous().numpy()})[0])
+    source = session.get_inputs()[0]
+    cast = _to_uint8 if source.type == "tensor(uint8)" else Tensor.contiguous
+    return lambda x: torch.from_numpy(session.run(None, {source.name: cast(x).numpy()})[0])
 
 
 def run_in_open_vino(model: bytes, batch_size: int) -> Run:
@@ -97,12 +99,13 @@ def run_in_open_vino(model: bytes, batch_size: int) -> Run:
         shape = read.inputs[0].get_partial_shape()
         shape[0] = batch_size
         read.reshape({read.inputs[0]: shape})
+        cast = _to_uint8 if read.inputs[0].get_element_type().get_type_name() == "u8" else Tensor.contiguous
         request = core.compile_model(read, "CPU", settings).create_infer_request()
     except Exception as error:
         raise ConvatlasError(f"OpenVINO refuses the model: {str(error).strip().splitlines()[-1]}") from error
 
     def run(x: Tensor) -> Tensor:
-        result = request.infer([x.contiguous().numpy()], share_inputs=True, share_outputs=True)
+        result = request.infer([cast(x).numpy()], share_inputs=True, share_outputs=True)
         return torch.from_numpy(result[0].copy())  # the request writes over its outputs
 
     return in_batches_of(batch_size, run)
@@ -127,6 +130,22 @@ def require(package: str) -> None:
     """Raises ConvatlasError, with the way to get it, where a package is not installed."""
     if importlib.util.find_spec(package) is None:
         raise ConvatlasError(f"{package} is not installed; get it: pip install 'convatlas[deploy]'")
+
+
+def _model(net: nn.Module, input_shape: Shape) -> bytes:
+    """The ONNX model of a network; an exported file is one already."""
+    model = getattr(net, "onnx_model", None)
+    return model if model is not None else to_onnx(fuse(net, input_shape, batch_size=1, pack=False), input_shape)
+
+
+def _check_layers(net: nn.Module) -> None:
+    if hasattr(net, "onnx_model"):
+        raise ConvatlasError("an exported file has no PyTorch layers; expected onnxruntime or openvino")
+
+
+def _to_uint8(x: Tensor) -> Tensor:
+    """For models that normalise by themselves."""
+    return x.round().to(torch.uint8).contiguous()
 
 
 def _channels_last(net: nn.Module) -> Run:

@@ -111,11 +111,12 @@ def measure_ms(engines: dict[str, Engine], batch: torch.Tensor) -> dict[str, flo
 def key_of(net: nn.Module, name: str, input_shape: Shape, batch_size: int) -> str:
     """What a measurement holds for, in words."""
     shape = " x ".join(map(str, input_shape))
-    parameters = sum(parameter.numel() for parameter in net.parameters())
+    model: bytes | None = getattr(net, "onnx_model", None)
+    size = f"{sum(p.numel() for p in net.parameters())} parameters" if model is None else f"{len(model)} bytes of ONNX"
     versions = ", ".join(f"{package} {_version(package)}" for package in _PACKAGES)
     threads = torch.get_num_threads()
     return (
-        f"{name} of {parameters} parameters, {shape}, batch {batch_size}, {threads} threads, {versions}, "
+        f"{name} of {size}, {shape}, batch {batch_size}, {threads} threads, {versions}, "
         f"{environment('cpu')['processor']}"
     )
 

@@ -33,7 +33,7 @@ def to_onnx(net: nn.Module, input_shape: Shape, *, dtype: torch.dtype = torch.fl
     reasons = []
     for export in (_by_tracing, _by_graph):
         try:
-            with _quietly(), torch.no_grad():
+            with quietly(), torch.no_grad():
                 model = export(net, sample)
             if not reads_its_input(model):
                 raise ConvatlasError("it computes outside PyTorch, where an exporter sees nothing")
@@ -71,7 +71,7 @@ def _by_graph(net: nn.Module, sample: torch.Tensor) -> bytes:
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without the exporters' advice to those who maintain them."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -1,0 +1,92 @@
+"""`convatlas export`: a trained network as a file for other programs."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from convatlas.cli.common import print_json, progress, warn
+from convatlas.structures import UsageError
+
+
+def command(
+    source: Annotated[
+        str, typer.Argument(metavar="RUN|NAME", help="A run folder, or a network's name with --weights.")
+    ],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    weights: Annotated[Path | None, typer.Option(help="A weights file for a network's name.")] = None,
+    format: Annotated[  # noqa: A002 - the name of the option
+        str, typer.Option(help="onnx (.onnx), torch-export (.pt2) or torchscript (.pt).")
+    ] = "onnx",
+    pixels: Annotated[
+        bool, typer.Option(help="Put normalisation and channel order inside: uint8 RGB pictures go in.")
+    ] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Quantise to eight bits; needs --calibration.")] = False,
+    calibration: Annotated[
+        Path | None, typer.Option(help="A folder of pictures like those to come: 64 of them set the ranges.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Labelled pictures: the accuracy before and after is printed.")
+    ] = None,
+    licence: Annotated[str | None, typer.Option(help="Of the weights, for the card.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
+) -> None:
+    """A trained network as ONNX, torch.export or TorchScript, for any batch size, with its card inside.
+
+    The file is run and compared with the network before it gets its name. `convatlas predict FILE.onnx` opens it.
+    """
+    if int8 != (calibration is not None):
+        raise UsageError("--int8 and --calibration FOLDER go together; expected both or neither")
+    if int8 and format != "onnx":
+        raise UsageError(f"--int8 with --format {format}; expected --format onnx")
+    from convatlas import inference
+
+    opened = inference.open_source(source, weights)
+    if calibration is not None:
+        quantised = inference.quantise(opened, out, [calibration], pixels=pixels, licence=licence)
+        found, problems = quantised.exported, quantised.problems
+    else:
+        quantised, problems = None, ()
+        found = inference.export(opened, out, format=format, pixels=pixels, licence=licence)  # type: ignore[arg-type]
+    errors = evaluate(opened, out, data) if data is not None else {}
+    written = {"file": str(out), "format": found.format, "opset": found.opset, "bytes": found.size_bytes}
+    if quantised is None:
+        written["difference"] = found.difference
+    else:
+        written |= {"calibration_pictures": quantised.pictures, "agreement": quantised.agreement}
+    if json:
+        print_json({**written, **errors, "problems": [asdict(problem) for problem in problems]})
+    else:
+        show(written, errors)
+    for problem in problems:
+        warn(f"{problem.path}: {problem.reason}")
+
+
+def evaluate(opened: Any, out: Path, data: str) -> dict[str, float]:
+    """Top-1 accuracy of the network and, where `predict` can open it, of the file."""
+    from convatlas import inference
+
+    accuracy = {}
+    sources = {"accuracy_before": opened}
+    if out.suffix == ".onnx":
+        sources["accuracy_after"] = inference.open_source(str(out))
+    for name, source in sources.items():
+        with progress("Evaluating") as step:
+            accuracy[name] = 1 - inference.evaluate_source(source, data, on_progress=step)[1].top1_error
+    return accuracy
+
+
+def show(written: dict[str, Any], accuracy: dict[str, float]) -> None:
+    """The same as text."""
+    opset = f", opset {written['opset']}" if written["opset"] else ""
+    typer.echo(f"{written['file']}: {written['format']}{opset}, {written['bytes'] / 1e6:.2f} MB, any batch size")
+    if "difference" in written:
+        typer.echo(f"logits differ by at most {written['difference']:.1g} of the largest, in batches of 1 and 3")
+    else:
+        typer.echo(
+            f"int8; the most probable class is the float network's for {100 * written['agreement']:.1f}% of the "
+            f"{written['calibration_pictures']} pictures that set the ranges"
+        )
+    if accuracy:
+        typer.echo(", ".join(f"{name.replace('_', ' ')} {100 * value:.2f}%" for name, value in accuracy.items()))

@@ -1,0 +1,170 @@
+"""Trained networks as files for other programs: ONNX, torch.export and TorchScript, with their card inside.
+
+Every file is run before it gets its name, and compared with the network.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from convatlas import weights
+from convatlas.data import normalise
+from convatlas.inference.engines.backends import require, run_in_onnx_runtime
+from convatlas.inference.engines.build import TOLERANCE
+from convatlas.inference.engines.fused import fuse
+from convatlas.inference.engines.graph import OPSET, quietly, to_onnx
+from convatlas.inference.exported import KEY, ExportedNet, WithNormalisation
+from convatlas.inference.source import Source
+from convatlas.structures import ConvatlasError, UsageError
+
+Format = Literal["onnx", "torch-export", "torchscript"]
+FORMATS: dict[str, str] = {"onnx": ".onnx", "torch-export": ".pt2", "torchscript": ".pt"}
+EXTRA_FILE = "convatlas.json"  # of a torch.export program and of TorchScript
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written, run and compared."""
+
+    path: Path
+    format: str
+    opset: int | None  # of ONNX
+    size_bytes: int
+    difference: float  # of its logits from the network's, as a part of the largest logit; NaN for int8
+
+
+def export(
+    source: Source,
+    path: str | Path,
+    *,
+    format: Format = "onnx",  # noqa: A002 - the word for it
+    pixels: bool = False,
+    licence: str | None = None,
+) -> Exported:
+    """Writes a trained network for any batch size, completely or not at all.
+
+    Args:
+        source: from `open_source`.
+        path: its ending must be that of the format: .onnx, .pt2 or .pt.
+        format: "onnx" (normalisations folded), "torch-export" (a program for torch.export.load) or "torchscript".
+        pixels: put the normalisation and the channel order inside, so that uint8 RGB pictures of the right size go in.
+        licence: of the weights, for the card.
+
+    Raises:
+        UsageError: an unknown format, or another ending.
+        ConvatlasError: a package is missing, the network can't be expressed, or the file computes something else.
+    """
+    path = Path(path)
+    check_format(format, path)
+    net = source.net.cpu().eval()
+    if isinstance(net, ExportedNet):
+        raise UsageError(f"{source.name} comes from an exported file; expected a run folder or a network with weights")
+    card = card_of(source, pixels=pixels, licence=licence)
+    shape = (source.preprocessing.channels, *source.preprocessing.size)
+    whole = WithNormalisation(net, source.preprocessing).eval() if pixels else net
+    dtype = torch.uint8 if pixels else torch.float32
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        if format == "onnx":
+            folded = fuse(net, shape, batch_size=1, pack=False)
+            folded = WithNormalisation(folded, source.preprocessing).eval() if pixels else folded
+            temporary.write_bytes(with_card(to_onnx(folded, shape, dtype=dtype), card))
+        else:
+            _WRITERS[format](whole, torch.zeros(2, *shape, dtype=dtype), card, temporary)
+        difference = compare(_read_back(temporary, format), whole, source, pixels=pixels)
+        temporary.replace(path)
+    finally:
+        with suppress(OSError):  # the folder may be absent
+            temporary.unlink()
+    return Exported(path, format, OPSET if format == "onnx" else None, path.stat().st_size, difference)
+
+
+def check_format(name: str, path: Path) -> None:
+    """Raises UsageError for an unknown format, or a path with another ending."""
+    if name not in FORMATS:
+        raise UsageError(f"--format {name}; expected {', '.join(FORMATS)}")
+    if path.suffix != FORMATS[name]:
+        raise UsageError(f"--out {path}; expected a name that ends in {FORMATS[name]} for format {name}")
+
+
+def card_of(source: Source, *, pixels: bool, licence: str | None, int8: bool = False) -> dict[str, Any]:
+    """The card of an exported file: that of weights, the kind of input, and the licence."""
+    channels = source.preprocessing.channels
+    card = weights.make_card(
+        source.name,
+        num_classes=len(source.classes),
+        in_channels=channels,
+        classes=source.classes if source.named_classes else None,
+        preprocessing=source.preprocessing,
+    )
+    return card | {"input": "uint8" if pixels else "normalised", "int8": int8, "licence": licence}
+
+
+def with_card(model: bytes, card: dict[str, Any]) -> bytes:
+    """An ONNX model with the card in its metadata."""
+    import onnx
+
+    loaded = onnx.load_model_from_string(model)
+    onnx.helper.set_model_props(loaded, {KEY: json.dumps(card, ensure_ascii=False)})
+    loaded.producer_name = "convatlas"
+    return loaded.SerializeToString()
+
+
+def write_aside(path: Path, content: bytes) -> None:
+    """Writes under another name, then renames: the file is there completely or not at all."""
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def compare(run: Callable[[Tensor], Tensor], net: nn.Module, source: Source, *, pixels: bool) -> float:
+    """The largest difference of logits on noise in batches of 1 and 3, as a part of the largest logit.
+
+    Raises:
+        ConvatlasError: it is more than engines are allowed.
+    """
+    shape = (source.preprocessing.channels, *source.preprocessing.size)
+    noise = torch.randint(0, 256, (3, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    batch = noise if pixels else normalise(noise, source.preprocessing)
+    difference = 0.0
+    with torch.inference_mode():
+        for part in (batch[:1], batch):
+            expected = net(part)
+            scale = expected.abs().max().clamp_min(1)
+            difference = max(difference, ((run(part) - expected).abs().max() / scale).item())
+    if not difference <= TOLERANCE:
+        raise ConvatlasError(f"the exported file differs from the network by {difference:.1g} of its largest logit")
+    return difference
+
+
+def _write_program(net: nn.Module, sample: Tensor, card: dict[str, Any], path: Path) -> None:
+    with quietly():
+        program = torch.export.export(net, (sample,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
+        torch.export.save(program, path, extra_files={EXTRA_FILE: json.dumps(card, ensure_ascii=False)})
+
+
+def _write_torchscript(net: nn.Module, sample: Tensor, card: dict[str, Any], path: Path) -> None:
+    with quietly(), torch.no_grad():
+        traced = torch.jit.trace(net, sample)
+        torch.jit.save(traced, str(path), _extra_files={EXTRA_FILE: json.dumps(card, ensure_ascii=False)})
+
+
+_WRITERS = {"torch-export": _write_program, "torchscript": _write_torchscript}
+
+
+def _read_back(path: Path, name: str) -> Callable[[Tensor], Tensor]:
+    if name == "onnx":
+        require("onnxruntime")
+        return run_in_onnx_runtime(path.read_bytes())
+    with quietly():
+        return torch.export.load(path).module() if name == "torch-export" else torch.jit.load(str(path))
