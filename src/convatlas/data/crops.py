@@ -141,7 +141,7 @@ class ScaleJitter:
             side = low + int(row[0] * (high - low + 1))
             scaled = _resized(image[None], (side * H // short, side * W // short))
             crops.append(_window_anywhere(scaled, row[None, 1:], self.size))
-        return torch.cat(crops)
+        return crops[0] if len(crops) == 1 else torch.cat(crops)
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class RandomResizedCrop:
         for image, row in zip(images, u.tolist(), strict=True):
             top, left, height, width = self.window((H, W), row)
             crops.append(_resized(image[None, :, top : top + height, left : left + width], self.size))
-        return torch.cat(crops)
+        return crops[0] if len(crops) == 1 else torch.cat(crops)
 
     def window(self, picture: tuple[int, int], u: list[float]) -> tuple[int, int, int, int]:
         """(top, left, height, width) for a picture of (H, W) and its 22 draws."""

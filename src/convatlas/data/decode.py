@@ -11,7 +11,7 @@ from torch import Tensor
 
 from convatlas.structures import ConvatlasError
 
-_JPEG = b"\xff\xd8\xff"
+_JPEG, _SCAN = b"\xff\xd8\xff", b"\xff\xda"
 _ORIENTATION = 0x0112  # the EXIF tag
 _MAY_BE_TURNED = (b"Exif\0\0", b"tiff:Orientation")
 _COLOURS = {"Gray": "GRAY", "YCbCr": "RGB", "RGB": "RGB"}
@@ -78,7 +78,8 @@ def jpeg_complaint(content: bytes) -> str | None:
 
 
 def _is_turned(content: bytes) -> bool:
-    if not any(mark in content for mark in _MAY_BE_TURNED):
+    header = content[: content.find(_SCAN)]  # a thumbnail's scan comes after the mark that its EXIF begins with
+    if not any(mark in header for mark in _MAY_BE_TURNED):
         return False
     with Image.open(BytesIO(content)) as picture:
         return _orientation(picture) != 1

@@ -52,7 +52,9 @@ def shape(image: Tensor, preprocessing: Preprocessing, framing: Framing) -> Tens
         return prepare(image, preprocessing)
     image = convert_channels(image, preprocessing.channels)
     if framing == "native" and preprocessing.resize == "short_side":
-        return resize(image, _native(preprocessing, min(image.shape[-2:])))
+        short, long = sorted(image.shape[-2:])
+        usual = short <= _NATIVE_SCALE * (preprocessing.resize_to or short) and long <= _MAX_ASPECT * short
+        return image if usual else resize(image, _native(preprocessing, short))
     image = resize(image, preprocessing)
     height, width = preprocessing.size
     return centre(image, (max(height, image.shape[-2]), max(width, image.shape[-1])))
