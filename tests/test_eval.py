@@ -96,7 +96,7 @@ def test_a_run_averaged_with_itself_is_itself(run_folder: Path, capsys: pytest.C
     alone = json.loads(capsys.readouterr().out)
     assert cli.main(["eval", str(run_folder), "--with", str(run_folder), "--json"]) == 0
     both = json.loads(capsys.readouterr().out)
-    assert both["protocol"] == "2 networks, one crop"
+    assert both["protocol"] == "2 networks, one view"
     assert both["top1_error"] == alone["top1_error"]
     assert both["loss"] == pytest.approx(alone["loss"], rel=1e-5)
 

@@ -111,7 +111,7 @@ def test_the_comparison_is_honest() -> None:
         find("lenet5", "published", preprocessing=Preprocessing((32, 32))), batch_size=7, optimizer=SGD(0.1)
     )
     assert "this run changed the published optimizer and batch_size" in compare(MNIST, other)
-    assert "tested by one crop, this run by 10 crops at 36 px" in compare(MNIST, protocol="10 crops at 36 px")
+    assert "tested by one view, this run by 10 crops at 36 px" in compare(MNIST, protocol="10 crops at 36 px")
     assert "lies inside" in compare(MNIST)
     assert "lies above" in compare(MNIST, interval=(0.012, 0.02))
     assert "lies below" in compare(MNIST, interval=(0.001, 0.002))

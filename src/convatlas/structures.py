@@ -166,7 +166,7 @@ class Evaluation:
     confusion: Tensor  # (K, K) int64, rows are true classes
     seconds: float
     problems: tuple[Problem, ...] = ()
-    protocol: str = "one crop"  # how each picture was looked at, in words
+    protocol: str = "one view"  # how each picture was looked at, in words
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,8 @@ def evaluate(
     seconds = time.perf_counter() - start
     split = loader.split
     found = summarise(every_logit[order], split.labels, total_loss / n, classes, seconds, split.problems)
-    return replace(found, probabilities=found.probabilities.softmax(1))
+    protocol = "one crop" if loader.preprocessing.resize == "short_side" else "one view"  # the whole picture
+    return replace(found, probabilities=found.probabilities.softmax(1), protocol=protocol)
 
 
 @contextmanager

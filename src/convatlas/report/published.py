@@ -134,7 +134,7 @@ def compare(
             passes = plural(original.epochs, "pass", "passes")
             differences.append(f"the published recipe makes {passes}, this run {epochs}")
     if not same_protocol(published, protocol):
-        theirs = ", ".join(PROTOCOL.findall(published.protocol)) or "one crop"
+        theirs = ", ".join(PROTOCOL.findall(published.protocol)) or "one view"
         differences.append(f"the paper tested by {theirs}, this run by {protocol}")
     if differences:
         return f"Same data, but {'; '.join(differences)}."
