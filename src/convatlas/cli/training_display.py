@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +73,14 @@ def write_report(trained: Any, data: Any) -> Path:
 
 
 def summarise(trained: Any, recipe: Any, page: Path | None, *, json: bool) -> None:
-    """The last words of a run: what was reached, what was expected, and where to look."""
-    from convatlas.evaluation import wilson_interval
+    """The last words of a run: what was reached, what was published and how the two compare, and where to look."""
+    from convatlas import report
 
     result = trained.evaluation
     n = len(result.labels)
     wrong = round(result.top1_error * n)
-    low, high = wilson_interval(wrong, n)
+    low, high = report.error_interval(result)
+    beside = report.beside(result, recipe, trained.run.rows())
     if json:
         print_json(
             {
@@ -86,22 +88,28 @@ def summarise(trained: Any, recipe: Any, page: Path | None, *, json: bool) -> No
                 "recipe": recipe.variant,
                 "run": str(trained.run.path),
                 "report": str(page) if page else None,
+                "protocol": result.protocol,
                 "test_error": result.top1_error,
+                "top5_error": result.top5_error,
                 "test_errors": wrong,
                 "test_samples": n,
                 "interval_95": [low, high],
                 "training_seconds": trained.seconds,
                 "expected": recipe.expected,
+                "published": asdict(beside.result) if beside.result else None,
+                "comparison": beside.sentence,
             }
         )
         return
     kept = "best epoch (chosen on the same samples)" if recipe.keep == "best" else "last epoch"
     console().print(
         f"\n[bold]test error {100 * result.top1_error:.2f}%[/] ({wrong} of {n:,}; 95% interval {100 * low:.2f} to "
-        f"{100 * high:.2f}%), {kept}, trained in {trained.seconds:.0f} s"
+        f"{100 * high:.2f}%), {result.protocol}, {kept}, trained in {trained.seconds:.0f} s"
     )
-    if recipe.expected:
-        console().print(f"published: {recipe.expected}")
+    if beside.result or recipe.expected:
+        console().print(f"published: {beside.result or recipe.expected}", markup=False)
+    if beside.result:
+        console().print(f"  {beside.sentence}", markup=False, style="dim")
     console().print(f"run folder {trained.run.path}")
     if page:
         console().print(
