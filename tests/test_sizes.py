@@ -24,6 +24,8 @@ SIZES = {  # counted from the layers; the longest beginning of a name holds
     "densenet": Sizes(29, None),
     "enet_encoder": Sizes(8, None, step=2),
     "fractalnet": Sizes(32, 63),
+    "googlenet": Sizes(31, None),
+    "googlenet_bn": Sizes(15, None),
     "highway": Sizes(4, None),
     **dict.fromkeys(("hog_svm", "sift_bow_svm"), Sizes(64, 64)),
     "inception": Sizes(75, None),
@@ -54,7 +56,14 @@ def run(net: nn.Module, name: str, side: int) -> None:
     net(torch.empty(1, registry.card(name).input_shape[0], side, side, device="meta"))
 
 
-@pytest.mark.parametrize("name", [name for name in registry.names() if not name.endswith(("1001", "1202"))])
+SLOW = ("1001", "1202", "1202_released", "thin_c4", "thin_c5", "thin_c6", "fractalnet40")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name.endswith(SLOW) else ()) for name in registry.names()
+     if registry.card(name).task == "classification"],
+)  # fmt: skip
 def test_every_network_takes_its_sizes_and_names_them(name: str) -> None:
     sizes, net = expected(name), build_on_meta(name).eval()
     run(net, name, sizes.smallest)
