@@ -218,8 +218,9 @@ def relabel(labels: tuple[Label, ...], shape: Shape, out: Shape) -> tuple[Label,
 def _regroup(parts: list[tuple[Label, int]], sizes: Shape) -> list[Label] | None:
     """Labels of dimensions of these sizes into which the parts were flattened, split or both."""
     parts = [piece for label, size in parts for piece in (label if isinstance(label, tuple) else ((label, size),))]
+    nothing: list[Label] = [None] * len(sizes)
     if all(label is None for label, _ in parts):
-        return [None] * len(sizes)
+        return nothing
     if tuple(size for _, size in parts) == sizes:
         return [label for label, _ in parts]
     if len(sizes) == 1:
@@ -228,5 +229,5 @@ def _regroup(parts: list[tuple[Label, int]], sizes: Shape) -> list[Label] | None
     if tuple(size for _, size in spatial) == sizes[-len(spatial) :] and all(
         label is None for label, _ in parts[: -len(spatial)]
     ):
-        return [None] * (len(sizes) - len(spatial)) + [label for label, _ in spatial]
+        return nothing[len(spatial) :] + [label for label, _ in spatial]
     return None

@@ -4,9 +4,10 @@ Leaf layers are seen by forward hooks; what a network does between them (add, ca
 torch function mode. On the `meta` device nothing is computed and no weight is allocated.
 """
 
+import difflib
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -51,14 +52,20 @@ def trace(
 
 
 def trace_of(
-    net: nn.Module, samples: Tensor, *, training: bool = False, see: Callable[[int, Tensor], None] | None = None
+    net: nn.Module,
+    samples: Tensor,
+    *,
+    training: bool = False,
+    gradients: bool = False,
+    see: Callable[[int, Tensor], None] | None = None,
 ) -> tuple[LayerRecord, ...]:
     """The trace of a forward pass of `samples`, (B, C, H, W); the records are those of one of them.
 
     Args:
-        net: on the samples' device; it runs without gradients, and is left as it was found.
+        net: on the samples' device; it is left as it was found.
         samples: any number of them, with values where they matter.
         training: in train mode.
+        gradients: whether outputs can be differentiated.
         see: called with each operation's index and its (first) output as soon as it is made.
 
     Raises:
@@ -71,7 +78,7 @@ def trace_of(
     statistics = [(buffer, buffer.clone()) for buffer in net.buffers()] if training else []
     net.train(training)
     try:
-        with ExitStack() as stack, torch.no_grad():
+        with ExitStack() as stack, torch.set_grad_enabled(gradients):
             for handle in tracer.hooks():
                 stack.callback(handle.remove)
             stack.enter_context(tracer)
@@ -87,6 +94,23 @@ def trace_of(
         for buffer, value in statistics:
             buffer.copy_(value)
     return tuple(tracer.records)
+
+
+def find_layer(records: Sequence[LayerRecord], name: str) -> LayerRecord:
+    """The record of that name; of a block, its last one.
+
+    Raises:
+        UsageError: there is none; the message suggests the nearest names.
+    """
+    named = [record for record in records if record.name == name]
+    if named:
+        return named[0]
+    inside = [record for record in records if record.name.startswith((f"{name}.", f"{name}/"))]
+    if inside:
+        return inside[-1]
+    near = difflib.get_close_matches(name, [record.name for record in records], n=3, cutoff=0.5)
+    hint = " or ".join(near) or f"one from {records[0].name} to {records[-1].name}"
+    raise UsageError(f"layer is {name!r}; expected a layer of the network, such as {hint}")
 
 
 @functools.lru_cache(maxsize=256)

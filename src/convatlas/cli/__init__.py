@@ -21,6 +21,7 @@ from convatlas.structures import ConvatlasError
 COMMANDS = {
     "list": ("list_", "Look and prove", "What there is: networks with paper, year, size and task."),
     "show": ("show", "Look and prove", "The layer table of a network: shapes, parameters, multiply-adds."),
+    "rf": ("rf", "Look and prove", "What a unit sees of the input: field, exact pixels, and how strongly."),
     "diff": ("diff", "Look and prove", "What differs between two networks, layer by layer and in all."),
     "verify": ("verify", "Look and prove", "Recompute every published number and lay it beside the printed one."),
     "train": ("train", "Train and use", "Train a network on a folder of pictures or a known data set."),
