@@ -42,7 +42,7 @@ def import_(
             "expected --to NAME, and `convatlas weights show` lists its tensors"
         )
     network = registry.card(opened.card["network"] if opened.card else to or "")
-    net = weights.create(network.name, weights=file)
+    net = weights.build(opened, network.name)
     card = opened.card or weights.make_card(
         network.name, num_classes=network.num_classes, in_channels=network.input_shape[0]
     )

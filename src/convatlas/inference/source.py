@@ -110,11 +110,12 @@ def open_run(folder: Path, weights_path: Path | None = None) -> Source:
 
 def open_weights(name: str | None, path: Path, run: Path | None = None, recipe: Recipe | None = None) -> Source:
     """The network of a weights file; `name` may be None where the file's card names it."""
-    card = weights.read_card(path, name)
+    opened = weights.open_file(path, name)
+    card = opened.card
     if card is None and name is None:
         raise ConvatlasError(f"{path} carries no card; expected weights that `convatlas train` wrote")
     network = registry.card(name if name is not None else card["network"] if card else "")
-    net = weights.create(network.name, weights=path)
+    net = weights.build(opened, network.name)
     known = weights.preprocessing_of(card) if card else None
     named = card["classes"] if card else None
     count = card["num_classes"] if card else network.num_classes

@@ -7,10 +7,10 @@ numbers of classes and channels, the names of the classes, and the preprocessing
 from convatlas.weights.cards import make_card, preprocessing_of
 from convatlas.weights.compress import Compressed, Retraining, compress
 from convatlas.weights.files import save
-from convatlas.weights.loading import Read, create, load_into, open_file, read, read_card
+from convatlas.weights.loading import Read, build, create, load_into, open_file, read, read_card
 from convatlas.weights.published import Published, published
 
 __all__ = [
-    "Compressed", "Published", "Read", "Retraining", "compress", "create", "load_into", "make_card", "open_file",
-    "preprocessing_of", "published", "read", "read_card", "save",
+    "Compressed", "Published", "Read", "Retraining", "build", "compress", "create", "load_into", "make_card",
+    "open_file", "preprocessing_of", "published", "read", "read_card", "save",
 ]  # fmt: skip

@@ -23,10 +23,10 @@ _LISTED = 12
 class Read:
     """A weights file, read and translated as far as it is known."""
 
+    source: str | Path
     format: str
     tensors: dict[str, Tensor]  # under our names where `card` is there, else under the file's
     card: dict[str, Any] | None
-    file_names: tuple[str, ...]  # of the tensors in the file
 
 
 def open_file(path: str | Path, network: str | None = None) -> Read:
@@ -41,11 +41,10 @@ def open_file(path: str | Path, network: str | None = None) -> Read:
         ConvatlasError: it can't be read: cut off, damaged, no weights, or it would execute code.
     """
     contents = read_hub(str(path)) or read_file(path)
-    names = tuple(contents.tensors)
     if contents.card is not None:
-        return Read(contents.format, contents.tensors, dict(contents.card), names)
+        return Read(path, contents.format, contents.tensors, dict(contents.card))
     tensors, card = translate_contents(contents, path, network) or (contents.tensors, None)
-    return Read(contents.format, tensors, card, names)
+    return Read(path, contents.format, tensors, card)
 
 
 def read(path: str | Path, network: str | None = None) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
@@ -101,18 +100,30 @@ def create(
     """
     if weights is None:
         return registry.build(name, num_classes=num_classes, in_channels=in_channels, dims=dims)
+    return build(open_file(weights, name), name, num_classes=num_classes, in_channels=in_channels, dims=dims)
+
+
+def build(
+    opened: Read,
+    name: str,
+    *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    dims: int | None = None,
+) -> nn.Module:
+    """A network with the weights of a file that is open; the other arguments and the errors are those of `create`."""
+    card, tensors, source = opened.card, opened.tensors, f"weights {opened.source}"
     network = registry.card(name).name
-    tensors, card = read(weights, network)
     if card is not None:
         if registry.card(card["network"]).name != network:
-            raise UsageError(f"weights {weights} are of {card['network']}; expected weights of {network}")
+            raise UsageError(f"{source} are of {card['network']}; expected weights of {network}")
         num_classes = card["num_classes"] if num_classes is None else num_classes
         in_channels = card["in_channels"] if in_channels is None else in_channels
     with torch.device("meta"):  # a card is not to be trusted with the size of an allocation
         _check_fit(
             registry.build(network, num_classes=num_classes, in_channels=in_channels, dims=dims),
             tensors,
-            f"weights {weights}",
+            source,
         )
     net = registry.build(network, num_classes=num_classes, in_channels=in_channels, dims=dims)
     load_into(net, tensors)
