@@ -243,6 +243,17 @@ def test_a_wrong_argument_is_no_damage_and_arrives_from_workers_as_one_sentence(
         list(loader.epoch(0))
 
 
+def test_batches_from_workers_can_be_pinned_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch.utils.data._utils.pin_memory import pin_memory
+
+    from convatlas.data.assembly import Assembled
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self + 1)  # there is no GPU to pin for
+    images = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
+    pinned = pin_memory(Assembled(images, torch.tensor([0]), torch.zeros(1, 0), ()))
+    assert torch.equal(pinned.images, images + 1)
+
+
 def test_large_pictures_are_normalised_to_the_same_bits() -> None:
     large = torch.randint(0, 256, (2, 3, 200, 200), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     small = large.view(2, 3, 400, 100)[:, :, :2, :2]

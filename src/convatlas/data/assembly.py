@@ -6,7 +6,7 @@ fits into a processor's cache is mirrored six times as fast.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -29,6 +29,10 @@ class Assembled:
     indices: Tensor  # (B,) int64
     draws: Tensor  # (B, d) of the augmentations that are left
     damaged: tuple[tuple[int, str], ...]  # index and reason of those that had to be left out
+
+    def pin_memory(self) -> "Assembled":
+        """Called by the DataLoader for a GPU, so that the copy to it does not wait."""
+        return replace(self, images=self.images.pin_memory())
 
 
 @dataclass(frozen=True, slots=True)
