@@ -10,8 +10,10 @@ from torch import nn
 from convatlas import data, registry, weights
 from convatlas.structures import ConvatlasError, UsageError
 from convatlas.training import finetuning, fit
+from convatlas.training.distributed import Processes
 from convatlas.training.finetuning import FineTune
 from convatlas.training.recipe import SGD, Recipe
+from convatlas.training.setup import set_up
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,23 @@ def test_the_head_stays_for_the_same_classes(trained: Path) -> None:
     net = registry.build("caffe_lenet", num_classes=5)
     assert not finetuning.start(net, "caffe_lenet", tuple("abcde"), FineTune(str(trained)))
     assert torch.equal(net.state_dict()["ip2.weight"], weights.read(trained)[0]["ip2.weight"])
+
+
+def test_settings_of_a_release_go_on_with_its_weights(digits: data.DataSet, tmp_path: Path) -> None:
+    path = tmp_path / "release.safetensors"
+    settings = {"pool1": {"ceil_mode": True}}
+    card = weights.make_card("caffe_lenet", num_classes=5, in_channels=1, settings=settings)
+    weights.save(path, registry.build("caffe_lenet", num_classes=5), card)
+    setup = set_up(lenet_recipe(path, digits, epochs=1), digits, Processes(torch.device("cpu")))
+    assert setup.learner.net.get_submodule("pool1").ceil_mode is True
+    assert setup.card["settings"] == settings
+
+
+def test_weights_without_auxiliary_heads_start_a_network_that_has_them() -> None:
+    net = registry.build("googlenet_bn", num_classes=3)
+    tensors = {name: value for name, value in net.state_dict().items() if not name.startswith("aux")}
+    assert weights.absent_heads(net, tensors) == ("aux1.", "aux2.")
+    assert weights.absent_heads(net, net.state_dict()) == ()
 
 
 def test_weights_of_another_network_are_refused(trained: Path) -> None:

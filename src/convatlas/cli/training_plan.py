@@ -91,7 +91,7 @@ def choose(card: Any, variant: str | None, weights: Path | None, loaded: Any) ->
     from convatlas import weights as trained
     from convatlas.training import find, start_from, transfer
 
-    known = trained.read_card(weights) if weights else None
+    known = trained.read_card(weights, card.name) if weights else None
     theirs = trained.preprocessing_of(known) if known else None
     preprocessing = theirs or data_sets.default_preprocessing(card, loaded.train)
     if weights is None:

@@ -51,15 +51,17 @@ def start(net: nn.Module, network: str, classes: Sequence[str], fine_tune: FineT
         UsageError: no such file, or weights of another network.
         ConvatlasError: the file can't be read, or a layer before the head does not fit.
     """
-    tensors, card = weights.read(fine_tune.weights)
+    tensors, card = weights.read(fine_tune.weights, network)
     theirs = registry.card(card["network"]).name if card else network
     if theirs != network:
         raise UsageError(f"--weights {fine_tune.weights} are of {theirs}; expected weights of {network}")
     same_classes = card is not None and card["classes"] == list(classes)
     if not same_classes:
-        fresh = net.state_dict()
-        tensors = tensors | {name: fresh[name] for name in head_of(network)}
+        absent = weights.absent_heads(net, tensors)  # whole auxiliary heads, which stay as drawn
+        fresh = {name: value for name, value in net.state_dict().items() if not name.startswith(absent)}
+        tensors = tensors | {name: fresh[name] for name in head_of(network) & fresh.keys()}
     weights.load_into(net, tensors)
+    weights.apply_settings(net, card)
     return not same_classes
 
 

@@ -80,6 +80,8 @@ def set_up(
     net = registry.build(recipe.network, num_classes=len(data.classes), in_channels=preprocessing.channels).to(device)
     if recipe.fine_tune:
         finetuning.start(net, network.name, data.classes, recipe.fine_tune)
+        started_from = weights.read_card(recipe.fine_tune.weights, network.name) or {}
+        card |= {"settings": started_from["settings"]} if "settings" in started_from else {}
     if recipe.channels_last:
         net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if recipe.sync_batchnorm and processes.count > 1:

@@ -131,12 +131,18 @@ def build(
     return net
 
 
+def absent_heads(net: nn.Module, names: Iterable[str]) -> tuple[str, ...]:
+    """The beginnings, such as "aux1.", of the entries of auxiliary heads of which none is among the names."""
+    heads = [f"{path}." for path, module in net.named_modules() if isinstance(module, AuxiliaryHead)]
+    known = list(names)
+    return tuple(head for head in heads if not any(name.startswith(head) for name in known))
+
+
 def _check_fit(net: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
     """Raises ConvatlasError with the tensors that are missing, left over or misshapen, if there are any."""
     expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    heads = [f"{path}." for path, module in net.named_modules() if isinstance(module, AuxiliaryHead)]
-    absent = tuple(head for head in heads if not any(name.startswith(head) for name in found))
+    absent = absent_heads(net, found)
     spared = (name for name in expected if name.endswith(".num_batches_tracked") or name.startswith(absent))
     excused = {*found, *spared}
     missing = [name for name in expected if name not in excused]
