@@ -23,6 +23,11 @@ COMMANDS = {
     "show": ("show", "Look and prove", "The layer table of a network: shapes, parameters, multiply-adds."),
     "rf": ("rf", "Look and prove", "What a unit sees of the input: field, exact pixels, and how strongly."),
     "diff": ("diff", "Look and prove", "What differs between two networks, layer by layer and in all."),
+    "compare": (
+        "compare",
+        "Look and prove",
+        "Networks side by side: accuracy, cost, memory, latency; a page of charts.",
+    ),
     "verify": ("verify", "Look and prove", "Recompute every published number and lay it beside the printed one."),
     "train": ("train", "Train and use", "Train a network on a folder of pictures or a known data set."),
     "data": ("data", "Train and use", "Read every picture of a data set and name what is wrong with it."),
