@@ -39,10 +39,7 @@ def test_all_methods_on_a_run(run: Path, pictures: list[str], capsys: pytest.Cap
         "filters", "patches", "invariance", "equivariance",
         "deconvnet", "saliency", "guided", "gradcam", "occlusion", "ig",
     }  # fmt: skip
-    assert [problem["what"] for problem in found["problems"]] == [
-        "ensemble",
-        "cam",
-    ]  # no layer keeps its shape; it ends in linear layers
+    assert [problem["what"] for problem in found["problems"]] == ["ensemble", "evolution", "cam"]
     assert "cam: CaffeLeNet has no class activation maps" in err
     assert {key: value for key, value in found.items() if key != "page"} == json.loads(
         (run / "explain" / "explain.json").read_text()
@@ -54,7 +51,7 @@ def test_all_methods_on_a_run(run: Path, pictures: list[str], capsys: pytest.Cap
             assert np.isfinite(arrays[f"{panel['file']}/{key}"]).all()
     text = (run / "explain" / "index.html").read_text()
     assert text.count("data:image/png;base64,") == len(found["panels"])
-    assert "http" not in text
+    assert "://" not in text
     assert "<script" not in text
     extended = report.read_text()
     assert extended.startswith(f"<main>before {page.OPEN}")
@@ -100,3 +97,22 @@ def test_without_a_readable_picture(run: Path, capsys: pytest.CaptureFixture[str
 
 def test_a_report_without_a_place_stays_as_it_was() -> None:
     assert page.extended("<main></main>", "section") == "<main></main>"
+
+
+def test_features_over_the_epochs_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    short = ["--epochs", "3", "--out", str(run), "--no-report", "--device", "cpu", "--workers", "0", "--json"]
+    assert main(["train", "caffe_lenet", *short, "--keep-epochs", "1,3"]) == 0
+    assert sorted(path.name for path in (run / "checkpoints" / "epochs").iterdir()) == ["001", "003"]
+    capsys.readouterr()
+    assert main(["explain", str(run), "--method", "evolution", "--layer", "conv2", "--map", "4", "--json"]) == 0
+    (panel,) = json.loads(capsys.readouterr().out)["panels"]
+    assert (panel["maps"], panel["epochs"]) == ([4], [1, 3])
+    signals = np.load(run / "explain" / "explain.npz")[f"{panel['file']}/signals"]
+    assert signals.shape == (1, 2, 1, 14, 14)  # conv2 sees 14 x 14 pixels
+    assert np.abs(signals).max() > 0
+
+
+def test_epochs_that_are_no_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "caffe_lenet", "--keep-epochs", "1;2"]) == 2
+    assert "--keep-epochs is '1;2'; expected epochs from 1" in capsys.readouterr().err

@@ -43,8 +43,8 @@ def command(
 
     For each picture: deconvnet (what made units fire, by Zeiler and Fergus), saliency, guided (backpropagation),
     gradcam, cam (class activation map), occlusion, ig (integrated gradients). For the network: filters, patches (what
-    each map likes best), invariance and equivariance (moving the picture), ensemble (blocks or layers taken out). A
-    run's report takes the panels in.
+    each map likes best), invariance and equivariance (moving the picture), ensemble (blocks or layers taken out),
+    evolution (features over the epochs of a run). A run's report takes the panels in.
     """
     from convatlas import inference
     from convatlas.report import seeing

@@ -2,6 +2,7 @@
 
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -61,6 +62,9 @@ def command(
     find_lr: Annotated[bool, typer.Option("--find-lr", help="Draw loss against learning rate; no run.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode pictures too many for memory.")] = 2,
+    keep_epochs: Annotated[
+        str | None, typer.Option(help="Epochs whose weights stay, such as 1,2,5,10: `explain --method evolution`.")
+    ] = None,
     report: Annotated[bool, typer.Option(help="Write report.html at the end.")] = True,
     json: Annotated[bool, typer.Option("--json", help="The result as one JSON document.")] = False,
 ) -> None:
@@ -70,7 +74,7 @@ def command(
     that was stopped or killed, at the very step. With --weights a trained network learns other classes: the head
     first, then all layers, the first ones slowest. Under torchrun all processes train one network together.
     """
-    every = parse_save_every(save_every)
+    every = replace(parse_save_every(save_every), epochs=parse_epochs(keep_epochs))
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     if resume is None and restarted and out is not None and (out / "recipe.toml").exists():
         resume = out  # torchrun has started the processes again after one of them died
@@ -150,3 +154,11 @@ def parse_save_every(text: str) -> Any:
     if value <= 0 or (number == text and value != int(value)):
         raise UsageError(f"--save-every is {text!r}; expected a number of steps (500) or of minutes (10m)")
     return SaveEvery(steps=int(value), minutes=None) if number == text else SaveEvery(minutes=value)
+
+
+def parse_epochs(text: str | None) -> tuple[int, ...]:
+    """ "1,2,5" -> (1, 2, 5)."""
+    parts = [] if text is None else [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise UsageError(f"--keep-epochs is {text!r}; expected epochs from 1 such as 1,2,5")
+    return tuple(int(part) for part in parts)

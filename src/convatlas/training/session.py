@@ -31,6 +31,7 @@ class SaveEvery:
 
     steps: int | None = None
     minutes: float | None = 5.0
+    epochs: tuple[int, ...] = ()  # from 1; their weights stay, under checkpoints/epochs
 
 
 @dataclass
@@ -192,6 +193,8 @@ class Session:
                 self.run.save("last", net, self.setup.card)
                 if best:
                     self.run.save("best", net, self.setup.card)
+                if (epoch := self.position.epoch + 1) in self.save_every.epochs:
+                    self.run.save(f"epochs/{epoch:03}", net, self.setup.card)
             except ConvatlasError as error:
                 raise ConvatlasError(f"{error}; {self.last_good()}") from error
 

@@ -148,8 +148,10 @@ def figure(
     step = [(edges[-1] - edges[0]) / max(len(edges) - 1, 1) / 2 or 0.5 for edges in (found.columns, found.rows)]
     extent = (reach[0] - step[0], reach[1] + step[0], reach[2] + step[1], reach[3] - step[1])
     with house_style():
-        sheet = Figure(figsize=(11.5, 2.9), layout="constrained")
-        axes = sheet.subplots(1, 5)
+        sheet = Figure(figsize=(11.5, 3.0))
+        axes = sheet.subplots(
+            1, 5, gridspec_kw={"left": 0.01, "right": 0.99, "top": 0.9, "bottom": 0.2, "wspace": 0.06}
+        )
         for axis in axes:
             axis.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[], facecolor="#e8ebee")
             axis.set_aspect("equal")
@@ -175,7 +177,7 @@ def figure(
         axes[4].imshow(colours, extent=extent, interpolation="none")
         axes[4].legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), fontsize=7, frameon=False, ncols=2)
         for axis, drawn in ((axes[1], activity), (axes[3], probability)):
-            bar = sheet.colorbar(drawn, ax=axis, orientation="horizontal", aspect=25, pad=0.02)
+            bar = sheet.colorbar(drawn, cax=axis.inset_axes((0, -0.09, 1, 0.04)), orientation="horizontal")
             bar.outline.set_visible(False)
             bar.ax.tick_params(labelsize=7, color=MUTED)
         titles = (

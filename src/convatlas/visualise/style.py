@@ -78,7 +78,7 @@ def inline_svg(figure: Figure, label: str) -> str:
     return f'{head} role="img" aria-label="{html.escape(label)}" style="max-width:{width:.0f}px">{body}'
 
 
-def around_grey(signal: NDArray[Any], *, bgr: bool = False, quantile: float = 0.999) -> NDArray[Any]:
+def around_grey(signal: NDArray[Any], *, bgr: bool = False, quantile: float = 0.99) -> NDArray[Any]:
     """A signed signal (C, H, W) as a picture (H, W, 3) or (H, W) in [0, 1]: zero is mid-grey.
 
     The scale is symmetric; the few values above the quantile of all sizes are cut, or they would leave the rest dull.

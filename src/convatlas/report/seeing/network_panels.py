@@ -7,32 +7,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from convatlas import weights
 from convatlas.inference import Source
 from convatlas.report.pictures import as_array
 from convatlas.report.seeing.panel import Options, Panel, Pool, Subject, default_layer, reads_bgr
 from convatlas.report.seeing.pools import batches
 from convatlas.structures import UsageError
-from convatlas.visualise import deconvnet, filters, invariance, lesion, maps, patches
+from convatlas.visualise import deconvnet, evolution, filters, invariance, lesion, maps, patches
 
 MAPS = 6  # of a layer, where the user names none
+WATCHED = 256  # pictures in which the strongest activation is looked for after each epoch
 JUDGED = 1000  # pictures that a lesioned network is tried on
 EQUIVARIANCE_LAYERS = 16
 
 
 def _filters(source: Source, found: Sequence[Subject], options: Options) -> Panel:
-    layer, weights = filters.first_layer_filters(source.net)
+    layer, kernels = filters.first_layer_filters(source.net)
     return Panel(
         "filters", f"Filters of {layer}",
         "The weights of the first layer, on one scale for all: mid-grey is zero.",
-        filters.figure(weights[:, ::-1] if reads_bgr(source) and weights.shape[1] == 3 else weights),
-        {"layer": layer, "shape": list(weights.shape)}, {"weights": weights},
+        filters.figure(kernels[:, ::-1] if reads_bgr(source) and kernels.shape[1] == 3 else kernels),
+        {"layer": layer, "shape": list(kernels.shape)}, {"weights": kernels},
     )  # fmt: skip
 
 
 def _patches(source: Source, found: Sequence[Subject], options: Options) -> Panel:
     pool = opened(options)
     first = next(batches(source, pool, 1))[0]
-    layer = options.layer or default_layer(source, first)
+    layer = options.layer or small_field_layer(source, first)
     best = patches.strongest(source.net, batches(source, pool), layer)
     alive = np.flatnonzero(best.activations[:, -1] > 0)
     if options.map is not None:
@@ -148,6 +150,43 @@ def _ensemble(source: Source, found: Sequence[Subject], options: Options) -> Pan
     )  # fmt: skip
 
 
+def _evolution(source: Source, found: Sequence[Subject], options: Options) -> Panel:
+    kept = sorted((source.run / "checkpoints" / "epochs").glob("*/weights.safetensors")) if source.run else []
+    if not kept:
+        raise UsageError("no weights of several epochs; expected a run of `convatlas train --keep-epochs 1,2,5,10`")
+    pool = opened(options)
+    pool = replace(pool, count=min(pool.count, WATCHED))
+    x = torch.cat([x for x, _ in batches(source, pool)])
+    layer = options.layer or small_field_layer(source, x[:1])
+    if options.map is None:
+        best = patches.strongest(source.net, [(x, range(len(x)))], layer, count=1).activations[:, 0]
+        chosen = sorted(np.argsort(-best, kind="stable")[:MAPS].tolist())
+    else:
+        chosen = [options.map]
+    nets = ((int(path.parent.name), weights.create(source.name, weights=path).to(x.device)) for path in kept)
+    seen = evolution.evolve(nets, x, layer, chosen)
+    return Panel(
+        "evolution", f"How {layer} came to be",
+        f"The strongest activation of each map in {len(x):,} pictures of {pool.name}, projected down, after several "
+        "epochs. A sudden jump means that another picture has taken over.",
+        evolution.figure(seen, bgr=reads_bgr(source)),
+        {"layer": layer, "maps": list(seen.maps), "epochs": list(seen.epochs),
+         "activations": seen.activations.tolist(), "pictures": seen.pictures.tolist()},
+        {"signals": seen.signals},
+    )  # fmt: skip
+
+
+def small_field_layer(source: Source, x: Tensor) -> str:
+    """The last layer with maps whose units see at most half of the picture's side; the last with maps otherwise."""
+    last = default_layer(source, x)
+    names = [name for name, module in maps.rows(source.net) if any(True for _ in module.parameters())]
+    for name in reversed(names[: names.index(last) + 1]):
+        field = patches.field_of(source.net, x, name)
+        if field is not None and 2 * max(field.size) <= min(x.shape[2:]):
+            return name
+    return last
+
+
 def opened(options: Options) -> Pool:
     if options.pool is None:
         raise UsageError("no pictures to look at; expected PICTURES, or --data")
@@ -166,4 +205,5 @@ NETWORK_METHODS: dict[str, Callable[[Source, Sequence[Subject], Options], Panel]
     "invariance": _invariance,
     "equivariance": _equivariance,
     "ensemble": _ensemble,
+    "evolution": _evolution,
 }
