@@ -151,7 +151,8 @@ def _ensemble(source: Source, found: Sequence[Subject], options: Options) -> Pan
 
 
 def _evolution(source: Source, found: Sequence[Subject], options: Options) -> Panel:
-    kept = sorted((source.run / "checkpoints" / "epochs").glob("*/weights.safetensors")) if source.run else []
+    folder = source.run / "checkpoints" / "epochs" if source.run else None
+    kept = sorted(folder.glob("*/weights.safetensors"), key=lambda path: int(path.parent.name)) if folder else []
     if not kept:
         raise UsageError("no weights of several epochs; expected a run of `convatlas train --keep-epochs 1,2,5,10`")
     pool = opened(options)
