@@ -198,10 +198,11 @@ class _Tracer(TorchFunctionMode):
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        output = quick_output(func, args, kwargs)
+        is_attribute = getattr(func, "__name__", "") == "__get__"
+        output = None if is_attribute else quick_output(func, args, kwargs)
         if output is None:
             output = func(*args, **kwargs)
-        if not isinstance(output, (Tensor, tuple, list)):
+        if not isinstance(output, (Tensor, tuple, list)) or isinstance(output, torch.Size):
             return output
         outputs = _tensors(output)
         for out in outputs:
