@@ -18,7 +18,7 @@ from convatlas.weights.layouts import caffe, translate_contents
 from convatlas.weights.layouts.layout import Layout, fold_biases, skeleton
 from foreign import caffe_layers, caffe_messages, caffemodel, random_net, state
 
-LAYOUTS = {layout.release + ("c" if layout.network == "vgg_c" else ""): layout for layout in caffe.layouts()}
+LAYOUTS = {layout.release: layout for layout in caffe.layouts()}
 LARGE = {
     *(name for name in LAYOUTS if name.startswith(("VGG", "ResNet", "DenseNet"))),
     "bvlc_alexnet",
@@ -233,5 +233,4 @@ def test_layouts_do_not_share_what_they_recognise() -> None:
     assert sorted(map(sorted, doubles)) == [
         ["alexnet", "caffenet"],
         ["squeezenet_v1_0_caffe_pad1", "squeezenet_v1_1"],
-        ["vgg_c", "vgg_d"],
     ]

@@ -105,7 +105,7 @@ def list_(
             cells = (row.network, row.release, row.format, row.licence, row.fits)
             table.add_row(*(Text(cell) for cell in cells))
         out.print(table)
-        out.print("\n`convatlas weights list NAME` says where they are, and what does not fit.", markup=False)
+        out.print("\n`convatlas weights list NAME` says where they are, what does not fit, and whose file was tried.")
         return
     for row in rows:
         out.print(f"{row.release} ({row.format}), fits {row.fits}", markup=False)

@@ -55,7 +55,7 @@ def layouts() -> tuple[Layout, ...]:
         ),
         *(
             Layout(f"VGG_ILSVRC_{depth}_layers", name, (depth,), partial(_same_names, name), pictures(224, VGG_MEAN))
-            for depth, name in ((16, "vgg_d"), (19, "vgg_e"), (16, "vgg_c"))
+            for depth, name in ((16, "vgg_d"), (19, "vgg_e"))
         ),
         Layout("bvlc_googlenet", "googlenet", (64, 58), _googlenet, pictures(224, GOOGLENET_MEAN, stretched=True)),
         *(_resnet(depth, count) for depth, count in ((50, 160), (101, 313), (152, 466))),

@@ -33,7 +33,7 @@ def layouts() -> tuple[Layout, ...]:
             called=None,
         )
         for layout in caffe.layouts()
-        if layout.release in _RELEASES and layout.network != "vgg_c"
+        if layout.release in _RELEASES
     )
 
 
