@@ -165,3 +165,14 @@ def test_what_is_not_there_is_named() -> None:
         deconv_steps.project(registry.build("lenet5"), torch.rand(1, 1, 32, 32), "F6", torch.ones(1, 84))
     with pytest.raises(ConvatlasError, match="a Tanh has no step here"):
         deconv_steps.project(nn.Sequential(OrderedDict(tanh=nn.Tanh())), x, "tanh", x)
+
+
+def test_the_figure_shows_the_part_that_is_covered() -> None:
+    picture, signal = np.random.default_rng(0).random((6, 8), np.float32), np.zeros((1, 6, 8), np.float32)
+    signal[0, 2, 3], signal[0, 4, 4] = 1, -1
+    shown = deconvnet.pair(picture, signal)
+    assert shown.shape == (3, 5, 3)
+    np.testing.assert_array_equal(shown[:, :2, 0], picture[2:5, 3:5])
+    np.testing.assert_array_equal(shown[:, 3:, 0], [[1, 0.5], [0.5, 0.5], [0.5, 0]])
+    found = deconvnet.Projection("conv1", 3, (1, 1), 0.5, signal)
+    assert sum(bool(axis.images) for axis in deconvnet.figure(picture, [found] * 6).axes) == 7

@@ -81,19 +81,35 @@ def strongest_unit(maps: Tensor, index: int, layer: str) -> tuple[int, ...]:
 
 
 def figure(picture: Array, projections: Sequence[Projection], *, bgr: bool = False) -> Figure:
-    """The picture (H, W, 3) or (H, W) in [0, 1], then the projections, each on its own scale around mid-grey."""
+    """The picture (H, W, 3) or (H, W) in [0, 1], then for each projection the part that it covers: patch and signal.
+
+    Each projection is on its own scale around mid-grey.
+    """
     columns = min(5, 1 + len(projections))
     rows = -(-(1 + len(projections)) // columns)
     with house_style():
-        sheet = Figure(figsize=(2.1 * columns, 2.35 * rows), layout="constrained")
-        axes = sheet.subplots(rows, columns, squeeze=False).flat
+        sheet = Figure(figsize=(2.3 * columns, 1.75 * rows), layout="constrained")
+        axes = list(sheet.subplots(rows, columns, squeeze=False).flat)
         for axis in axes:
             axis.set_axis_off()
-        axes = sheet.axes
         axes[0].imshow(picture, cmap="gray", vmin=0, vmax=1)
         axes[0].set_title("picture", fontsize=8)
         for axis, found in zip(axes[1:], projections, strict=False):
-            axis.imshow(around_grey(found.signal, bgr=bgr), cmap="gray", vmin=0, vmax=1)
+            axis.imshow(pair(picture, found.signal, bgr=bgr), vmin=0, vmax=1, interpolation="none")
             axis.set_title(f"map {found.map}", fontsize=8, loc="left")
             axis.set_title(f"{found.activation:.3g}", fontsize=8, loc="right", color=MUTED, fontweight="normal")
     return sheet
+
+
+def pair(picture: Array, signal: Array, *, bgr: bool = False) -> Array:
+    """The part of the picture that a signal (C, H, W) covers, a white line, and the signal there: (h, 2w + line, 3)"""
+    covered = np.abs(signal).max(axis=0) > 0
+    if covered.any():
+        rows, columns = (np.flatnonzero(covered.any(axis=axis)) for axis in (1, 0))
+        part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    else:
+        part = np.s_[:, :]
+    sides = [side[part] for side in (picture, around_grey(signal, bgr=bgr))]
+    sides = [side if side.ndim == 3 else side[..., None].repeat(3, axis=2) for side in sides]
+    line = np.ones((len(sides[0]), max(1, sides[0].shape[1] // 40), 3))
+    return np.concatenate([sides[0], line, sides[1]], axis=1).astype(np.float32)
