@@ -1,7 +1,7 @@
 """The processes of a run: one, or several under torchrun, on one machine or many.
 
-accelerate sets them up (device, gloo or nccl); torch's DDP or FSDP carries the gradients. A run on one process needs
-neither and pays for neither.
+torch's DDP or FSDP carries the gradients, over gloo on CPUs and nccl on GPUs. A run on one process needs neither and
+pays for neither.
 """
 
 import os
@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from convatlas.structures import ConvatlasError, UsageError
@@ -112,13 +114,18 @@ def join(device: str | None) -> Processes:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Processes(_device(device))
-    from accelerate import PartialState
-
-    state: Any = PartialState(cpu=device == "cpu" or not torch.cuda.is_available(), timeout=PATIENCE)
-    if device not in (None, state.device.type):
-        raise UsageError(f"device {device!r}: under torchrun each process takes its own {state.device.type}")
-    side: Any = dist.new_group(backend="gloo") if state.device.type == "cuda" else None
-    return Processes(state.device, state.process_index, state.num_processes, side)
+    place = _device(device)
+    if place.type == "cuda":
+        place = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(place)
+    if not dist.is_initialized():
+        store, rank, count = next(rendezvous("env://"))
+        # after a restart the store may still hold the addresses of the processes that died
+        store = PrefixStore(f"attempt{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        backend = "nccl" if place.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
+    side: Any = dist.new_group(backend="gloo") if place.type == "cuda" else None
+    return Processes(place, dist.get_rank(), dist.get_world_size(), side)
 
 
 def _device(device: str | None) -> torch.device:

@@ -179,12 +179,12 @@ def _pass(setup: Setup, session: Session, at: Position, on_progress: OnProgress 
 def _test(setup: Setup, session: Session, at: Position, data: DataSet) -> tuple[Evaluation, bool]:
     """(the score of the weights as they are, or of their average; whether they are the ones to keep)"""
     recipe, learner = setup.recipe, setup.learner
-    with learner.result_in_place() as net:
+    with learner.result_in_place():
         evaluation = _evaluate(setup, data)
         best = recipe.keep == "last" or evaluation.top1_error < at.best
         if best:
             at.best = evaluation.top1_error
-        session.save_weights(net, best=best)
+        session.save_weights(learner.weights(), best=best)
     return evaluation, best
 
 
@@ -192,7 +192,7 @@ def _score_kept(setup: Setup, session: Session, data: DataSet) -> Evaluation:
     path = session.run.weights("best")
     if not path.exists():
         raise ConvatlasError(f"{path} is absent, so the run has no result; --overwrite trains anew")
-    weights.load_into(setup.learner.net, path)
+    setup.learner.load_weights(weights.read(path)[0])
     return _evaluate(setup, data)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import convatlas
 from convatlas import weights
@@ -70,7 +70,7 @@ class RunFolder:
         """Replaces metrics.jsonl by these rows."""
         write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
 
-    def save(self, which: str, net: nn.Module, card: dict[str, Any]) -> None:
+    def save(self, which: str, net: nn.Module | Mapping[str, Tensor], card: dict[str, Any]) -> None:
         target = self.weights(which)
         target.parent.mkdir(parents=True, exist_ok=True)
         weights.save(target, net, card)

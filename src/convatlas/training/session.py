@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import torch
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from convatlas.data import Batch, DataSet
@@ -177,24 +177,28 @@ class Session:
         """
         learner = self.setup.learner.state()
         self._saved_at = time.monotonic()
-        if not all(t.isfinite().all() for t in learner["net"].values() if t.is_floating_point()):
-            raise ConvatlasError(f"the weights are no longer finite after step {step}; {self.last_good()}")
         state = {
             "steps": self.setup.steps,
             "samples": len(self.setup.train.split),
             "position": asdict(self.position),
             "learner": learner,
         }
-        self.setup.processes.first_does(lambda: checkpoint.save(self.run.states, step, state))
 
-    def save_weights(self, net: torch.nn.Module, *, best: bool) -> None:
+        def write() -> None:
+            if not all(t.isfinite().all() for t in learner["net"].values() if t.is_floating_point()):
+                raise ConvatlasError(f"the weights are no longer finite after step {step}; {self.last_good()}")
+            checkpoint.save(self.run.states, step, state)
+
+        self.setup.processes.first_does(write)
+
+    def save_weights(self, weights: dict[str, Tensor], *, best: bool) -> None:
         def write() -> None:
             try:
-                self.run.save("last", net, self.setup.card)
+                self.run.save("last", weights, self.setup.card)
                 if best:
-                    self.run.save("best", net, self.setup.card)
+                    self.run.save("best", weights, self.setup.card)
                 if (epoch := self.position.epoch + 1) in self.save_every.epochs:
-                    self.run.save(f"epochs/{epoch:03}", net, self.setup.card)
+                    self.run.save(f"epochs/{epoch:03}", weights, self.setup.card)
             except ConvatlasError as error:
                 raise ConvatlasError(f"{error}; {self.last_good()}") from error
 

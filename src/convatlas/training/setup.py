@@ -16,6 +16,7 @@ from convatlas.training.distributed import Processes
 from convatlas.training.optimizers import StochasticDiagonalLM
 from convatlas.training.prepare import class_weights, make_optimizer
 from convatlas.training.recipe import OwnRule, Recipe
+from convatlas.training.sharding import shard
 from convatlas.training.step import Learner
 from convatlas.training.synchronised import synchronise
 
@@ -82,10 +83,13 @@ def set_up(
         finetuning.start(net, network.name, data.classes, recipe.fine_tune)
         started_from = weights.read_card(recipe.fine_tune.weights, network.name) or {}
         card |= {"settings": started_from["settings"]} if "settings" in started_from else {}
-    if recipe.channels_last:
+    sharded = recipe.shard and processes.count > 1
+    if recipe.channels_last and not sharded:  # FSDP knows no other layout of parameters than the plain one
         net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if recipe.sync_batchnorm and processes.count > 1:
         net = synchronise(net, device)
+    if sharded:
+        net = shard(net, recipe, processes)
     optimizer = make_optimizer(recipe, net)
     before_pass = None
     if isinstance(optimizer, StochasticDiagonalLM):

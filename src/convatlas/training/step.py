@@ -12,8 +12,8 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.optim import Optimizer
 
 from convatlas.data import Batch
-from convatlas.structures import AuxiliaryOutputs, RemembersPass
-from convatlas.training import finetuning
+from convatlas.structures import AuxiliaryOutputs, RemembersPass, UsageError
+from convatlas.training import finetuning, sharding
 from convatlas.training.averaging import Average
 from convatlas.training.distributed import Processes, without_sync
 from convatlas.training.mechanisms import ClipNorm, ClipValue
@@ -67,7 +67,9 @@ class Learner:
         self.draws_randomly = any(random) or any(isinstance(m, _DropoutNd) for m in net.modules())
         self.average = Average(net, recipe.averaging, steps=steps) if recipe.averaging else None
         self.scaler = torch.amp.GradScaler(device.type) if recipe.precision == "fp16" else None
-        self._shared = processes.share(net, unused=any(random) or recipe.fine_tune is not None)
+        self._sharded = recipe.shard and processes.count > 1
+        unused = any(random) or recipe.fine_tune is not None
+        self._shared = net if self._sharded else processes.share(net, unused=unused)
         weights = None if class_weights is None else class_weights.to(device)
         self._plain = partial(forward, self._shared, recipe, class_weights=weights)
         self._fast = compile_with(self._plain) if compile_with else self._plain
@@ -160,20 +162,38 @@ class Learner:
         return torch.stack((summed, (logits.argmax(dim=1) != batch.labels).sum())), loss
 
     @contextmanager
-    def result_in_place(self) -> Iterator[nn.Module]:
-        """The network with the weights that are the result so far: their average, where the recipe has one."""
+    def result_in_place(self) -> Iterator[None]:
+        """The network has the weights that are the result so far: their average, where the recipe has one."""
         with self.average.in_place() if self.average else nullcontext():
-            yield self.net
+            yield
+
+    def weights(self) -> dict[str, Tensor]:
+        """By name; of a network that is spread over the processes, whole and on the first of them alone."""
+        return sharding.whole_weights(self.net) if self._sharded else dict(self.net.state_dict())
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        if self._sharded:
+            sharding.load_whole_weights(self.net, weights)
+        else:
+            self.net.load_state_dict(weights)
+
+    def _optimizer_state(self) -> dict[str, Any]:
+        if self.optimizer is None:
+            return {}
+        if self._sharded:
+            return sharding.whole_optimizer(self.net, self.optimizer)
+        return self.optimizer.state_dict()
 
     def state(self) -> dict[str, Any]:
         """All that a step changes, on the CPU or not: what `restore` needs to go on as if nothing had happened."""
         names = self.net.state_dict().keys()
         passing = {name: buffer for name, buffer in self.net.named_buffers() if name not in names}
         return {
-            "net": dict(self.net.state_dict()),
+            "net": self.weights(),
             "passing": passing,  # buffers that are not part of the weights, but of a pass
             "remembered": self.net.pass_state() if isinstance(self.net, RemembersPass) else {},
-            "optimizer": self.optimizer.state_dict() if self.optimizer else {},
+            "optimizer": self._optimizer_state(),
+            "sharded": self._sharded,
             "scaler": self.scaler.state_dict() if self.scaler else {},
             "average": {"kept": self.average.state(), "count": self.average.count} if self.average else {},
             "random": torch.get_rng_state(),
@@ -181,14 +201,18 @@ class Learner:
 
     @torch.no_grad()
     def restore(self, state: dict[str, Any]) -> None:
-        self.net.load_state_dict(state["net"])
+        if state["sharded"] != self._sharded:
+            raise UsageError("shard: a run goes on as it began, spread over several processes or not")
+        self.load_weights(state["net"])
         buffers = dict(self.net.named_buffers())
         for name, value in state["passing"].items():
             if not torch.equal(buffers[name], value.to(buffers[name].device)):  # constants may be views of one number
                 buffers[name].copy_(value)
         if isinstance(self.net, RemembersPass):
             self.net.load_pass_state(state["remembered"])
-        if self.optimizer:
+        if self.optimizer and self._sharded:
+            sharding.load_whole_optimizer(self.net, self.optimizer, state["optimizer"])
+        elif self.optimizer:
             self.optimizer.load_state_dict(state["optimizer"])
             _lay_out_like_parameters(self.optimizer)
         if self.scaler:
