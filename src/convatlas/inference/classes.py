@@ -54,7 +54,7 @@ def match_labels(split: Split, classes: tuple[str, ...], source: Source, name: s
     unknown = [label for label in classes if label not in places] if source.named_classes else list(classes)
     if unknown:
         theirs = describe(source.classes) if source.named_classes else f"{len(source.classes)} classes without names"
-        hint = "" if source.named_classes else "; --classes FILE names them"
+        hint = f"; --classes FILE {'gives them other names' if source.named_classes else 'names them'}"
         raise UsageError(f"--data {name} has {describe(classes)}; {source.name} was trained for {theirs}{hint}")
     split.labels.copy_(torch.tensor([places[label] for label in classes])[split.labels])
 
