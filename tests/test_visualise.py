@@ -133,3 +133,14 @@ def test_maps_are_drawn(name: str) -> None:
     svg = inline_svg(maps.figure(picture, states, tuple("0123456789")), "maps")
     for layer, _ in states:
         assert f">{layer}</text>" in svg
+
+
+def test_what_a_stride_folds_over() -> None:
+    point, flat, waves = np.zeros((1, 1, 8, 8), np.float32), np.ones((1, 1, 8, 8)), np.ones((1, 1, 8, 8))
+    point[0, 0, 0, 0] = 1
+    waves[..., ::2] = -1  # the highest frequency along the rows
+    assert filters.aliased_shares(point, (1, 1)) == pytest.approx(0)
+    assert filters.aliased_shares(point, (2, 2)) == pytest.approx(1 - 1 / 4, abs=0.02)
+    assert filters.aliased_shares(flat, (2, 2)) < 0.15
+    assert filters.aliased_shares(waves, (2, 2)) > 0.9
+    assert filters.aliased_shares(np.zeros((2, 1, 3, 3)), (2, 2)).tolist() == [0, 0]

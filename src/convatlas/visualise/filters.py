@@ -26,6 +26,22 @@ def first_layer_filters(net: nn.Module) -> tuple[str, Array]:
     raise ConvatlasError(f"{type(net).__name__} has no convolution whose filters could be shown")
 
 
+def aliased_shares(filters: Array, stride: tuple[int, int]) -> Array:
+    """Of each filter (N, C, h, w) the share of its energy at frequencies that a layer of this stride folds over: (N,)
+
+    After a stride of s only frequencies up to 1/(2s) of the pixels' own remain apart. Zeiler and Fergus (2013, section
+    4.1) saw the folding in AlexNet's second layer, which made them take a stride of 2. A single pixel, which passes all
+    frequencies alike, has a share of about 1 - 1/s^2. A filter of zeros gives 0.
+    """
+    side = 64  # bins of the spectrum; finer than any filter here
+    energy = (np.abs(np.fft.fft2(filters, (side, side))) ** 2).sum(axis=1)  # (N, side, side)
+    frequencies = np.abs(np.fft.fftfreq(side))  # cycles a pixel
+    kept = np.outer(*(frequencies <= 1 / (2 * step) for step in stride))
+    total = energy.sum(axis=(1, 2))
+    folded = (energy * ~kept).sum(axis=(1, 2))
+    return np.divide(folded, total, out=np.zeros_like(total), where=total > 0).astype(np.float32)
+
+
 def figure(filters: Array) -> Figure:
     """A grid of the filters (N, C, h, w): colour where C is 3, else one grey tile per (filter, channel).
 

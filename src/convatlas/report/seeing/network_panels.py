@@ -23,11 +23,16 @@ EQUIVARIANCE_LAYERS = 16
 
 def _filters(source: Source, found: Sequence[Subject], options: Options) -> Panel:
     layer, kernels = filters.first_layer_filters(source.net)
+    stride = getattr(source.net.get_submodule(layer), "stride", (1, 1))
+    folded = filters.aliased_shares(kernels, stride)
     return Panel(
         "filters", f"Filters of {layer}",
-        "The weights of the first layer, on one scale for all: mid-grey is zero.",
+        "The weights of the first layer, on one scale for all: mid-grey is zero. "
+        f"A stride of {max(stride)} folds over {100 * folded.mean():.0f}% of their energy, the mean of all filters.",
         filters.figure(kernels[:, ::-1] if reads_bgr(source) and kernels.shape[1] == 3 else kernels),
-        {"layer": layer, "shape": list(kernels.shape)}, {"weights": kernels},
+        {"layer": layer, "shape": list(kernels.shape), "stride": list(stride), "aliased_shares": folded.tolist(),
+         "norms": np.sqrt((kernels**2).sum(axis=(1, 2, 3))).tolist()},
+        {"weights": kernels},
     )  # fmt: skip
 
 
