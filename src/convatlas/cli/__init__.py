@@ -34,6 +34,7 @@ COMMANDS = {
     "runs": ("runs", "Train and use", "List the runs of a folder and compare them."),
     "eval": ("eval_", "Train and use", "Test error with its 95% interval, loss, and a table of classes."),
     "predict": ("predict", "Train and use", "The most probable classes of pictures."),
+    "features": ("features", "Train and use", "What layers give for pictures: a file, a linear probe, the nearest."),
     "export": (
         "export",
         "Train and use",
