@@ -11,11 +11,12 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "card": "convatlas.registry",
     "create": "convatlas.weights",
+    "features": "convatlas.inference.features",
     "load": "convatlas.inference.source",
     "names": "convatlas.registry",
 }
 
-__all__ = ["__version__", "card", "create", "load", "names"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["__version__", "card", "create", "features", "load", "names"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

@@ -64,6 +64,7 @@ def examine() -> dict[str, Any]:
         "mps": torch.backends.mps.is_available(),
         "precision": precisions(torch),
         "engines": engines(),
+        "fastest_engines": fastest_engines(),
     }
 
 
@@ -151,6 +152,15 @@ def engines() -> list[dict[str, Any]]:
     return rows
 
 
+def fastest_engines() -> dict[str, Any]:
+    """What `--engine auto` measured on this machine, by network, input, batch size and versions."""
+    from dataclasses import asdict
+
+    from convatlas.inference.engines import remembered
+
+    return {key: asdict(choice) for key, choice in remembered().items()}
+
+
 def compiler_hint() -> str:
     hints = {"linux": "apt install g++", "darwin": "xcode-select --install"}
     return hints.get(sys.platform, "install a C++ compiler, such as the Build Tools for Visual Studio")
@@ -183,4 +193,7 @@ def show(found: dict[str, Any]) -> None:
     for row in found["engines"]:
         get = f"; get it: {row['get']}" if "get" in row else ""
         table.add_row(f"engine {row['engine']}", f"{'ready' if row['ready'] else 'missing'}: {row['note']}{get}")
+    for key, choice in found["fastest_engines"].items():
+        times = ", ".join(f"{name} {ms:.1f} ms" for name, ms in choice["ms"].items())
+        table.add_row("fastest engine", f"{choice['engine']} for {key.split(', torch')[0]}: {times}")
     console().print(table, markup=False)
