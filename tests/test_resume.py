@@ -302,8 +302,8 @@ def test_twenty_kills_and_twenty_exact_recoveries(tmp_path):
     context.set_forkserver_preload(["convatlas.training"])
     for trial in range(20):
         out = tmp_path / f"run{trial}"
-        first = draw.randrange(1, STEPS + 1)
-        for step, resume in ((first, False), (draw.randrange(first, STEPS + 1), True)):
+        first = draw.randrange(1, STEPS)
+        for step, resume in ((first, False), (draw.randrange(first + 1, STEPS + 1), True)):
             child = context.Process(target=_run_until_killed, args=(str(out), step, resume))
             child.start()
             child.join()

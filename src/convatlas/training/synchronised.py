@@ -1,7 +1,7 @@
 """Batch normalisation by the statistics of the whole batch, wherever its parts are.
 
-torch's own SyncBatchNorm is for GPUs alone. This one sums what it needs over the processes: the means, then the squared
-distances from them, which loses no digits, and in the backward pass the two sums of the gradient.
+torch's own SyncBatchNorm is for GPUs alone. This one joins the processes' means and the squared distances from them,
+which loses no digits, and sums the two sums of the gradient in the backward pass: one exchange each way.
 """
 
 from typing import Any
@@ -42,13 +42,15 @@ def _normalise(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     """(normalised, mean, biased variance, values a channel over all processes)"""
     axes = [0, *range(2, x.ndim)]
     with torch.no_grad():
-        sums = torch.cat((x.sum(axes), x.new_tensor([x.numel() // x.shape[1]])))
-        dist.all_reduce(sums)
-        count = int(sums[-1])
-        mean = sums[:-1] / count
-        square = (x - _across(mean, x)).square_().sum(axes)
-        dist.all_reduce(square)
-        variance = square / count
+        own = x.numel() // x.shape[1]
+        squares, means = torch.var_mean(x, axes, correction=0) if own else (x.new_zeros(x.shape[1]),) * 2
+        mine = torch.cat((x.new_tensor([own]), means, squares * own))
+        found = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+        dist.all_gather(found, mine)
+        counts, means, squares = torch.stack(found).split((1, x.shape[1], x.shape[1]), dim=1)  # a row a process
+        count = int(counts.sum())
+        mean = (counts * means).sum(0) / count
+        variance = (squares + counts * (means - mean).square()).sum(0) / count
     return _BatchNormOverProcesses.apply(x, weight, bias, mean, variance, count, eps), mean, variance, count
 
 
