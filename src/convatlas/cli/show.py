@@ -134,7 +134,7 @@ def operation(record: LayerRecord) -> str:
     return text
 
 
-def _sides(values: tuple[int, ...], *, always: bool = False) -> str:
+def _sides(values: tuple[int | float, ...], *, always: bool = False) -> str:
     return str(values[0]) if len(set(values)) == 1 and not always else "x".join(map(str, values))
 
 
