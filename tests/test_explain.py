@@ -36,7 +36,7 @@ def test_all_methods_on_a_run(run: Path, pictures: list[str], capsys: pytest.Cap
     found = json.loads(out)
     assert Path(found["page"]) == run / "explain" / "index.html"
     assert {panel["method"] for panel in found["panels"]} == {
-        "filters", "patches", "invariance", "equivariance",
+        "filters", "patches", "invariance", "equivariance", "correspondence",
         "deconvnet", "saliency", "guided", "gradcam", "occlusion", "ig",
     }  # fmt: skip
     assert [problem["what"] for problem in found["problems"]] == ["ensemble", "evolution", "cam"]
@@ -82,6 +82,10 @@ def test_the_class_that_is_asked_about(run: Path, pictures: list[str], tmp_path:
     (["--method", "cam"], "CaffeLeNet has no class activation maps"),
     (["--class", "eleven"], "--class eleven does not exist"),
     (["--method", "gradcam", "--layer", "conv9"], "no layer 'conv9'"),
+    (["--method", "correspondence"], "1 pictures to compare; expected at least 2"),
+    (["--method", "correspondence", "--part", "eye=0,0,2,1"], "expected shares inside 0 to 1"),
+    (["--method", "correspondence", "--part", "eye=0,0,1"], "expected four numbers y, x, height, width"),
+    (["--method", "correspondence", "--part", "nowhere.csv"], "--part nowhere.csv can't be read"),
     (["--method", "deconvnet", "--map", "99", "--layer", "conv1"], "map 99 is not in layer 'conv1'"),
 ])  # fmt: skip
 def test_wrong_usage(run, pictures, options, sentence, capsys) -> None:  # type: ignore[no-untyped-def]

@@ -26,6 +26,10 @@ def command(
         str | None,
         typer.Option("--class", help="The class to ask about, name or number; by default the most probable."),
     ] = None,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(help="For correspondence: NAME=y,x,height,width in shares of the picture, or a CSV of parts."),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(help="Pictures for patches and ensemble; by default the run's test data, or PICTURES."),
@@ -43,8 +47,9 @@ def command(
 
     For each picture: deconvnet (what made units fire, by Zeiler and Fergus), saliency, guided (backpropagation),
     gradcam, cam (class activation map), occlusion, ig (integrated gradients). For the network: filters, patches (what
-    each map likes best), invariance and equivariance (moving the picture), ensemble (blocks or layers taken out),
-    evolution (features over the epochs of a run). A run's report takes the panels in.
+    each map likes best), invariance and equivariance (moving the picture), correspondence (the same part of several
+    pictures hidden), ensemble (blocks or layers taken out), evolution (features over the epochs of a run). A run's
+    report takes the panels in.
     """
     from convatlas import inference
     from convatlas.report import seeing
@@ -57,7 +62,8 @@ def command(
     opened.net.to(inference.resolve_device(device))
     files, problems = inference.find_pictures(images or [])
     pool = cache(partial(seeing.open_pool, opened, files, data, data_root))
-    options = seeing.Options(layer, map_, number_of(target, opened.classes), pool)
+    parts = seeing.read_parts(part or [])
+    options = seeing.Options(layer, map_, number_of(target, opened.classes), pool, parts)
     if len(files) > limit:
         warn(f"{len(files)} pictures given, {limit} are looked at one by one (--limit)")
     found, unreadable = seeing.subjects(opened, files[:limit], options)

@@ -4,6 +4,7 @@ from convatlas.report.seeing.network_panels import NETWORK_METHODS
 from convatlas.report.seeing.page import as_json, write
 from convatlas.report.seeing.panel import Options, Panel, Pool, Subject
 from convatlas.report.seeing.panels import METHODS, see, subjects
+from convatlas.report.seeing.parts import read as read_parts
 from convatlas.report.seeing.pools import open_pool
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Subject",
     "as_json",
     "open_pool",
+    "read_parts",
     "see",
     "subjects",
     "write",

@@ -10,7 +10,8 @@ from torch import Tensor
 from convatlas import weights
 from convatlas.inference import Source
 from convatlas.report.pictures import as_array
-from convatlas.report.seeing.panel import Options, Panel, Pool, Subject, default_layer, reads_bgr
+from convatlas.report.seeing.panel import Options, Panel, Pool, Subject, default_layer, reads_bgr, together
+from convatlas.report.seeing.parts import correspondence_panel
 from convatlas.report.seeing.pools import batches
 from convatlas.structures import UsageError
 from convatlas.visualise import deconvnet, evolution, filters, invariance, lesion, maps, patches
@@ -199,17 +200,12 @@ def opened(options: Options) -> Pool:
     return options.pool()
 
 
-def together(found: Sequence[Subject]) -> Tensor:
-    if not found:
-        raise UsageError("no pictures to move; expected PICTURES")
-    return torch.cat([subject.x for subject in found])
-
-
 NETWORK_METHODS: dict[str, Callable[[Source, Sequence[Subject], Options], Panel]] = {
     "filters": _filters,
     "patches": _patches,
     "invariance": _invariance,
     "equivariance": _equivariance,
+    "correspondence": correspondence_panel,
     "ensemble": _ensemble,
     "evolution": _evolution,
 }

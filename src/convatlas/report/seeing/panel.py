@@ -1,11 +1,12 @@
 """What every method of seeing gets and gives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
@@ -28,6 +29,18 @@ class Pool:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A box in shares of the picture as the network gets it: 0 is its upper or left edge, 1 the other."""
+
+    name: str
+    y: float
+    x: float
+    height: float
+    width: float
+    picture: str | None = None  # the file's name; None for every picture
+
+
+@dataclass(frozen=True)
 class Options:
     """What the user may choose; None leaves the choice to the method."""
 
@@ -35,6 +48,7 @@ class Options:
     map: int | None = None
     target: int | None = None  # the class to ask about; None is the most probable
     pool: Callable[[], Pool] | None = None  # opened by the methods that need it
+    parts: tuple[Part, ...] = ()  # of the pictures, for correspondence
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,7 @@ class Panel:
     numbers: dict[str, Any]  # for JSON
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)  # too large for JSON
     path: Path | None = None  # the picture; None for the whole network
+    table: tuple[tuple[str, ...], ...] = ()  # the heads, then the rows
 
 
 def default_layer(source: Source, x: Tensor) -> str:
@@ -74,3 +89,9 @@ def default_layer(source: Source, x: Tensor) -> str:
 
 def reads_bgr(source: Source) -> bool:
     return source.preprocessing.channel_order == "bgr"
+
+
+def together(found: Sequence[Subject]) -> Tensor:
+    if not found:
+        raise UsageError("no pictures to move; expected PICTURES")
+    return torch.cat([subject.x for subject in found])
