@@ -36,7 +36,7 @@ def test_all_methods_on_a_run(run: Path, pictures: list[str], capsys: pytest.Cap
     found = json.loads(out)
     assert Path(found["page"]) == run / "explain" / "index.html"
     assert {panel["method"] for panel in found["panels"]} == {
-        "filters", "patches", "invariance", "equivariance", "correspondence",
+        "filters", "filterstats", "patches", "invariance", "equivariance", "correspondence",
         "deconvnet", "saliency", "guided", "gradcam", "occlusion", "ig",
     }  # fmt: skip
     assert [problem["what"] for problem in found["problems"]] == ["ensemble", "evolution", "cam"]

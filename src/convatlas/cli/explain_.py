@@ -46,10 +46,10 @@ def command(
     """What a network looks at, as one page, PNG figures, explain.json and explain.npz.
 
     For each picture: deconvnet (what made units fire, by Zeiler and Fergus), saliency, guided (backpropagation),
-    gradcam, cam (class activation map), occlusion, ig (integrated gradients). For the network: filters, patches (what
-    each map likes best), invariance and equivariance (moving the picture), correspondence (the same part of several
-    pictures hidden), ensemble (blocks or layers taken out), evolution (features over the epochs of a run). A run's
-    report takes the panels in.
+    gradcam, cam (class activation map), occlusion, ig (integrated gradients). For the network: filters, filterstats
+    (their frequencies, what the stride folds over, the dead ones), patches (what each map likes best), invariance and
+    equivariance (moving the picture), correspondence (the same part of several pictures hidden), ensemble (blocks or
+    layers taken out), evolution (features over the epochs of a run). A run's report takes the panels in.
     """
     from convatlas import inference
     from convatlas.report import seeing

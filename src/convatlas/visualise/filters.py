@@ -33,7 +33,7 @@ def aliased_shares(filters: Array, stride: tuple[int, int]) -> Array:
     4.1) saw the folding in AlexNet's second layer, which made them take a stride of 2. A single pixel, which passes all
     frequencies alike, has a share of about 1 - 1/s^2. A filter of zeros gives 0.
     """
-    side = 64  # bins of the spectrum; finer than any filter here
+    side = max(64, *filters.shape[2:])  # bins of the spectrum
     energy = (np.abs(np.fft.fft2(filters, (side, side))) ** 2).sum(axis=1)  # (N, side, side)
     frequencies = np.abs(np.fft.fftfreq(side))  # cycles a pixel
     kept = np.outer(*(frequencies <= 1 / (2 * step) for step in stride))

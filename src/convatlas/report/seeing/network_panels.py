@@ -10,31 +10,26 @@ from torch import Tensor
 from convatlas import weights
 from convatlas.inference import Source
 from convatlas.report.pictures import as_array
-from convatlas.report.seeing.panel import Options, Panel, Pool, Subject, default_layer, reads_bgr, together
+from convatlas.report.seeing.filter_panels import filter_statistics_panel, filters_panel
+from convatlas.report.seeing.panel import (
+    Options,
+    Panel,
+    Pool,
+    Subject,
+    default_layer,
+    opened,
+    reads_bgr,
+    together,
+)
 from convatlas.report.seeing.parts import correspondence_panel
 from convatlas.report.seeing.pools import batches
 from convatlas.structures import UsageError
-from convatlas.visualise import deconvnet, evolution, filters, invariance, lesion, maps, patches
+from convatlas.visualise import deconvnet, evolution, invariance, lesion, maps, patches
 
 MAPS = 6  # of a layer, where the user names none
 WATCHED = 256  # pictures in which the strongest activation is looked for after each epoch
 JUDGED = 1000  # pictures that a lesioned network is tried on
 EQUIVARIANCE_LAYERS = 16
-
-
-def _filters(source: Source, found: Sequence[Subject], options: Options) -> Panel:
-    layer, kernels = filters.first_layer_filters(source.net)
-    stride = getattr(source.net.get_submodule(layer), "stride", (1, 1))
-    folded = filters.aliased_shares(kernels, stride)
-    return Panel(
-        "filters", f"Filters of {layer}",
-        "The weights of the first layer, on one scale for all: mid-grey is zero. "
-        f"A stride of {max(stride)} folds over {100 * folded.mean():.0f}% of their energy, the mean of all filters.",
-        filters.figure(kernels[:, ::-1] if reads_bgr(source) and kernels.shape[1] == 3 else kernels),
-        {"layer": layer, "shape": list(kernels.shape), "stride": list(stride), "aliased_shares": folded.tolist(),
-         "norms": np.sqrt((kernels**2).sum(axis=(1, 2, 3))).tolist()},
-        {"weights": kernels},
-    )  # fmt: skip
 
 
 def _patches(source: Source, found: Sequence[Subject], options: Options) -> Panel:
@@ -194,14 +189,9 @@ def small_field_layer(source: Source, x: Tensor) -> str:
     return last
 
 
-def opened(options: Options) -> Pool:
-    if options.pool is None:
-        raise UsageError("no pictures to look at; expected PICTURES, or --data")
-    return options.pool()
-
-
 NETWORK_METHODS: dict[str, Callable[[Source, Sequence[Subject], Options], Panel]] = {
-    "filters": _filters,
+    "filters": filters_panel,
+    "filterstats": filter_statistics_panel,
     "patches": _patches,
     "invariance": _invariance,
     "equivariance": _equivariance,

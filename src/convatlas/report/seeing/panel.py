@@ -95,3 +95,9 @@ def together(found: Sequence[Subject]) -> Tensor:
     if not found:
         raise UsageError("no pictures to move; expected PICTURES")
     return torch.cat([subject.x for subject in found])
+
+
+def opened(options: Options) -> Pool:
+    if options.pool is None:
+        raise UsageError("no pictures to look at; expected PICTURES, or --data")
+    return options.pool()

@@ -1,0 +1,69 @@
+"""The panels of the weights themselves."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from convatlas.inference import Source
+from convatlas.report.seeing.panel import Options, Panel, Subject, opened, reads_bgr
+from convatlas.report.seeing.pools import batches
+from convatlas.visualise import filter_statistics, filters
+
+EXCITED = 1000  # pictures in which a unit may show that it lives
+
+
+def filters_panel(source: Source, found: Sequence[Subject], options: Options) -> Panel:
+    layer, kernels, stride = first_layer(source)
+    folded = filters.aliased_shares(kernels, stride)
+    return Panel(
+        "filters", f"Filters of {layer}",
+        "The weights of the first layer, on one scale for all: mid-grey is zero. "
+        f"A stride of {max(stride)} folds over {100 * folded.mean():.0f}% of their energy, the mean of all filters.",
+        filters.figure(kernels[:, ::-1] if reads_bgr(source) and kernels.shape[1] == 3 else kernels),
+        {"layer": layer, "shape": list(kernels.shape), "stride": list(stride), "aliased_shares": folded.tolist(),
+         "norms": np.sqrt((kernels**2).sum(axis=(1, 2, 3))).tolist()},
+        {"weights": kernels},
+    )  # fmt: skip
+
+
+def filter_statistics_panel(source: Source, found: Sequence[Subject], options: Options) -> Panel:
+    layer, kernels, stride = first_layer(source)
+    seen = filter_statistics.spectrum(kernels, stride)
+    pool = opened(options)
+    pool = replace(pool, count=min(pool.count, EXCITED))
+    silent = filter_statistics.never_positive(source.net, (x for x, _ in batches(source, pool)))
+    small = filter_statistics.near_zero(source.net)
+    dead, rectified = sum(len(one.dead) for one in silent), sum(one.units for one in silent)
+    rectifiers = (
+        f"Of {rectified:,} rectified maps and units, {dead:,} stay silent for all of {pool.count:,} pictures of "
+        f"{pool.name}." if silent else "It has no rectifiers, so that none of its units can be silent."
+    )  # fmt: skip
+    return Panel(
+        "filterstats", f"Statistics of the filters, {layer} and on",
+        f"Left, the frequencies that the filters of {layer} look for; inside the white frame lies what a stride of "
+        f"{max(stride)} keeps apart, outside of it the {100 * seen.aliased.mean():.0f}% of their energy that it folds "
+        "over. In the middle each filter (grey) and their mean, by distance from zero frequency. "
+        f"{rectifiers} {sum(len(one.dead) for one in small):,} filters of the network have weights near zero (a norm "
+        "below 1% of their layer's median).",
+        filter_statistics.figure(seen, silent),
+        {"layer": layer, "stride": list(stride), "aliased_shares": seen.aliased.tolist(),
+         "frequencies_cycles_per_pixel": seen.radii.tolist(), "energy_shares": seen.radial.mean(axis=0).tolist(),
+         "pictures": pool.count, "never_positive": [as_row(one) for one in silent],
+         "weights_near_zero": [as_row(one) for one in small]},
+        {"spectrum": seen.energy, "radial": seen.radial},
+        table=(
+            ("layer", "units", "weights near zero", "never positive"),
+            *((one.layer, str(one.units), str(len(one.dead)), "") for one in small),
+            *((one.layer, str(one.units), "", str(len(one.dead))) for one in silent),
+        ),
+    )  # fmt: skip
+
+
+def first_layer(source: Source) -> tuple[str, filters.Array, tuple[int, int]]:
+    layer, kernels = filters.first_layer_filters(source.net)
+    return layer, kernels, getattr(source.net.get_submodule(layer), "stride", (1, 1))
+
+
+def as_row(one: filter_statistics.Dead) -> dict[str, object]:
+    return {"layer": one.layer, "units": one.units, "dead": list(one.dead)}
