@@ -1,9 +1,12 @@
-"""Networks of most families learn eight pictures by heart, from the published initialisation.
+"""Every network that learns by gradient learns eight pictures by heart, from the published initialisation.
 
-The pictures are patches of colour, of a size that leaves something to learn and little to compute. Batch
-normalisation uses the batch; what is dropped at random is dropped in training, and there when the pictures are named.
+The pictures are patches of colour, of a size that leaves something to learn and little to compute. Nothing is dropped,
+neither activations nor paths nor layers. Batch normalisation uses the batch, also when the pictures are named: after so
+few steps its averages are still those of the beginning.
 """
 
+import inspect
+import math
 from typing import TypeVar
 
 import pytest
@@ -13,7 +16,8 @@ from torch.nn import functional as F
 from torch.nn.modules.dropout import _DropoutNd
 
 from convatlas import registry
-from convatlas.structures import AuxiliaryOutputs
+from convatlas.architectures.classification.vgg import VGG
+from convatlas.structures import AuxiliaryOutputs, LearnsByItself
 
 CLASSES = 4
 LABELS = torch.arange(8) % CLASSES
@@ -24,6 +28,7 @@ Value = TypeVar("Value")
 # The longest beginning of a name holds; the published side where none is given here.
 SIDES = {
     "a2net50_reading": 32,
+    "alexnet": 227,
     "alexnet_owt": 63,
     "bn_inception": 32,
     "cifar_": 8,
@@ -39,20 +44,44 @@ SIDES = {
     "resne": 32,
     "squeezenet": 64,
     "stochastic_depth": 8,
+    "vgg": 32,
     "xception": 64,
+    "zfnet": 207,
 }
-# A ReLU stands after the class maps of these, and of four some are dead from the start: they start from biases of 1.
-RECTIFIED = {"nin_imagenet": "cccp8", "squeezenet": "conv10"}
-NAMES = (
-    "a2net50_reading", "bn_inception", "bn_inception_slim", "caffe_lenet", "cifar_densenet_100_12",
-    "cifar_densenet_100_24", "cifar_densenet_40_12", "cifar_densenet_bc_100_12", "cifar_plain20", "cifar_plain32",
-    "cifar_plain44", "cifar_plain56", "cifar_preresnet110", "cifar_preresnet164", "cifar_resnet110",
-    "cifar_resnet20", "cifar_resnet32", "cifar_resnet44", "cifar_resnet56", "cifar_resnext29_8x64d",
-    "ciresan2010_mlp_1", "ciresan2010_mlp_2", "ciresan2010_mlp_3", "ciresan2010_mlp_4", "densenet121",
-    "densenet169", "enet_encoder", "fractalnet_thin_c1", "fractalnet_thin_c2", "googlenet", "googlenet_bn",
-    "highway19_cifar10", "highway32_cifar10", "lenet5", "mcdnn_gtsrb", "nin_cifar10", "nin_imagenet",
-    "squeezenet_v1_0", "stochastic_depth_110",
+# Adam's, 1e-3 where none is given.
+RATES = {
+    **dict.fromkeys(("alexnet", "caffenet", "overfeat", "vgg", "zfnet"), 1e-4),
+    "cifar_preresnet1001": 2e-3,
+    "ciresan2010_mlp_5": 1e-4,
+    "fractalnet_thin_c6": 3e-4,
+    "squeezenet_v1_0_complex_bypass": 1e-4,
+}
+# These are drawn for pixels from 0 to 255 less their mean; the deviation is 2 where none is given.
+DEVIATIONS = {"alexnet": 60, "alexnet_owt": 2, "caffenet": 60, "overfeat": 60, "zfnet": 60}
+# A ReLU stands after the class maps of these, and of four some are dead from the start: all start from such biases.
+RECTIFIED = {
+    "nin_cifar10": ("cccp6", 1.0),
+    "nin_imagenet": ("cccp8", 1.0),
+    "squeezenet": ("conv10", 1.0),
+    "squeezenet_v1_0_complex_bypass": ("conv10", 3.0),
+}
+# He et al. leave it out of their figure 6, with an error above 60%; with its shortcuts it is the other.
+TOO_DEEP = {"cifar_plain110": "cifar_resnet110"}
+SLOW = (
+    "a2net50_reading", "alexnet", "alexnet_owt", "alexnet_ungrouped", "caffenet", "cifar_densenet_bc_190_40",
+    "cifar_densenet_bc_250_24", "cifar_preresnet1001", "cifar_resnet1202", "cifar_resnext29_16x64d",
+    "fractalnet20_cifar10", "fractalnet40", "fractalnet_thin_c5", "fractalnet_thin_c6", "googlenet",
+    "inception_resnet_v2_paper", "inception_resnet_v2_released", "inception_v2_rethinking", "inception_v3",
+    "inception_v4", "overfeat_accurate", "overfeat_fast", "plain34", "preresnet200", "resnet101",
+    "resnet101_stride3x3", "resnet152", "resnet152_stride3x3", "resnext101_32x4d", "resnext101_64x4d",
+    "resnext50_32x4d", "squeezenet_v1_0_caffe_pad1", "stochastic_depth_1202", "stochastic_depth_1202_released",
+    "vgg_b", "vgg_c", "vgg_d", "vgg_e", "zfnet",
 )  # fmt: skip
+
+
+def learns_by_gradient(name: str) -> bool:
+    network = inspect.signature(registry.card(name).builder).return_annotation
+    return registry.card(name).task == "classification" and not issubclass(network, LearnsByItself)
 
 
 def entry(table: dict[str, Value], name: str) -> Value | None:
@@ -61,13 +90,13 @@ def entry(table: dict[str, Value], name: str) -> Value | None:
 
 
 def network(name: str) -> nn.Module:
-    net = registry.build(name, num_classes=CLASSES)
-    if name.startswith("fractalnet"):
-        for layer in net.modules():
-            if isinstance(layer, nn.Dropout):
-                layer.p = 0.0  # on top of drop-path it takes more than eight pictures hold
-    if last := entry(RECTIFIED, name):
-        nn.init.ones_(net.get_parameter(f"{last}.bias"))
+    if name.startswith("vgg"):  # the class takes smaller pictures than the registered networks
+        net = VGG(name.removeprefix("vgg_").replace("_", "-").upper(), num_classes=CLASSES, side=SIDES["vgg"])
+    else:
+        net = registry.build(name, num_classes=CLASSES)
+    if rectified := entry(RECTIFIED, name):
+        last, bias = rectified
+        nn.init.constant_(net.get_parameter(f"{last}.bias"), bias)
     return net
 
 
@@ -75,7 +104,7 @@ def pictures(name: str) -> Tensor:
     channels, side, _ = registry.card(name).input_shape
     side = entry(SIDES, name) or side
     patches = torch.randn(8, channels, 2, 2)
-    return 2 * F.interpolate(patches, size=(side, side), mode="bilinear")
+    return (entry(DEVIATIONS, name) or 2) * F.interpolate(patches, size=(side, side), mode="bilinear")
 
 
 def loss_of(outputs: Tensor | AuxiliaryOutputs) -> Tensor:
@@ -84,26 +113,47 @@ def loss_of(outputs: Tensor | AuxiliaryOutputs) -> Tensor:
     return F.cross_entropy(outputs, LABELS)
 
 
-def named(net: nn.Module, x: Tensor) -> Tensor:
-    """What the network says of the pictures with nothing dropped, normalised by the batch.  -> (8,)"""
+def undropped(net: nn.Module) -> nn.Module:
+    """The network in training, with nothing dropped."""
     net.train()
     for layer in net.modules():
         if isinstance(layer, _DropoutNd) or getattr(layer, "draws_randomly", False):
-            layer.eval()
-    with torch.no_grad():
-        outputs = net(x)
-    return (outputs.logits if isinstance(outputs, AuxiliaryOutputs) else outputs).argmax(dim=1)
+            layer.training = False  # of this layer alone: eval() would reach the normalisation inside
+    return net
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_learns_eight_pictures_by_heart(name: str) -> None:
+def losses_until_learnt(name: str) -> tuple[list[float], bool]:
+    """The loss before each step, and whether at the end all pictures have their names."""
     torch.manual_seed(0)
-    net, x = network(name), pictures(name)
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
-    for step in range(1, STEPS + 1):
+    net, x, losses = undropped(network(name)), pictures(name), []
+    optimizer = torch.optim.Adam(net.parameters(), lr=entry(RATES, name) or 1e-3, fused=True)
+    for _ in range(STEPS):
+        outputs = net(x)
+        logits = outputs.logits if isinstance(outputs, AuxiliaryOutputs) else outputs
+        loss = loss_of(outputs)
+        losses.append(loss.item())
+        if torch.equal(logits.argmax(dim=1), LABELS):
+            return losses, True
         optimizer.zero_grad()
-        loss_of(net.train()(x)).backward()
+        loss.backward()
         optimizer.step()
-        if step % 4 == 0 and torch.equal(named(net, x), LABELS):
-            return
-    pytest.fail(f"after {STEPS} steps the pictures are {named(net, x).tolist()}")
+    return losses, False
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in registry.names()
+     if learns_by_gradient(name) and name not in TOO_DEEP],
+)  # fmt: skip
+def test_learns_eight_pictures_by_heart(name: str) -> None:
+    losses, learnt = losses_until_learnt(name)
+    assert learnt, f"losses {losses}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TOO_DEEP)
+def test_a_plain_net_too_deep_to_learn_them_falls_behind_its_residual_twin(name: str) -> None:
+    losses, learnt = losses_until_learnt(name)
+    assert not learnt
+    assert losses_until_learnt(TOO_DEEP[name])[1]
+    assert sum(losses[-10:]) / 10 < 0.95 * math.log(CLASSES) < losses[0]
