@@ -58,13 +58,8 @@ RATES = {
 }
 # These are drawn for pixels from 0 to 255 less their mean; the deviation is 2 where none is given.
 DEVIATIONS = {"alexnet": 60, "alexnet_owt": 2, "caffenet": 60, "overfeat": 60, "zfnet": 60}
-# A ReLU stands after the class maps of these, and of four some are dead from the start: all start from such biases.
-RECTIFIED = {
-    "nin_cifar10": ("cccp6", 1.0),
-    "nin_imagenet": ("cccp8", 1.0),
-    "squeezenet": ("conv10", 1.0),
-    "squeezenet_v1_0_complex_bypass": ("conv10", 3.0),
-}
+# A ReLU stands after the class maps of these, and of four some are dead from the start: they start from biases of 1.
+RECTIFIED = {"nin_cifar10": "cccp6", "nin_imagenet": "cccp8", "squeezenet": "conv10"}
 # He et al. leave it out of their figure 6, with an error above 60%; with its shortcuts it is the other.
 TOO_DEEP = {"cifar_plain110": "cifar_resnet110"}
 SLOW = (
@@ -94,9 +89,8 @@ def network(name: str) -> nn.Module:
         net = VGG(name.removeprefix("vgg_").replace("_", "-").upper(), num_classes=CLASSES, side=SIDES["vgg"])
     else:
         net = registry.build(name, num_classes=CLASSES)
-    if rectified := entry(RECTIFIED, name):
-        last, bias = rectified
-        nn.init.constant_(net.get_parameter(f"{last}.bias"), bias)
+    if last := entry(RECTIFIED, name):
+        nn.init.ones_(net.get_parameter(f"{last}.bias"))
     return net
 
 
