@@ -30,7 +30,8 @@ def run(run_folder: Path, tmp_path: Path) -> Path:
 
 def test_all_methods_on_a_run(run: Path, pictures: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     report = run / "report.html"
-    report.write_text(f"<main>before {page.OPEN} an earlier one {page.CLOSE} after</main>")
+    place = f"{page.OPEN} an earlier one {page.CLOSE} after</main>"
+    report.write_text(f"<nav>{page.LINK_OPEN}{page.LINK_CLOSE}</nav><main>before {place}")
     assert main(["explain", str(run), *pictures, "--json"]) == 0
     out, err = capsys.readouterr()
     found = json.loads(out)
@@ -54,7 +55,8 @@ def test_all_methods_on_a_run(run: Path, pictures: list[str], capsys: pytest.Cap
     assert "://" not in text
     assert "<script" not in text
     extended = report.read_text()
-    assert extended.startswith(f"<main>before {page.OPEN}")
+    link = '<a href="#seeing">Seeing inside</a>'
+    assert extended.startswith(f"<nav>{page.LINK_OPEN}{link}{page.LINK_CLOSE}</nav><main>before {page.OPEN}")
     assert extended.endswith(f"{page.CLOSE} after</main>")
     assert "earlier" not in extended
     assert extended.count("data:image/png;base64,") == len(found["panels"])
@@ -82,7 +84,7 @@ def test_the_class_that_is_asked_about(run: Path, pictures: list[str], tmp_path:
     (["--method", "cam"], "CaffeLeNet has no class activation maps"),
     (["--class", "eleven"], "--class eleven does not exist"),
     (["--method", "gradcam", "--layer", "conv9"], "no layer 'conv9'"),
-    (["--method", "correspondence"], "1 pictures to compare; expected at least 2"),
+    (["--method", "correspondence"], "1 picture to compare; expected at least 2"),
     (["--method", "correspondence", "--part", "eye=0,0,2,1"], "expected shares inside 0 to 1"),
     (["--method", "correspondence", "--part", "eye=0,0,1"], "expected four numbers y, x, height, width"),
     (["--method", "correspondence", "--part", "nowhere.csv"], "--part nowhere.csv can't be read"),
@@ -100,7 +102,7 @@ def test_without_a_readable_picture(run: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_a_report_without_a_place_stays_as_it_was() -> None:
-    assert page.extended("<main></main>", "section") == "<main></main>"
+    assert page.between("<main></main>", page.OPEN, page.CLOSE, "section") == "<main></main>"
 
 
 def test_features_over_the_epochs_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -120,37 +120,29 @@ class MapPatches:
 
 def figure(layer: str, found: Sequence[MapPatches], *, bgr: bool = False, side: int = 3) -> Figure:
     """For each map a square of projections on the left and of their patches on the right, as the paper's figure 2."""
-    columns = min(2, len(found))
+    most = max(len(one.patches) for one in found)
+    across = min(side, most)
+    down = -(-most // across)
+    columns = min(len(found), max(2, 2 * side // (across + 1)))
     rows = -(-len(found) // columns)
     with house_style():
-        sheet = Figure(figsize=(5.6 * columns, 2.95 * rows))
+        sheet = Figure(figsize=(max(2.6, 5.6 * across / side) * columns, (0.3 + 2.65 * down / side) * rows))
         parts = sheet.subfigures(rows, columns, squeeze=False, wspace=0.02, hspace=0.04).flat
+        heading = 0.3 / (0.3 + 2.65 * down / side)
         for part, one in zip(parts, found, strict=False):
-            part.suptitle(f"{layer}, map {one.map}", fontsize=9, x=0.02, ha="left", fontweight="bold")
+            part.text(0.02, 1 - heading / 3, f"{layer}, map {one.map}", fontsize=9, va="top", fontweight="bold")
+            ends = [f"{value:.3g}" for value in (one.activations[0], one.activations[-1])]
             part.text(
-                0.98,
-                0.965,
-                f"{one.activations[0]:.3g} to {one.activations[-1]:.3g}",
-                ha="right",
-                va="top",
-                color=MUTED,
-                fontsize=8,
+                0.98, 1 - heading / 3, " to ".join(dict.fromkeys(ends)), ha="right", va="top", color=MUTED, fontsize=8
             )
             grid = part.add_gridspec(
-                side,
-                2 * side + 1,
-                width_ratios=[1] * side + [0.12] + [1] * side,
-                wspace=0.04,
-                hspace=0.04,
-                left=0.02,
-                right=0.98,
-                top=0.9,
-                bottom=0.01,
-            )
+                down, 2 * across + 1, width_ratios=[1] * across + [0.12] + [1] * across, wspace=0.04, hspace=0.04,
+                left=0.02, right=0.98, top=1 - heading, bottom=0.01,
+            )  # fmt: skip
             for index, (patch, projection) in enumerate(zip(one.patches, one.projections, strict=True)):
-                left = part.add_subplot(grid[index // side, index % side])
+                left = part.add_subplot(grid[index // across, index % across])
                 left.imshow(around_grey(projection, bgr=bgr), cmap="gray", vmin=0, vmax=1, aspect="auto")
-                right = part.add_subplot(grid[index // side, side + 1 + index % side])
+                right = part.add_subplot(grid[index // across, across + 1 + index % across])
                 right.imshow(patch, cmap="gray", vmin=0, vmax=1, aspect="auto")
                 for axis in (left, right):
                     axis.set_axis_off()

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from convatlas.inference import Source
+from convatlas.report.published import plural
 from convatlas.report.seeing.panel import Options, Panel, Subject, opened, reads_bgr
 from convatlas.report.seeing.pools import batches
 from convatlas.visualise import filter_statistics, filters
@@ -36,16 +37,16 @@ def filter_statistics_panel(source: Source, found: Sequence[Subject], options: O
     small = filter_statistics.near_zero(source.net)
     dead, rectified = sum(len(one.dead) for one in silent), sum(one.units for one in silent)
     rectifiers = (
-        f"Of {rectified:,} rectified maps and units, {dead:,} stay silent for all of {pool.count:,} pictures of "
-        f"{pool.name}." if silent else "It has no rectifiers, so that none of its units can be silent."
+        f"Of {rectified:,} rectified maps and units, {dead:,} stay silent for "
+        f"{plural(pool.count, 'picture', 'pictures')} of {pool.name}." if silent else "It has no rectifiers, so that none of its units can be silent."
     )  # fmt: skip
     return Panel(
         "filterstats", f"Statistics of the filters, {layer} and on",
         f"Left, the frequencies that the filters of {layer} look for; inside the white frame lies what a stride of "
         f"{max(stride)} keeps apart, outside of it the {100 * seen.aliased.mean():.0f}% of their energy that it folds "
         "over. In the middle each filter (grey) and their mean, by distance from zero frequency. "
-        f"{rectifiers} {sum(len(one.dead) for one in small):,} filters of the network have weights near zero (a norm "
-        "below 1% of their layer's median).",
+        f"{rectifiers} Weights near zero (a norm below 1% of the layer's median): "
+        f"{plural(sum(len(one.dead) for one in small), 'filter', 'filters')} of the whole network.",
         filter_statistics.figure(seen, silent),
         {"layer": layer, "stride": list(stride), "aliased_shares": seen.aliased.tolist(),
          "frequencies_cycles_per_pixel": seen.radii.tolist(), "energy_shares": seen.radial.mean(axis=0).tolist(),

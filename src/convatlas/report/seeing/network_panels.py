@@ -10,6 +10,7 @@ from torch import Tensor
 from convatlas import weights
 from convatlas.inference import Source
 from convatlas.report.pictures import as_array
+from convatlas.report.published import plural
 from convatlas.report.seeing.filter_panels import filter_statistics_panel, filters_panel
 from convatlas.report.seeing.panel import (
     Options,
@@ -50,8 +51,8 @@ def _patches(source: Source, found: Sequence[Subject], options: Options) -> Pane
     dead = int((best.activations[:, 0] <= 0).sum())
     return Panel(
         "patches", f"The strongest patches of {layer}",
-        f"For some maps, the {best.activations.shape[1]} patches of {pool.name} ({pool.count:,} pictures) that excite "
-        "them most, and left of them what the deconvnet says made the unit fire. The patch is what the unit sees. "
+        f"For some maps, what excites them most in {pool.name} ({plural(pool.count, 'picture', 'pictures')}): "
+        "right the patches that the strongest units see, left what the deconvnet says made them fire. "
         f"{dead} of {len(best.activations)} maps are silent for every picture.",
         patches.figure(layer, shown, bgr=reads_bgr(source)),
         {"layer": layer, "maps": chosen, "pictures": pool.count, "silent_maps": dead},
@@ -88,7 +89,8 @@ def _invariance(source: Source, found: Sequence[Subject], options: Options) -> P
     return Panel(
         "invariance", "Moving the picture",
         f"How far the features of {layers[0]} and {layers[1]} go from those of the picture as it stands, in units of "
-        f"their own size, and the probability of the class; {len(found)} pictures (grey), their mean and deviation.",
+        f"their own size, and the probability of the class; {plural(len(found), 'picture', 'pictures')} (grey), their "
+        "mean and deviation.",
         invariance.figure(seen),
         {"layers": layers, "curves": [
             {"motion": one.motion, "amounts": list(one.amounts), "probabilities": one.probabilities.tolist(),
@@ -139,9 +141,9 @@ def _ensemble(source: Source, found: Sequence[Subject], options: Options) -> Pan
     truth = "the labels" if pool.labels is not None else "what the whole network says"
     return Panel(
         "ensemble", "Taking the network apart",
-        f"The error against {truth} on {count:,} pictures of {pool.name}: without each part, without several, and with "
-        "blocks in each other's place. Dashed: the whole network. Last, the paths through the blocks by the number of "
-        "residuals that they pass, and how much of the gradient comes by them.",
+        f"The error against {truth} on {plural(count, 'picture', 'pictures')} of {pool.name}: without "
+        "each part, without several, and with blocks in each other's place. Dashed: the whole network. Last, the paths "
+        "through the blocks by the number of residuals that they pass, and how much of the gradient comes by them.",
         lesion.figure(seen, by_length),
         {"pictures": count, "against": truth, "intact": seen.intact, "parts": list(seen.parts),
          "without_one": seen.one.tolist(), "without_several": seen.several.tolist(),
@@ -169,8 +171,8 @@ def _evolution(source: Source, found: Sequence[Subject], options: Options) -> Pa
     seen = evolution.evolve(nets, x, layer, chosen)
     return Panel(
         "evolution", f"How {layer} came to be",
-        f"The strongest activation of each map in {len(x):,} pictures of {pool.name}, projected down, after several "
-        "epochs. A sudden jump means that another picture has taken over.",
+        f"The strongest activation of each map in {plural(len(x), 'picture', 'pictures')} of {pool.name}, projected "
+        "down, after several epochs. A sudden jump means that another picture has taken over.",
         evolution.figure(seen, bgr=reads_bgr(source)),
         {"layer": layer, "maps": list(seen.maps), "epochs": list(seen.epochs),
          "activations": seen.activations.tolist(), "pictures": seen.pictures.tolist()},

@@ -21,6 +21,7 @@ from convatlas.structures import ConvatlasError, Problem
 from convatlas.visualise.style import house_style
 
 OPEN, CLOSE = "<!-- seeing inside -->", "<!-- /seeing inside -->"  # where a run's report takes the panels in
+LINK_OPEN, LINK_CLOSE = "<!-- seeing link -->", "<!-- /seeing link -->"  # and the link to them
 DPI = 110
 
 
@@ -58,17 +59,19 @@ def write(
         replace(page, render("page.html", source, found, shown, problems))
         report = source.run / "report.html" if source.run is not None else None
         if report is not None and report.is_file():
-            replace(report, extended(report.read_text("utf-8"), render("section.html", source, found, shown, problems)))
+            section = f"\n{render('section.html', source, found, shown, problems)}\n"
+            linked = between(report.read_text("utf-8"), LINK_OPEN, LINK_CLOSE, '<a href="#seeing">Seeing inside</a>')
+            replace(report, between(linked, OPEN, CLOSE, section))
     except OSError as error:
         raise ConvatlasError(f"--out {out} can't be written: {error.strerror or error}") from error
     return page
 
 
-def extended(report: str, section: str) -> str:
-    """A run's report with the section in its place, instead of an earlier one; without a place, as it was."""
-    before, opened, rest = report.partition(OPEN)
-    _, closed, after = rest.partition(CLOSE)
-    return f"{before}{OPEN}\n{section}\n{CLOSE}{after}" if opened and closed else report
+def between(report: str, opening: str, closing: str, text: str) -> str:
+    """A run's report with the text between two marks, instead of an earlier one; without the marks, as it was."""
+    before, opened, rest = report.partition(opening)
+    _, closed, after = rest.partition(closing)
+    return f"{before}{opening}{text}{closing}{after}" if opened and closed else report
 
 
 def replace(path: Path, text: str) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from convatlas.inference import Source
+from convatlas.report.published import plural
 from convatlas.report.seeing.panel import Options, Panel, Part, Subject, default_layer, together
 from convatlas.structures import UsageError
 from convatlas.visualise import correspondence, maps
@@ -97,7 +98,7 @@ def rectified(net: nn.Module, layer: str) -> str:
 
 def correspondence_panel(source: Source, found: Sequence[Subject], options: Options) -> Panel:
     if len(found) < 2:
-        raise UsageError(f"{len(found)} pictures to compare; expected at least 2 PICTURES")
+        raise UsageError(f"{plural(len(found), 'picture', 'pictures')} to compare; expected at least 2 PICTURES")
     placed = boxes(options.parts or grid(), found)
     x = together(found)
     layers = layers_of(source, x[:1], options.layer)
