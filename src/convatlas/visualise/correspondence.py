@@ -170,5 +170,6 @@ def figure(
             axis.set_title(layer, fontsize=9)
             axis.set_xlabel("share of signs that differ", fontsize=8)
             axis.grid(axis="x")
-        below[0].legend(frameon=False, fontsize=7)
+        handles, labels = below[0].get_legend_handles_labels()
+        bottom.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=7)
     return sheet

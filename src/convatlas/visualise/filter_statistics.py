@@ -126,6 +126,6 @@ def figure(found: Spectrum, silent: list[Dead]) -> Figure:
             axes[2].set_xticks(
                 range(0, len(silent), step), [one.layer for one in silent[::step]], rotation=60, ha="right", fontsize=7
             )
-            axes[2].set_ylim(0, max(5.0, axes[2].get_ylim()[1]))
+            axes[2].set(xlim=(-0.6, max(len(silent), 6) - 0.4), ylim=(0, max(5.0, axes[2].get_ylim()[1])))
             axes[2].set_title("units that no picture excites, %", fontsize=9, color=INK)
     return sheet

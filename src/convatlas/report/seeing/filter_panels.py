@@ -19,8 +19,7 @@ def filters_panel(source: Source, found: Sequence[Subject], options: Options) ->
     folded = filters.aliased_shares(kernels, stride)
     return Panel(
         "filters", f"Filters of {layer}",
-        "The weights of the first layer, on one scale for all: mid-grey is zero. "
-        f"A stride of {max(stride)} folds over {100 * folded.mean():.0f}% of their energy, the mean of all filters.",
+        f"The weights of the first layer, on one scale for all: mid-grey is zero. {folding(stride, folded)}",
         filters.figure(kernels[:, ::-1] if reads_bgr(source) and kernels.shape[1] == 3 else kernels),
         {"layer": layer, "shape": list(kernels.shape), "stride": list(stride), "aliased_shares": folded.tolist(),
          "norms": np.sqrt((kernels**2).sum(axis=(1, 2, 3))).tolist()},
@@ -38,13 +37,14 @@ def filter_statistics_panel(source: Source, found: Sequence[Subject], options: O
     dead, rectified = sum(len(one.dead) for one in silent), sum(one.units for one in silent)
     rectifiers = (
         f"Of {rectified:,} rectified maps and units, {dead:,} stay silent for "
-        f"{plural(pool.count, 'picture', 'pictures')} of {pool.name}." if silent else "It has no rectifiers, so that none of its units can be silent."
+        f"{plural(pool.count, 'picture', 'pictures')} of {pool.name}."
+        if silent else "It has no rectifiers, so that none of its units can be silent."
     )  # fmt: skip
     return Panel(
         "filterstats", f"Statistics of the filters, {layer} and on",
-        f"Left, the frequencies that the filters of {layer} look for; inside the white frame lies what a stride of "
-        f"{max(stride)} keeps apart, outside of it the {100 * seen.aliased.mean():.0f}% of their energy that it folds "
-        "over. In the middle each filter (grey) and their mean, by distance from zero frequency. "
+        f"Left, the frequencies that the filters of {layer} look for, and in the white frame those that the stride "
+        f"keeps apart. {folding(stride, seen.aliased)} In the middle each filter (grey) and their mean, by distance "
+        "from zero frequency. "
         f"{rectifiers} Weights near zero (a norm below 1% of the layer's median): "
         f"{plural(sum(len(one.dead) for one in small), 'filter', 'filters')} of the whole network.",
         filter_statistics.figure(seen, silent),
@@ -59,6 +59,12 @@ def filter_statistics_panel(source: Source, found: Sequence[Subject], options: O
             *((one.layer, str(one.units), "", str(len(one.dead))) for one in silent),
         ),
     )  # fmt: skip
+
+
+def folding(stride: tuple[int, int], shares: filters.Array) -> str:
+    if max(stride) == 1:
+        return "A stride of 1 folds nothing over."
+    return f"A stride of {max(stride)} folds over {100 * shares.mean():.0f}% of their energy, the mean of all filters."
 
 
 def first_layer(source: Source) -> tuple[str, filters.Array, tuple[int, int]]:
