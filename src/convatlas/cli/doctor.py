@@ -90,11 +90,9 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def memory() -> dict[str, float | None]:
-    try:
-        import psutil  # comes with accelerate
-    except ImportError:
-        return {"memory_gib": None, "available_memory_gib": None}
+def memory() -> dict[str, float]:
+    import psutil
+
     state = psutil.virtual_memory()
     return {"memory_gib": round(state.total / GIB, 1), "available_memory_gib": round(state.available / GIB, 1)}
 
@@ -178,8 +176,7 @@ def show(found: dict[str, Any]) -> None:
     table.add_row("system", machine["system"])
     table.add_row("processor", f"{machine['processor']}: {machine['usable_cores']} of {machine['cores']} cores usable, "
                   f"torch uses {machine['torch_threads']} threads")  # fmt: skip
-    if machine["memory_gib"] is not None:
-        table.add_row("memory", f"{machine['memory_gib']} GiB, {machine['available_memory_gib']} GiB available")
+    table.add_row("memory", f"{machine['memory_gib']} GiB, {machine['available_memory_gib']} GiB available")
     table.add_row("free disk", f"{machine['free_disk_gib']} GiB here")
     for gpu in found["gpus"]:
         table.add_row("GPU", f"{gpu['device']}: {gpu['name']}, {gpu['memory_gib']} GiB (CUDA {found['cuda']})")
