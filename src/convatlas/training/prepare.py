@@ -65,9 +65,8 @@ def make_optimizer(recipe: Recipe, net: nn.Module) -> Optimizer | None:
         case SGD(form="krizhevsky") as sgd:
             return KrizhevskySGD(groups, lr=sgd.lr, momentum=sgd.momentum, weight_decay=sgd.weight_decay)
         case SGD() as sgd:
-            return torch.optim.SGD(
-                groups, lr=sgd.lr, momentum=sgd.momentum, weight_decay=sgd.weight_decay, nesterov=sgd.nesterov
-            )
+            settings = {"momentum": sgd.momentum, "weight_decay": sgd.weight_decay, "nesterov": sgd.nesterov}
+            return torch.optim.SGD(groups, lr=sgd.lr, fused=not recipe.shard, **settings)
 
 
 def parameter_groups(net: nn.Module, groups: Sequence[ParameterGroup]) -> list[dict[str, Any]]:
