@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -16,8 +17,9 @@ from convatlas.structures import AuxiliaryOutputs, ConvatlasError, Preprocessing
 from convatlas.training import find, fit, open_run
 from convatlas.training import run as runs
 from convatlas.training.prepare import few_threads
-from convatlas.training.recipe import SGD, AdamW, OwnRule, RMSProp
+from convatlas.training.recipe import SGD, AdamW, OwnRule, Recipe, RMSProp
 from convatlas.training.schedules import Plateau
+from convatlas.training.setup import joins_statistics
 from convatlas.training.step import forward
 
 LENET = Preprocessing(size=(32, 32), channels=1, resize="fit", resize_to=28, mean=(0.0784,), std=(0.7843,))
@@ -226,3 +228,12 @@ def test_a_network_without_gradient_refuses_a_recipe_that_needs_one(digits, tmp_
     recipe = find("neocognitron", "modern", preprocessing=LENET)
     with pytest.raises(UsageError, match="needs gradients"):
         fit(recipe, digits, tmp_path / "run", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("setting", "processes", "joined"),
+    [("auto", 1, False), (True, 1, False), ("auto", 2, False), ("auto", 4, True), (False, 4, False), (True, 2, True)],
+)
+def test_processes_join_their_statistics_where_each_has_few_samples(setting: Any, processes: int, joined: bool) -> None:
+    recipe = Recipe("cifar_resnet20", "test", "a test", 1, 64, SGD(0.1), sync_batchnorm=setting)
+    assert joins_statistics(recipe, processes) is joined

@@ -120,7 +120,7 @@ class Recipe:
     precision: typing.Literal["no", "bf16", "fp16"] = "no"
     channels_last: bool = False
     compile: bool | typing.Literal["auto"] = "auto"  # "auto": where the run is long enough to win back the compiling
-    sync_batchnorm: bool = True  # statistics of the whole batch, on however many processes
+    sync_batchnorm: bool | typing.Literal["auto"] = "auto"  # statistics of all processes' samples; "auto": if few each
     shard: bool = False  # parameters and optimiser are spread over the processes (FSDP)
     seed: int = 0
     data: DataSource = field(default_factory=DataSource)
