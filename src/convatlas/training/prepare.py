@@ -66,7 +66,8 @@ def make_optimizer(recipe: Recipe, net: nn.Module) -> Optimizer | None:
             return KrizhevskySGD(groups, lr=sgd.lr, momentum=sgd.momentum, weight_decay=sgd.weight_decay)
         case SGD() as sgd:
             settings = {"momentum": sgd.momentum, "weight_decay": sgd.weight_decay, "nesterov": sgd.nesterov}
-            return torch.optim.SGD(groups, lr=sgd.lr, fused=not recipe.shard, **settings)
+            plain = recipe.shard or recipe.precision == "fp16"  # fused, it takes steps that the scaler leaves out
+            return torch.optim.SGD(groups, lr=sgd.lr, fused=not plain, **settings)
 
 
 def parameter_groups(net: nn.Module, groups: Sequence[ParameterGroup]) -> list[dict[str, Any]]:
