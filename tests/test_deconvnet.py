@@ -22,7 +22,7 @@ def test_values_that_meet_in_overlapping_windows_are_summed() -> None:
     assert below.nonzero().tolist() == [[0, 0, 1, 2]]
     assert below[0, 0, 1, 2] == 7
     lost = nn.functional.max_unpool2d(torch.tensor([[[[2.0, 5.0]]]]), switches, 3, 2, output_size=(3, 5))
-    assert lost.sum() == 5  # why torch's own unpooling is not used
+    assert lost.sum() in (2, 5)  # why torch's own unpooling is not used: one is lost, which of them the threads decide
     net = nn.Sequential(OrderedDict(pool=nn.MaxPool2d(3, 2)))
     torch.testing.assert_close(
         backward.forward(net, x, "pool", backward.DECONVNET).down(torch.tensor([[[[2.0, 5.0]]]])), below
