@@ -14,7 +14,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from convatlas import facts, registry
 from convatlas.structures import AuxiliaryOutputs
 
-NAMES = registry.names()
+NAMES = registry.names("classification")
 
 
 @functools.cache

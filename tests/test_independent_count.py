@@ -30,8 +30,8 @@ def count(net: nn.Module, shape: tuple[int, ...], *, training: bool) -> int:
 
 COUNTED = [
     pytest.param(name, marks=pytest.mark.slow if name.endswith(("1001", "1202", "1202_released")) else ())
-    for name in registry.names()
-    if registry.card(name).task == "classification" and totals(name) is not None
+    for name in registry.names("classification")
+    if totals(name) is not None
 ]
 
 

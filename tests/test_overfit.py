@@ -136,7 +136,7 @@ def losses_until_learnt(name: str) -> tuple[list[float], bool]:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in registry.names()
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in registry.names("classification")
      if learns_by_gradient(name) and name not in TOO_DEEP],
 )  # fmt: skip
 def test_learns_eight_pictures_by_heart(name: str) -> None:

@@ -34,7 +34,7 @@ WITHOUT_RECIPE = {"alexnet_ungrouped"}
 
 
 def test_every_network_has_a_published_and_a_modern_recipe():
-    for name in registry.names():
+    for name in registry.names("classification"):
         assert ("published" in variants(name)) != (name in WITHOUT_RECIPE), name
         assert variants(name)[-1] == "modern"
         assert find(name, "modern", preprocessing=GREY).network == name

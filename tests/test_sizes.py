@@ -61,8 +61,8 @@ SLOW = ("1001", "1202", "1202_released", "thin_c4", "thin_c5", "thin_c6", "fract
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.slow if name.endswith(SLOW) else ()) for name in registry.names()
-     if registry.card(name).task == "classification"],
+    [pytest.param(name, marks=pytest.mark.slow if name.endswith(SLOW) else ())
+     for name in registry.names("classification")],
 )  # fmt: skip
 def test_every_network_takes_its_sizes_and_names_them(name: str) -> None:
     sizes, net = expected(name), build_on_meta(name).eval()

@@ -58,10 +58,10 @@ def _import_families() -> None:
         importlib.import_module(module.name)
 
 
-def names() -> list[str]:
-    """All registered names, sorted, without aliases."""
+def names(task: str | None = None) -> list[str]:
+    """All registered names, or those for one task, sorted, without aliases."""
     _import_families()
-    return sorted(_cards)
+    return sorted(name for name, card in _cards.items() if task in (None, card.task))
 
 
 def card(name: str) -> NetworkCard:

@@ -23,8 +23,7 @@ def command(
 
     if task is not None and task not in TASKS:
         raise UsageError(f"--task is {task!r}; expected one of {', '.join(TASKS)}")
-    cards = [registry.card(name) for name in registry.names()]
-    rows = [entry(card) for card in cards if task in (None, card.task)]
+    rows = [entry(registry.card(name)) for name in registry.names(task)]
     rows.sort(key=lambda row: (row["year"] or 9999, row["paper"], row["multiply_adds"], row["name"]))
     if json:
         print_json(rows)
