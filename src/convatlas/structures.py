@@ -193,6 +193,27 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class SegmentationEvaluation:
+    """The result of a segmenter on masks of K classes; the four fractions are those of Long et al. 2015."""
+
+    classes: tuple[str, ...]
+    confusion: Tensor  # (K, K) int64, pixels, rows are true classes; void is left out
+    loss: float  # mean over pictures, the recipe's loss
+    pixel_accuracy: float  # fractions in [0, 1], NaN without a counted pixel
+    mean_accuracy: float  # over the classes that occur in the truth
+    mean_iu: float  # over the classes that occur in the truth or in the prediction
+    frequency_weighted_iu: float
+    seconds: float
+    problems: tuple[Problem, ...] = ()
+    protocol: str = "whole picture"  # how each picture was looked at, in words
+
+    @property
+    def error(self) -> float:
+        """What training tries to make small: 1 - mean IU."""
+        return 1 - self.mean_iu
+
+
+@dataclass(frozen=True)
 class PublishedResult:
     """Test errors of one network as a source printed them, in percent."""
 
