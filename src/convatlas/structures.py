@@ -214,6 +214,40 @@ class SegmentationEvaluation:
 
 
 @dataclass(frozen=True)
+class PrecisionRecall:
+    """What a detector's answers for one class are worth, the n that count in the order of their scores."""
+
+    recall: Tensor  # (n,) float64: of the class's objects, how many were found down to this score; NaN without objects
+    precision: Tensor  # (n,) float64: of the answers down to this score, how many were right
+    scores: Tensor  # (n,) float64
+    objects: int  # that were to be found; difficult ones are none
+
+
+@dataclass(frozen=True)
+class DetectionEvaluation:
+    """The result of a detector on N pictures with K classes."""
+
+    classes: tuple[str, ...]
+    ap: Tensor  # (K,) float64: average precision in [0, 1]; NaN for a class without objects
+    protocol: Literal["voc07", "voc10", "coco"]
+    curves: tuple[PrecisionRecall, ...]  # one a class, at IoU 0.5
+    numbers: dict[str, float]  # what else the protocol names: "AP50", "AR100", ...; NaN where undefined
+    images: int
+    loss: float  # mean over pictures; NaN where it was not asked for
+    seconds: float
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def mean_ap(self) -> float:
+        """Over the classes that have objects; NaN where none has."""
+        return self.ap.nanmean().item()
+
+    @property
+    def error(self) -> float:
+        return 1 - self.mean_ap
+
+
+@dataclass(frozen=True)
 class PublishedResult:
     """Test errors of one network as a source printed them, in percent."""
 
