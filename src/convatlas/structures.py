@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Shape = tuple[int, ...]  # without the batch axis: (C, H, W), or (C,) for a vector
+VOID = 255  # in a mask of classes: a pixel that nobody has to classify
 
 
 class ConvatlasError(Exception):
@@ -245,6 +246,27 @@ class DetectionEvaluation:
     @property
     def error(self) -> float:
         return 1 - self.mean_ap
+
+
+@dataclass(frozen=True)
+class PoseEvaluation:
+    """The result of a pose network on N people with J joints."""
+
+    joints: tuple[str, ...]
+    distances: Tensor  # (N, J) float64, in the measure's lengths; NaN where a joint is not marked
+    loss: float  # mean over people, the recipe's loss
+    measure: str  # "PCKh@0.5": lengths of the head, right up to 0.5 of them
+    threshold: float
+    correct: float  # fraction of all marked joints that are right; NaN without any
+    correct_of_joint: Tensor  # (J,) float64
+    seconds: float
+    problems: tuple[Problem, ...] = ()
+    protocol: str = "one view"  # how each picture was looked at, in words
+
+    @property
+    def error(self) -> float:
+        """What training tries to make small: 1 - PCKh."""
+        return 1 - self.correct
 
 
 @dataclass(frozen=True)

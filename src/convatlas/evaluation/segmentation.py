@@ -22,9 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from convatlas.structures import Problem, SegmentationEvaluation, UsageError
-
-VOID = 255  # pixels of a mask that nobody has to classify
+from convatlas.structures import VOID, Problem, SegmentationEvaluation, UsageError
 
 
 class Overlaps(NamedTuple):
