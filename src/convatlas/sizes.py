@@ -56,7 +56,7 @@ def find_sizes(net: nn.Module, input_shape: Shape, *, samples: int = 1) -> tuple
     Axes of equal length are varied together. The search takes lengths that fit for one stretch, with a step: lengths
     outside it that happen to fit stay unknown. None where even `input_shape` does not fit.
     """
-    trial, shape = _bare_copy(net), input_shape
+    trial, shape = bare_copy(net), input_shape
 
     def fits(length: int, places: int) -> bool:
         sides = (length if side == places else side for side in shape[1:])
@@ -110,7 +110,7 @@ def explain(net: nn.Module, batch_shape: Shape, published: Collection[Shape]) ->
     return None
 
 
-def _bare_copy(net: nn.Module) -> nn.Module:
+def bare_copy(net: nn.Module) -> nn.Module:
     """`net` on `meta` and without hooks; no weight is copied."""
     known: dict[int, Any] = {id(t): torch.empty_like(t, device="meta") for t in (*net.parameters(), *net.buffers())}
     for module in net.modules():

@@ -1,0 +1,1 @@
+"""Networks that estimate poses, one family a file."""
