@@ -49,8 +49,7 @@ def flops(record: LayerRecord) -> int | None:
     if record.kind in PER_OUTPUT:
         return PER_OUTPUT[record.kind] * outputs
     if record.kind in PER_INPUT:
-        regions = record.output_bytes // (8 * outputs) if record.kind == "roi_pool" else 1  # a value and its place
-        return PER_INPUT[record.kind] * regions * math.prod(record.input_shapes[0])
+        return PER_INPUT[record.kind] * _regions(record) * math.prod(record.input_shapes[0])
     if record.kind in ("maxpool", "avgpool"):
         return _pooling(record)
     if record.kind == "interpolate":
@@ -63,6 +62,14 @@ def flops(record: LayerRecord) -> int | None:
         return None
     biases = record.connections - record.multiply_adds if record.connections else 0
     return 2 * record.multiply_adds + max(biases, 0)
+
+
+def _regions(record: LayerRecord) -> int:
+    """How many regions an operation pools; 1 for any other."""
+    if record.kind != "roi_pool":
+        return 1
+    each = 8 if "/" in record.name else 4  # torchvision's function gives a value and its place, a layer the value alone
+    return record.output_bytes // (each * math.prod(record.output_shape))
 
 
 def _pooling(record: LayerRecord) -> int:

@@ -31,9 +31,11 @@ SPREADS = frozenset({"deconv", "unpool"})
 def module_reads(module: nn.Module, kind: str, window: Any, source: Tensor) -> Reads | None:
     """Of a layer of known kind; `window` is its `Window`."""
     dims = source.dim() - 1
-    if kind in POINTWISE_KINDS:
+    if kind == "roi_pool":
+        return slide(dims, [Along("adaptive")] * (dims - 1))  # of a region that is the whole picture, as traced
+    if kind in POINTWISE_KINDS and not (kind == "lrn" and window.kernel):
         return SAME
-    if kind in WINDOWS | SPREADS:
+    if kind in WINDOWS | SPREADS or kind == "lrn":
         if "Adaptive" in type(module).__name__:
             return slide(dims, [Along("adaptive")] * (dims - 1))
         if window.kernel is None:

@@ -23,6 +23,7 @@ from convatlas.facts.schema import (
 )
 
 LAYER_EXTRAS = ("in", "bias", "lrn", "probability", "ceil", "output_padding", "formulas")
+LAYER_EXTRAS += ("spatial_scale", "levels", "bins")  # of pooled regions and pyramids
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 

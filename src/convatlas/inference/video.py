@@ -25,7 +25,7 @@ def read_frames(source: str | Path | int, preprocessing: Preprocessing, *, every
     try:
         import cv2
     except ImportError as error:
-        raise ConvatlasError("OpenCV is not installed; get it: pip install opencv-python-headless") from error
+        raise ConvatlasError("OpenCV is not installed; get it: pip install opencv-contrib-python-headless") from error
     camera = isinstance(source, int)
     if not camera and not Path(source).is_file():
         raise UsageError(f"--video {source}: no such file")

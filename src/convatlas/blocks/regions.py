@@ -1,0 +1,117 @@
+"""What networks that look at regions of a picture share: pooling a region, and choosing regions to learn from.
+
+Girshick, "Fast R-CNN", ICCV 2015, sections 2.1 and 2.3, with the rounding of the release's `ROIPooling` layer.
+
+Shapes   B batch, C channels, H x W map, h x w bins, R regions of all pictures, N of one, G objects, K classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import box_iou, roi_pool
+
+from convatlas.blocks.boxes import SSD_VARIANCES, encode
+from convatlas.structures import Objects
+
+
+class RoIMaxPool(nn.Module):
+    """The maximum of a region's map in each of h x w bins.  (B, C, H, W), B times (N, 4) -> (R, C, h, w)
+
+    The first and the last pixel of a region are divided by `stride` and rounded; bins overlap where the map's cells
+    do not divide evenly; a bin outside the map is 0.
+    """
+
+    def __init__(self, bins: int, *, stride: int) -> None:
+        super().__init__()
+        self.bins, self.stride = bins, stride
+
+    def forward(self, features: Tensor, boxes: list[Tensor]) -> Tensor:
+        first_and_last = [torch.cat([each[:, :2], each[:, 2:] - 1], 1).to(features) for each in boxes]
+        return roi_pool(features, first_and_last, self.bins, 1 / self.stride)
+
+
+def whole_picture(images: Tensor) -> list[Tensor]:
+    """One region a picture: all of it.  (B, C, H, W) -> B times (1, 4)"""
+    height, width = images.shape[2:]
+    return [torch.tensor([[0.0, 0.0, width, height]], device=images.device) for _ in range(len(images))]
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Regions of one picture to learn from."""
+
+    boxes: Tensor  # (N, 4)
+    classes: Tensor  # (N,) int64: 0 is background, 1 to K the objects' labels plus 1
+    codes: Tensor  # (N, 4): what the box regression should say; 0 for background
+
+
+def easy(objects: Objects) -> Objects:
+    """Without the objects that are marked as difficult, which the releases leave out in training."""
+    kept = ~objects.difficult
+    masks = None if objects.masks is None else objects.masks[kept]
+    return Objects(objects.boxes[kept], objects.labels[kept], objects.difficult[kept], masks)
+
+
+@torch.no_grad()
+def sample_regions(
+    proposals: Tensor,
+    objects: Objects,
+    *,
+    count: int = 64,
+    foreground: float = 0.25,
+    foreground_iou: float = 0.5,
+    background_iou: tuple[float, float] = (0.1, 0.5),
+) -> Regions:
+    """A random choice among the proposals and the objects themselves (section 2.3).
+
+    Args:
+        proposals: (N, 4).
+        objects: of the same picture.
+        count: regions; fewer where there are not enough.
+        foreground: at most this part of them have an IoU of at least `foreground_iou` with an object.
+        background_iou: the others have a largest IoU in this half-open range.
+    """
+    objects = easy(objects)
+    boxes = torch.cat([objects.boxes, proposals.to(objects.boxes)])
+    classes = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+    codes = torch.zeros_like(boxes)
+    largest = boxes.new_zeros(len(boxes))
+    nearest = torch.zeros_like(classes)
+    if len(objects.boxes):
+        largest, nearest = box_iou(boxes, objects.boxes).max(1)
+    low, high = background_iou
+    near = _some(largest >= foreground_iou, round(foreground * count))
+    far = _some((largest >= low) & (largest < high), count - len(near))
+    if len(near):
+        classes[near] = objects.labels[nearest[near]] + 1
+        codes[near] = encode(objects.boxes[nearest[near]], boxes[near], variances=SSD_VARIANCES)
+    chosen = torch.cat([near, far])
+    return Regions(boxes[chosen], classes[chosen], codes[chosen])
+
+
+def _some(wanted: Tensor, most: int) -> Tensor:
+    """At most so many of the places where `wanted` is true, drawn at random."""
+    places = wanted.nonzero().squeeze(1)
+    return places[torch.randperm(len(places), device=places.device)[:most]]
+
+
+def region_losses(scores: Tensor, codes: Tensor, regions: Sequence[Regions]) -> dict[str, Tensor]:
+    """The multi-task loss (section 2.3, equation 1), averaged over regions; lambda is 1.
+
+    Args:
+        scores: (R, K + 1), the background first.
+        codes: (R, 4 (K + 1)).
+        regions: of each picture, in the order of the rows.
+    """
+    classes = torch.cat([each.classes for each in regions])
+    wanted = torch.cat([each.codes for each in regions])
+    if not len(classes):
+        nothing = scores.sum() + codes.sum()  # 0, with a gradient
+        return {"classes": nothing, "boxes": nothing}
+    objects = classes > 0
+    own = codes.unflatten(1, (-1, 4))[torch.arange(len(classes), device=classes.device), classes]
+    boxes = F.smooth_l1_loss(own[objects], wanted[objects], reduction="sum") / len(classes)
+    return {"classes": F.cross_entropy(scores, classes), "boxes": boxes}

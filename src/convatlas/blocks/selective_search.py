@@ -1,0 +1,67 @@
+"""Selective search: where objects may be, found by merging segments of a picture that look alike.
+
+Uijlings, van de Sande, Gevers, Smeulders, "Selective Search for Object Recognition", IJCV 2013.
+
+Follows  OpenCV's implementation of the fast mode, as R-CNN and Fast R-CNN used it.
+Departs  The paper orders boxes by the level of their merging times a random number, which OpenCV draws anew in each
+         run. We order them by the rank of their area times a number drawn with a fixed seed: the first boxes of a
+         picture are always the same.
+Shapes   N boxes, H x W picture.
+"""
+
+import hashlib
+from collections import OrderedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+
+REMEMBERED = 4096  # pictures
+
+_found: "OrderedDict[tuple[bytes, int], Tensor]" = OrderedDict()
+
+
+def selective_search(picture: Tensor, *, smallest: int = 20) -> Tensor:
+    """Boxes of one picture, in its pixels, the most promising first.  (3, H, W) or (1, H, W) -> (N, 4)
+
+    Args:
+        picture: any range of values; whole numbers of 0 to 255 are taken as they are, others are stretched to them.
+        smallest: boxes with a shorter side are left out, as in R-CNN's release.
+
+    The boxes of the last pictures are remembered, since training shows a picture again and again.
+    """
+    bgr = _as_bytes(picture)
+    key = hashlib.sha256(bgr.tobytes() + repr(bgr.shape).encode()).digest(), smallest
+    if key in _found:
+        _found.move_to_end(key)
+    else:
+        _found[key] = _search(bgr, smallest)
+        if len(_found) > REMEMBERED:
+            _found.popitem(last=False)
+    return _found[key].to(picture.device)
+
+
+def _search(bgr: np.ndarray, smallest: int) -> Tensor:
+    """Fast mode on (H, W, 3) uint8."""
+    import cv2
+
+    search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
+    search.setBaseImage(bgr)
+    search.switchToSelectiveSearchFast()
+    found = np.asarray(search.process(), dtype=np.int64).reshape(-1, 4)  # x, y, w, h
+    found = found[(found[:, 2:] >= smallest).all(1)]
+    boxes = np.unique(np.concatenate([found[:, :2], found[:, :2] + found[:, 2:]], 1), axis=0)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    level = np.argsort(np.argsort(-areas, kind="stable"), kind="stable") + 1  # 1: the largest, merged last
+    order = np.argsort(level * np.random.default_rng(0).random(len(boxes)), kind="stable")
+    return torch.from_numpy(boxes[order]).float()
+
+
+def _as_bytes(picture: Tensor) -> np.ndarray:
+    """(3, H, W) or (1, H, W) -> (H, W, 3) uint8"""
+    values = picture.detach().cpu().float()
+    low, high = values.amin(), values.amax()
+    whole = bool((values == values.round()).all()) and low >= 0 and high <= 255
+    if not whole:
+        values = (values - low) / (high - low).clamp(min=1e-12) * 255
+    return np.ascontiguousarray(values.expand(3, *values.shape[1:]).flip(0).permute(1, 2, 0).round().byte().numpy())
