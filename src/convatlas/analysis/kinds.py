@@ -42,6 +42,7 @@ MODULE_KINDS = {
     **dict.fromkeys(("ZeroPad2d", "ConstantPad2d", "ReflectionPad2d", "ReplicationPad2d"), "pad"),
     "Upsample": "interpolate",
     "RoIMaxPool": "roi_pool",
+    "Crop": "crop",
     "SparseConv2d": "sparse_conv",
     "SubSampling": "subsampling",
     "EuclideanRBF": "rbf",

@@ -57,6 +57,8 @@ def module_reads(module: nn.Module, kind: str, window: Any, source: Tensor) -> R
         padding = tuple(module.padding)  # type: ignore[arg-type]
         mode = "reflect" if "Reflection" in type(module).__name__ else "constant"
         return _pad(source, padding, "replicate" if "Replication" in type(module).__name__ else mode)
+    if kind == "crop":
+        return slide(dims, [Along("window", padding=-module.offset)] * (dims - 1))  # type: ignore[arg-type]
     if kind == "interpolate":
         return _interpolate(source, module.size, module.scale_factor, module.mode, module.align_corners)  # type: ignore[arg-type]
     return ALL if kind == "gather_distribute" else None

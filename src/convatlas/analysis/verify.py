@@ -99,6 +99,9 @@ QUANTITIES: dict[str, Callable[[Sequence[LayerRecord], Shape], int]] = {
     "units": lambda records, _: sum(math.prod(record.output_shape) for record in records if is_weight_layer(record)),
     "units_with_input": lambda records, shape: math.prod(shape) + QUANTITIES["units"](records, shape),
     "weights": lambda records, _: sum(map(_weights, records)),
+    "parameters_without_deconvolutions": lambda records, _: sum(
+        record.parameters for record in records if record.kind != "deconv"
+    ),
     "weight_layers": lambda records, _: weight_layers(records),
 }
 

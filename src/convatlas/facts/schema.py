@@ -15,6 +15,7 @@ QUANTITIES = (
     "units",  # outputs of the weight layers
     "units_with_input",
     "weights",  # parameters of convolutions and fully connected layers without their biases
+    "parameters_without_deconvolutions",  # FCN's tables leave its bilinear upsampling out
     "weight_layers",  # on the longest path from the input to the output
 )
 

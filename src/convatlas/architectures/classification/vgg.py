@@ -38,7 +38,7 @@ COLUMNS: dict[str, Column] = {
 FROM_A = ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")
 
 
-def _blocks(column: Column, in_channels: int, dims: int) -> "OrderedDict[str, nn.Module]":
+def blocks(column: Column, in_channels: int, dims: int) -> "OrderedDict[str, nn.Module]":
     """conv1_1, relu1_1, ..., pool5.  (B, in_channels, H, W) -> (B, 512, H / 32, W / 32)"""
     of = layers(dims)
     made: OrderedDict[str, nn.Module] = OrderedDict()
@@ -73,7 +73,7 @@ class VGG(nn.Sequential):
         map_side = side // 32
         super().__init__(
             OrderedDict(
-                **_blocks(COLUMNS[column], in_channels, dims),
+                **blocks(COLUMNS[column], in_channels, dims),
                 flatten=nn.Flatten(),  # 25088
                 fc6=nn.Linear(512 * map_side**dims, 4096),  # 4096
                 relu6=nn.ReLU(),
