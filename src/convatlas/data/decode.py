@@ -13,6 +13,7 @@ from convatlas.structures import ConvatlasError
 
 _JPEG, _SCAN = b"\xff\xd8\xff", b"\xff\xda"
 _ORIENTATION = 0x0112  # the EXIF tag
+_HALF_TURNS = 4  # its values from 5 on swap the sides
 _MAY_BE_TURNED = (b"Exif\0\0", b"tiff:Orientation")
 _COLOURS = {"Gray": "GRAY", "YCbCr": "RGB", "RGB": "RGB"}
 _USUAL_PIXELS = 1 << 26  # above, Pillow's guard against small files that unpack to gigabytes is wanted
@@ -94,6 +95,20 @@ def picture_size(source: str | Path) -> tuple[int, int]:
     try:
         with Image.open(source) as picture:
             return picture.height, picture.width
+    except Exception as error:
+        raise ConvatlasError(_reason(error)) from error
+
+
+def upright_size(source: str | Path) -> tuple[int, int]:
+    """(H, W) as `decode` gives them, read from the header alone.
+
+    Raises:
+        ConvatlasError: the header can't be read.
+    """
+    try:
+        with Image.open(source) as picture:
+            lying = _orientation(picture) > _HALF_TURNS
+            return (picture.width, picture.height) if lying else (picture.height, picture.width)
     except Exception as error:
         raise ConvatlasError(_reason(error)) from error
 

@@ -5,18 +5,36 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 
-from convatlas.data.encoded import FileSplit, ShardSplit
+from convatlas.data.encoded import ShardSplit
 from convatlas.data.random import permutation
-from convatlas.data.splits import Split
 from convatlas.structures import ConvatlasError
 
 FORMAT = 1
 Key = str | int  # a path below the data's folder, a shard and a name in it, or a place in the source
+
+
+class Divisible(Protocol):
+    """What a division needs of a split, whatever its pictures are marked with."""
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64: each is held out in the same proportion."""
+        ...
+
+    @property
+    def paths(self) -> tuple[str, ...] | None: ...
+
+    def __len__(self) -> int: ...
+
+    def select(self, indices: Sequence[int]) -> Self: ...
+
+
+AnySplit = TypeVar("AnySplit", bound=Divisible)
 
 
 @dataclass(frozen=True)
@@ -32,7 +50,7 @@ class Division:
         values = {"format": FORMAT, "seed": self.seed, "test_fraction": self.test_fraction}
         return json.dumps(values | {"train": self.train, "test": self.test}, indent=1, ensure_ascii=False) + "\n"
 
-    def apply(self, split: Split) -> tuple[Split, Split]:
+    def apply(self, split: AnySplit) -> tuple[AnySplit, AnySplit]:
         """The training and the test part of the split; pictures that are in neither are left out.
 
         Raises:
@@ -46,7 +64,7 @@ class Division:
         return split.select(train), split.select(test)
 
 
-def divide(split: Split, *, test_fraction: float, seed: int) -> Division:
+def divide(split: Divisible, *, test_fraction: float, seed: int) -> Division:
     """Holds out the fraction of each class, chosen by the seed."""
     is_test = stratified(split.labels, test_fraction, seed).tolist()
     named = list(zip(keys(split), is_test, strict=True))
@@ -75,11 +93,11 @@ def read_division(path: Path) -> Division:
         raise ConvatlasError(f"{path}: not a written split (no usable {error})") from error
 
 
-def keys(split: Split) -> Sequence[Key]:
+def keys(split: Divisible) -> Sequence[Key]:
     """What the pictures are called in their source, wherever that lies."""
-    if isinstance(split, FileSplit):
-        folder = os.path.commonpath([os.path.dirname(path) for path in split.paths])
-        return [Path(os.path.relpath(path, folder)).as_posix() for path in split.paths]
+    if paths := split.paths:
+        folder = os.path.commonpath([os.path.dirname(path) for path in paths])
+        return [Path(os.path.relpath(path, folder)).as_posix() for path in paths]
     if isinstance(split, ShardSplit):
         shards = [os.path.basename(shard) for shard in split.shards]
         return [f"{shards[shard]}:{name}" for shard, name in zip(split.places[:, 0], split.names, strict=True)]

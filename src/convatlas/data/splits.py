@@ -103,7 +103,18 @@ class ArraySplit:
         self.images, self.labels = self.images[kept], self.labels[kept]
 
 
-def survivors(split: Split, reasons: Mapping[int, str]) -> Tensor:
+class Listed(Protocol):
+    """Pictures with names, and what is known to be wrong with them."""
+
+    @property
+    def problems(self) -> list[Problem]: ...
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str: ...
+
+
+def survivors(split: Listed, reasons: Mapping[int, str]) -> Tensor:
     """The indices that stay, (n',) int64; the others are added to the split's problems.
 
     Raises:

@@ -1,0 +1,7 @@
+"""Pictures with marked objects: readers, splits, loaders and what is written of detections."""
+
+from convatlas.data.detection.annotations import Fault
+from convatlas.data.detection.sources import open_detection, parts
+from convatlas.data.detection.split import DetectionData, DetectionSplit
+
+__all__ = ["DetectionData", "DetectionSplit", "Fault", "open_detection", "parts"]
