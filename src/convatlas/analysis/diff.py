@@ -26,7 +26,7 @@ ROLES = {
     "sparse_conv": "conv",
     "rbf": "fc",
     **dict.fromkeys(("maxpool", "avgpool", "subsampling"), "pool"),
-    **dict.fromkeys(("batchnorm", "lrn", "groupnorm", "layernorm"), "norm"),
+    **dict.fromkeys(("batchnorm", "lrn", "groupnorm", "layernorm", "l2norm"), "norm"),
     **dict.fromkeys(("relu", "leaky_relu", "prelu", "elu", "selu", "gelu", "tanh", "sigmoid"), "activation"),
 }  # kinds that do the same work in different ways; any other is a role of its own
 

@@ -21,6 +21,7 @@ KINDS = {
     "conv": "convolution",
     "fc": "fully connected",
     "lrn": "response normalisation",
+    "l2norm": "normalisation of length",
     "batchnorm": "batch normalisation",
     "maxpool": "max pooling",
     "avgpool": "average pooling",

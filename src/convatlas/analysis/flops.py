@@ -32,6 +32,7 @@ PER_OUTPUT = {
     "gelu": 5,
     **dict.fromkeys(("softmax", "log_softmax"), 5),  # largest, subtract, exp, sum, divide
     "lrn": 7,  # square, a sum that gains one map and loses one, scale, shift, power, divide
+    "l2norm": 4,  # square, sum, divide, scale; the roots are one for each position
     **dict.fromkeys(("layernorm", "groupnorm"), 8),  # mean 1, variance 3, normalise 2, scale and shift 2
 }
 PER_INPUT = dict.fromkeys(("sum", "mean", "amax", "max", "min", "roi_pool"), 1)

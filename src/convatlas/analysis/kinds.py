@@ -23,6 +23,7 @@ MODULE_KINDS = {
     "GroupNorm": "groupnorm",
     "LayerNorm": "layernorm",
     **dict.fromkeys(("LocalResponseNorm", "CrossMapLRN2d", "WithinChannelNorm"), "lrn"),
+    "L2Norm": "l2norm",
     "ReLU": "relu",
     "ReLU6": "relu",
     "LeakyReLU": "leaky_relu",

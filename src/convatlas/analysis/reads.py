@@ -15,7 +15,7 @@ SAME, RESHAPE, ALL = Reads("same"), Reads("reshape"), Reads("all")
 
 POINTWISE_KINDS = frozenset(
     {"relu", "leaky_relu", "prelu", "elu", "selu", "gelu", "tanh", "sigmoid", "batchnorm", "lrn", "dropout"}
-    | {"identity", "join"}
+    | {"l2norm", "identity", "join"}
 )
 POINTWISE_FUNCTIONS = frozenset(
     {"add", "sub", "mul", "div", "truediv", "neg", "pow", "square", "sqrt", "rsqrt", "exp", "log", "abs", "addcmul"}

@@ -102,6 +102,7 @@ QUANTITIES: dict[str, Callable[[Sequence[LayerRecord], Shape], int]] = {
     "parameters_without_deconvolutions": lambda records, _: sum(
         record.parameters for record in records if record.kind != "deconv"
     ),
+    "boxes": lambda records, _: records[-1].output_shape[0],
     "weight_layers": lambda records, _: weight_layers(records),
 }
 

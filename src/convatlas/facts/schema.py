@@ -16,6 +16,7 @@ QUANTITIES = (
     "units_with_input",
     "weights",  # parameters of convolutions and fully connected layers without their biases
     "parameters_without_deconvolutions",  # FCN's tables leave its bilinear upsampling out
+    "boxes",  # default boxes of a detector: rows of its last output
     "weight_layers",  # on the longest path from the input to the output
 )
 
