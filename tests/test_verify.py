@@ -26,6 +26,8 @@ DISPUTED = {
     "resnext101_32x4d": 1,
     "resnext101_64x4d": 1,
     "resnext50_32x4d": 1,
+    "segnet_basic": 1,
+    "segnet_camvid": 1,
     "squeezenet_v1_0_complex_bypass": 1,
     "squeezenet_v1_1": 1,
     "xception": 1,

@@ -54,3 +54,22 @@ class SwitchUnpool2d(nn.MaxUnpool2d):
         height, width = switches.size
         zeros = x.new_zeros(x.shape[0], x.shape[1], height * width)
         return zeros.scatter(2, switches.places.flatten(2), x.flatten(2)).unflatten(2, (height, width))
+
+
+class MirroredSequential(nn.Sequential):
+    """Layers one after another; each unpooling gets the switches of the pooling that it undoes, the last first.
+
+    (B, C, H, W) -> (B, K, H, W)
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        switches: list[Switches] = []
+        for layer in self:
+            if isinstance(layer, SwitchPool2d):
+                x, found = layer(x)
+                switches.append(found)
+            elif isinstance(layer, SwitchUnpool2d):
+                x = layer(x, switches.pop())
+            else:
+                x = layer(x)
+        return x
