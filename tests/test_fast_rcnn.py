@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from convatlas import registry
-from convatlas.architectures.detection.fast_rcnn import FastRCNN, RegionOutputs, Trunk, compress_fully_connected
+from convatlas.architectures.detection.fast_rcnn import FastRCNN, RegionOutputs, Trunk
+from convatlas.blocks.low_rank import compress_fully_connected
 from convatlas.structures import Objects, UsageError
 
 BOXES = torch.tensor([[16.0, 16, 80, 80], [64, 32, 128, 96], [0, 0, 48, 48], [20, 18, 90, 76]])

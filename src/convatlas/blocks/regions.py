@@ -83,8 +83,8 @@ def sample_regions(
     if len(objects.boxes):
         largest, nearest = box_iou(boxes, objects.boxes).max(1)
     low, high = background_iou
-    near = _some(largest >= foreground_iou, round(foreground * count))
-    far = _some((largest >= low) & (largest < high), count - len(near))
+    near = draw(largest >= foreground_iou, round(foreground * count))
+    far = draw((largest >= low) & (largest < high), count - len(near))
     if len(near):
         classes[near] = objects.labels[nearest[near]] + 1
         codes[near] = encode(objects.boxes[nearest[near]], boxes[near], variances=SSD_VARIANCES)
@@ -92,7 +92,7 @@ def sample_regions(
     return Regions(boxes[chosen], classes[chosen], codes[chosen])
 
 
-def _some(wanted: Tensor, most: int) -> Tensor:
+def draw(wanted: Tensor, most: int) -> Tensor:
     """At most so many of the places where `wanted` is true, drawn at random."""
     places = wanted.nonzero().squeeze(1)
     return places[torch.randperm(len(places), device=places.device)[:most]]

@@ -4,7 +4,7 @@ Girshick, "Fast R-CNN", ICCV 2015, arXiv:1504.08083.
 
 Follows  Section 2 and the release's models/VGG16 and models/CaffeNet: RoI max pooling, two heads, the multi-task loss,
          64 regions a picture of which a quarter are objects, the first layers frozen. Section 3.1 for the truncated
-         SVD. Layer names are the release's. Pools count a last, partial window, as Caffe does.
+         SVD: `blocks.low_rank`. Layer names are the release's. Pools count a last, partial window, as Caffe does.
 Departs  The paper scales the targets of the boxes to a standard deviation of 1, measured on its data; we divide by 0.1,
          0.1, 0.2 and 0.2, which the authors' next release put in its place. It begins with ImageNet weights: without
          them VGG's published N(0, 0.1) is of no use, and we draw its convolutions by He et al. 2015.
@@ -164,40 +164,27 @@ class FastRCNN(RegionNetwork):
         return [boxes.to(images) for boxes in proposals]
 
 
-def compress_fully_connected(net: nn.Module, **ranks: int) -> None:
-    """Replaces fully connected layers by two of a lower rank each (section 3.1), as in `fc6=1024, fc7=256`.
+def start_from(net: RegionNetwork, classifier: nn.Module) -> tuple[str, ...]:
+    """Copies a trained classifier's layers into a detector: those of the same names and shapes.
 
-    With W = U S V' cut to its largest singular values, the first layer is S V' without biases, the second U with the
-    biases of before.
+    Returns:
+        The names of the copied layers.
 
     Raises:
-        UsageError: a layer is not fully connected, or its rank is below 1 or above that of its weights.
+        UsageError: a layer of the detector's map is not in the classifier; nothing was copied.
     """
-    known = dict(net.named_modules())
-    for name, rank in ranks.items():
-        layer = known.get(name)
-        if not isinstance(layer, nn.Linear):
-            raise UsageError(f"{name} is {type(layer).__name__}; expected a fully connected layer of the network")
-        if not 1 <= rank <= min(layer.weight.shape):
-            raise UsageError(f"{name} is {rank}; expected a rank of 1 to {min(layer.weight.shape)}")
-    for name, rank in ranks.items():
-        parent, _, child = name.rpartition(".")
-        setattr(net.get_submodule(parent), child, _cut(known[name], rank))
+    ours, theirs = dict(net.named_children()), dict(classifier.named_children())
+    fits = [name for name in ours if name in theirs and _shapes(ours[name]) == _shapes(theirs[name]) != []]
+    for name in net.encoder_layers:
+        if name not in fits and _shapes(ours[name]):
+            raise UsageError(f"classifier is {type(classifier).__name__}, without a {name} of the detector's shape")
+    for name in fits:
+        ours[name].load_state_dict(theirs[name].state_dict())
+    return tuple(fits)
 
 
-@torch.no_grad()
-def _cut(layer: nn.Module, rank: int) -> nn.Sequential:
-    """The best approximation of that rank, from the eigenvectors of W W'."""
-    weight, bias = layer.get_parameter("weight"), getattr(layer, "bias", None)
-    exact = weight.double()
-    left = torch.linalg.eigh(exact @ exact.T)[1][:, -rank:].flip(1)  # U
-    first = nn.Linear(weight.shape[1], rank, bias=False, device=weight.device, dtype=weight.dtype)
-    second = nn.Linear(rank, weight.shape[0], bias=bias is not None, device=weight.device, dtype=weight.dtype)
-    first.weight.copy_(left.T @ exact)  # S V'
-    second.weight.copy_(left)
-    if bias is not None:
-        second.bias.copy_(bias)
-    return nn.Sequential(OrderedDict(svd=first, full=second))
+def _shapes(layer: nn.Module) -> list[tuple[str, torch.Size]]:
+    return [(name, parameter.shape) for name, parameter in layer.named_parameters()]
 
 
 def vgg16_trunk(in_channels: int) -> Trunk:

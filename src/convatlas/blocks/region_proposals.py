@@ -1,0 +1,143 @@
+"""Region proposals that a network makes itself: anchors on its map, what they learn, and the boxes that they become.
+
+Ren, He, Girshick, Sun, "Faster R-CNN", NIPS 2015, section 3.1, with the constants of py-faster-rcnn.
+
+Shapes   B batch, h x w map, A anchors a cell, N = h w A anchors of a picture, cell by cell.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.ops import box_iou, clip_boxes_to_image, nms, remove_small_boxes
+
+from convatlas.blocks.boxes import BACKGROUND, decode, encode, match_anchors
+from convatlas.blocks.regions import draw, easy
+from convatlas.structures import Objects
+
+RATIOS = (0.5, 1.0, 2.0)  # height over width
+BASE = 16  # pixels
+
+
+class AnchorOutputs(NamedTuple):
+    """What the proposal network says of each anchor."""
+
+    scores: Tensor  # (B, 2A, h, w) logits: A of the background, then A of an object
+    codes: Tensor  # (B, 4A, h, w)
+
+    def flat(self) -> tuple[Tensor, Tensor]:
+        """(B, N, 2), (B, N, 4): cell by cell"""
+        scores = self.scores.unflatten(1, (2, -1)).permute(0, 3, 4, 2, 1)
+        codes = self.codes.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2)
+        return scores.flatten(1, 3), codes.flatten(1, 3)
+
+
+def base_anchors(scales: Sequence[int] = (8, 16, 32)) -> Tensor:
+    """The anchors of the first cell, ratio by ratio.  -> (3 x scales, 4)
+
+    The release rounds the sides of the three shapes of 16 x 16 pixels, and then multiplies.
+    """
+    boxes = []
+    for ratio in RATIOS:
+        width = round((BASE * BASE / ratio) ** 0.5)
+        height = round(width * ratio)
+        for scale in scales:
+            x, y = scale * width / 2, scale * height / 2
+            boxes.append([BASE / 2 - x, BASE / 2 - y, BASE / 2 + x, BASE / 2 + y])
+    return torch.tensor(boxes)
+
+
+def grid_anchors(base: Tensor, size: tuple[int, int], *, stride: int) -> Tensor:
+    """Those of each cell of an h x w map, cell by cell.  (A, 4) -> (N, 4)"""
+    rows, columns = (torch.arange(extent, device=base.device) * stride for extent in size)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    shifts = torch.stack([x, y, x, y], -1).reshape(-1, 1, 4)
+    return (shifts + base).reshape(-1, 4)
+
+
+@torch.no_grad()
+def propose(
+    outputs: AnchorOutputs,
+    anchors: Tensor,
+    size: tuple[int, int],
+    *,
+    before: int,
+    after: int,
+    iou_above: float = 0.7,
+    smallest: float = 16.0,
+) -> list[Tensor]:
+    """The proposals of each picture, the most certain first.  -> B times (N, 4)
+
+    Args:
+        outputs: of the network.
+        anchors: (N, 4).
+        size: H, W of the pictures, in pixels; boxes are cut to them.
+        before: so many enter the suppression.
+        after: so many stay.
+        iou_above: what overlaps a more certain box by more is suppressed.
+        smallest: boxes with a shorter side are left out.
+    """
+    scores, codes = outputs.flat()
+    found = []
+    for certain, code in zip(scores.softmax(2)[..., 1], codes, strict=True):
+        boxes = clip_boxes_to_image(decode(code, anchors), size)
+        kept = remove_small_boxes(boxes, smallest)
+        boxes, certain = boxes[kept], certain[kept]
+        best = certain.argsort(descending=True, stable=True)[:before]
+        boxes, certain = boxes[best], certain[best]
+        found.append(boxes[nms(boxes, certain, iou_above)[:after]])
+    return found
+
+
+class AnchorTargets(NamedTuple):
+    """The anchors of one picture to learn from."""
+
+    places: Tensor  # (M,) of the N anchors
+    objects: Tensor  # (M,) int64: 1 for an object, 0 for background
+    codes: Tensor  # (M, 4); 0 for background
+
+
+@torch.no_grad()
+def sample_anchors(
+    anchors: Tensor, objects: Objects, size: tuple[int, int], *, count: int = 256, positive: float = 0.5
+) -> AnchorTargets:
+    """A random choice of anchors inside the picture, at most the part `positive` of them objects (section 3.1.2).
+
+    Args:
+        anchors: (N, 4).
+        objects: of the picture.
+        size: H, W of the picture.
+        count: of the chosen; background makes up for objects that are not there.
+    """
+    objects = easy(objects)
+    height, width = size
+    limits = anchors.new_tensor([width, height])
+    inside = ((anchors[:, :2] >= 0) & (anchors[:, 2:] <= limits)).all(1).nonzero().squeeze(1)
+    matches = match_anchors(box_iou(objects.boxes, anchors[inside]))
+    near = draw(matches >= 0, int(positive * count))
+    far = draw(matches == BACKGROUND, count - len(near))
+    codes = anchors.new_zeros(len(near) + len(far), 4)
+    codes[: len(near)] = encode(objects.boxes[matches[near]], anchors[inside[near]])
+    is_object = torch.zeros(len(codes), dtype=torch.int64, device=anchors.device)
+    is_object[: len(near)] = 1
+    return AnchorTargets(inside[torch.cat([near, far])], is_object, codes)
+
+
+def anchor_losses(outputs: AnchorOutputs, targets: Sequence[AnchorTargets]) -> dict[str, Tensor]:
+    """The two-class loss, and smooth L1 with its bend at 1/9, both divided by the number of chosen anchors.
+
+    With 256 of some 2,400 positions this is the paper's lambda of 10, as the release has it.
+    """
+    scores, codes = outputs.flat()
+    rows = torch.cat([torch.full_like(each.places, i) for i, each in enumerate(targets)])
+    places = torch.cat([each.places for each in targets])
+    if not len(places):
+        nothing = scores.sum() * 0 + codes.sum() * 0  # so that a picture too small for anchors still has a gradient
+        return {"anchor_classes": nothing, "anchor_boxes": nothing}
+    is_object, wanted = (torch.cat([getattr(each, name) for each in targets]) for name in ("objects", "codes"))
+    near = is_object == 1
+    own = codes[rows, places]
+    boxes = F.smooth_l1_loss(own[near], wanted[near], beta=1 / 9, reduction="sum") / len(places)
+    return {"anchor_classes": F.cross_entropy(scores[rows, places], is_object), "anchor_boxes": boxes}
