@@ -130,7 +130,7 @@ def test_what_does_not_belong_together_is_refused() -> None:
 
 def test_evaluation_takes_the_mean_over_classes_that_have_objects() -> None:
     ap = torch.tensor([0.5, math.nan, 1.0], dtype=torch.float64)
-    found = DetectionEvaluation(("a", "b", "c"), ap, "voc10", (), {}, 1, math.nan, 0.0)
+    found = DetectionEvaluation(("a", "b", "c"), ap, "voc10", (), {}, math.nan, 0.0)
     assert found.mean_ap == 0.75
     assert found.error == 0.25
 

@@ -233,10 +233,10 @@ class DetectionEvaluation:
     protocol: Literal["voc07", "voc10", "coco"]
     curves: tuple[PrecisionRecall, ...]  # one a class, at IoU 0.5
     numbers: dict[str, float]  # what else the protocol names: "AP50", "AR100", ...; NaN where undefined
-    images: int
     loss: float  # mean over pictures; NaN where it was not asked for
     seconds: float
     problems: tuple[Problem, ...] = ()
+    detections: tuple[Detections, ...] = ()  # of each picture, in the split's order and the picture's pixels
 
     @property
     def mean_ap(self) -> float:
