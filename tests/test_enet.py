@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from convatlas import registry
 from convatlas.analysis.verify import verify
 from convatlas.architectures.classification.enet import Bottleneck, DownsamplingBottleneck, ENetEncoder, Initial
+from convatlas.blocks.unpool import SwitchUnpool2d
 from convatlas.structures import UsageError
 
 
@@ -51,10 +52,10 @@ def test_a_bottleneck_adds_to_its_input() -> None:
 def test_downsampling_pads_new_maps_with_zeros_and_tells_the_places() -> None:
     block = DownsamplingBottleneck(1, 4).eval()
     silent(block)
-    y, places = block(torch.tensor([[[[1.0, 2, 0, 0], [4, 3, 0, 9]]]]))
+    y, switches = block(torch.tensor([[[[1.0, 2, 0, 0], [4, 3, 0, 9]]]]))
     assert y.tolist() == [[[[4, 9]], [[0, 0]], [[0, 0]], [[0, 0]]]]
-    assert places.tolist() == [[[[4, 7]]]]
-    assert nn.MaxUnpool2d(2)(y[:, :1], places).tolist() == [[[[0, 0, 0, 0], [4, 0, 0, 9]]]]
+    assert switches.places.tolist() == [[[[4, 7]]]]
+    assert SwitchUnpool2d()(y[:, :1], switches).tolist() == [[[[0, 0, 0, 0], [4, 0, 0, 9]]]]
 
 
 def test_convolutions_of_stages_2_and_3() -> None:
@@ -88,8 +89,8 @@ def test_the_picture_is_the_mean_of_its_regions(net: ENetEncoder) -> None:
 def test_a_decoder_gets_features_and_places(net: ENetEncoder) -> None:
     features, (first, second) = net.encode(torch.randn(1, 3, 64, 32))
     assert features.shape == (1, 128, 8, 4)
-    assert first.shape == (1, 16, 16, 8)
-    assert second.shape == (1, 64, 8, 4)
+    assert (first.places.shape, first.size) == ((1, 16, 16, 8), (32, 16))
+    assert (second.places.shape, second.size) == ((1, 64, 8, 4), (16, 8))
 
 
 @pytest.mark.parametrize("size", [(8, 8), (10, 24), (360, 640)])

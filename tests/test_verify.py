@@ -15,6 +15,7 @@ DISPUTED = {
     "alexnet": 3,
     "bn_inception": 2,
     "bn_inception_slim": 1,
+    "enet_640x360": 1,
     "fractalnet20_cifar10": 1,
     "fractalnet40": 1,
     "googlenet": 12,

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convatlas.blocks.unpool import Switches, SwitchPool2d
 from convatlas.registry import register
 from convatlas.structures import UsageError
 
@@ -89,14 +90,14 @@ class Bottleneck(nn.Module):
 class DownsamplingBottleneck(nn.Module):
     """The first convolution is 2x2 with stride 2; the other branch is pooled, with zeros for the new channels.
 
-    (B, C, H, W) -> (B, D, H/2, W/2) and the places of the maxima, (B, C, H/2, W/2), with which a decoder unpools.
+    (B, C, H, W) -> (B, D, H/2, W/2) and the switches of the pooling, with which a decoder unpools.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, dropout: float = 0.1) -> None:
         super().__init__()
         width = out_channels // 4
         self.new_channels = out_channels - in_channels
-        self.pool = nn.MaxPool2d(2, return_indices=True)
+        self.pool = SwitchPool2d()
         self.conv1 = nn.Conv2d(in_channels, width, 2, stride=2, bias=False)
         self.bn1 = norm(width)
         self.prelu1 = nn.PReLU(width)
@@ -108,23 +109,23 @@ class DownsamplingBottleneck(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.prelu_out = nn.PReLU(out_channels)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        pooled, places = self.pool(x)
+    def forward(self, x: Tensor) -> tuple[Tensor, Switches]:
+        pooled, switches = self.pool(x)
         x = self.prelu1(self.bn1(self.conv1(x)))
         x = self.prelu2(self.bn2(self.conv2(x)))
         x = self.dropout(self.bn3(self.conv3(x)))
-        return self.prelu_out(x + F.pad(pooled, (0, 0, 0, 0, 0, self.new_channels))), places
+        return self.prelu_out(x + F.pad(pooled, (0, 0, 0, 0, 0, self.new_channels))), switches
 
 
 class Stage(nn.Sequential):
-    """Bottlenecks `0`, `1`, ..., of which the first halves the map.  (B, C, H, W) -> (B, D, H/2, W/2) and the places"""
+    """Bottlenecks `0`, `1`, ..., of which the first halves the map.  (B, C, H, W) -> (B, D, H/2, W/2), switches"""
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(self, x: Tensor) -> tuple[Tensor, Switches]:  # pyright: ignore[reportIncompatibleMethodOverride]
         first, *rest = self
-        x, places = first(x)
+        x, switches = first(x)
         for bottleneck in rest:
             x = bottleneck(x)
-        return x, places
+        return x, switches
 
 
 def _eight(channels: int) -> list[Bottleneck]:
@@ -141,7 +142,33 @@ def _eight(channels: int) -> list[Bottleneck]:
     ]
 
 
-class ENetEncoder(nn.Module):
+class Encoder(nn.Module):
+    """The blocks that ENet's classifier and its segmenter share: initial to bottleneck 3.
+
+    Raises:
+        UsageError: more than 51 channels, which the first bottleneck would have to cut.
+    """
+
+    def __init__(self, *, in_channels: int) -> None:
+        super().__init__()
+        if in_channels > 51:
+            raise UsageError(
+                f"in_channels is {in_channels}; expected at most 51 for ENet, whose next stage has 64 maps"
+            )
+        self.initial = Initial(in_channels)
+        first = DownsamplingBottleneck(self.initial.out_channels, 64, dropout=0.01)
+        self.bottleneck1 = Stage(first, *(Bottleneck(64, dropout=0.01) for _ in range(4)))
+        self.bottleneck2 = Stage(DownsamplingBottleneck(64, 128), *_eight(128))
+        self.bottleneck3 = nn.Sequential(*_eight(128))
+
+    def encode(self, x: Tensor) -> tuple[Tensor, tuple[Switches, Switches]]:
+        """(B, 128, H/8, W/8) features, and the switches of bottlenecks 1.0 and 2.0."""
+        x, switches1 = self.bottleneck1(self.initial(x))
+        x, switches2 = self.bottleneck2(x)
+        return self.bottleneck3(x), (switches1, switches2)
+
+
+class ENetEncoder(Encoder):
     """(B, in_channels, 512, 512) -> (B, K) logits; any even size from 8 px on is accepted.
 
     `encode` gives a decoder what it needs; `classify_regions` the logits of the regions, on which the paper trains
@@ -152,25 +179,10 @@ class ENetEncoder(nn.Module):
     """
 
     def __init__(self, *, num_classes: int, in_channels: int) -> None:
-        super().__init__()
-        if in_channels > 51:
-            raise UsageError(
-                f"in_channels is {in_channels}; expected at most 51 for ENet, whose next stage has 64 maps"
-            )
-        self.initial = Initial(in_channels)  # 16 x 256 x 256
-        first = DownsamplingBottleneck(self.initial.out_channels, 64, dropout=0.01)
-        self.bottleneck1 = Stage(first, *(Bottleneck(64, dropout=0.01) for _ in range(4)))  # 64 x 128 x 128
-        self.bottleneck2 = Stage(DownsamplingBottleneck(64, 128), *_eight(128))  # 128 x 64 x 64
-        self.bottleneck3 = nn.Sequential(*_eight(128))  # 128 x 64 x 64
+        super().__init__(in_channels=in_channels)
         self.classifier = nn.Conv2d(128, num_classes, 1)  # 1000 x 64 x 64
         self.pool = nn.AdaptiveAvgPool2d(1)  # 1000 x 1 x 1
         self.flatten = nn.Flatten()  # 1000
-
-    def encode(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """(B, 128, H/8, W/8) features, and the places of the maxima in bottlenecks 1.0 and 2.0."""
-        x, places1 = self.bottleneck1(self.initial(x))
-        x, places2 = self.bottleneck2(x)
-        return self.bottleneck3(x), (places1, places2)
 
     def classify_regions(self, x: Tensor) -> Tensor:
         """(B, K, H/8, W/8) logits."""
