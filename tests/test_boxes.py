@@ -18,6 +18,7 @@ from convatlas.blocks.boxes import (
     hard_negatives,
     match_anchors,
     match_default_boxes,
+    paired_iou,
     suppress,
 )
 from convatlas.structures import UsageError
@@ -54,6 +55,14 @@ def test_codes_of_each_class_share_their_references() -> None:
     boxes = decode(codes, references[:, None])
     assert boxes.shape == (3, 5, 4)
     torch.testing.assert_close(boxes[:, 2], decode(codes[:, 2], references))
+
+
+def test_overlaps_of_pairs() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [5, 5, 5, 5]])
+    others = torch.tensor([[5.0, 0, 15, 10], [20, 0, 30, 10], [5, 5, 5, 5]])
+    torch.testing.assert_close(paired_iou(boxes, others), torch.tensor([1 / 3, 0, 0]))
+    some, more = some_boxes(9), some_boxes(9, seed=4)
+    torch.testing.assert_close(paired_iou(some, more), box_iou(some, more).diagonal())
 
 
 def test_no_size_explodes() -> None:

@@ -50,6 +50,14 @@ def decode(codes: Tensor, references: Tensor, *, variances: Variances = PLAIN) -
     return box_convert(torch.stack([rx + dx * rw, ry + dy * rh, w * rw, h * rh], -1), "cxcywh", "xyxy")
 
 
+def paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """The IoU of each box with its own partner; 0 where neither has an area.  (..., 4), (..., 4) -> (...)"""
+    low, high = torch.maximum(boxes[..., :2], others[..., :2]), torch.minimum(boxes[..., 2:], others[..., 2:])
+    shared = (high - low).clamp(min=0).prod(-1)
+    areas = [(box[..., 2:] - box[..., :2]).prod(-1) for box in (boxes, others)]
+    return shared / (areas[0] + areas[1] - shared).clamp(min=torch.finfo(shared.dtype).tiny)
+
+
 def match_default_boxes(overlaps: Tensor, *, threshold: float = 0.5) -> Tensor:
     """SSD's matching: the object of each default box, or BACKGROUND.  IoU (G, N) -> (N,) int64
 
@@ -117,7 +125,7 @@ def suppress(
     *,
     score_above: float,
     iou_above: float,
-    most: int,
+    most: int | None = None,
     most_per_class: int | None = None,
 ) -> Detections:
     """Greedy suppression in each class: of boxes with an IoU over `iou_above` the most certain stays.
@@ -126,7 +134,7 @@ def suppress(
         boxes: (N, 4), or (N, K, 4) where each class has its own.
         scores: (N, K), without the background.
         score_above: boxes of a class that score no more are left out.
-        most: so many stay in all, the most certain ones.
+        most: so many stay in all, the most certain ones; None: all.
         most_per_class: so many of a class, the most certain ones, enter the suppression; None: all.
     """
     per_class = boxes.unsqueeze(1).expand(-1, scores.shape[1], -1) if boxes.dim() == 2 else boxes

@@ -13,7 +13,12 @@ from convatlas.weights.layouts.caffe import GOOGLENET_MEAN, pictures
 from convatlas.weights.layouts.layout import Translated, card_for, pairs, skeleton
 
 FORMATS = ("Darknet", "Deep Compression")
-_DARKNET = {"vgg_d": ("vgg-16", Preprocessing((224, 224), 3, "short_side", 224, (0.0,) * 3, (1.0,) * 3))}
+_YOLO = Preprocessing((448, 448), 3, "stretch", 448, (0.0,) * 3, (1.0,) * 3)
+_DARKNET = {
+    "vgg_d": ("vgg-16", Preprocessing((224, 224), 3, "short_side", 224, (0.0,) * 3, (1.0,) * 3)),
+    "yolov1": ("yolo of 2015", _YOLO),
+    "yolov1_fast_tiny_2015cfg": ("yolo-tiny of 2015", _YOLO),
+}
 _COMPRESSED = {
     name: ("SqueezeNet_v1.0", pictures(227, GOOGLENET_MEAN))
     for name in ("squeezenet_v1_0_caffe_pad1", "squeezenet_v1_0")
