@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -67,6 +67,17 @@ class RemembersPass(Protocol):
     def pass_state(self) -> dict[str, Tensor]: ...
 
     def load_pass_state(self, state: dict[str, Tensor]) -> None: ...
+
+
+@runtime_checkable
+class StartsFromOthers(Protocol):
+    """A network that takes trained layers of others: a classifier as its encoder, a stage that came before it."""
+
+    own_layers: tuple[str, ...]  # beginnings of names that no other brings, besides those that follow the classes
+
+    def start_from(self, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """Copies the tensors that it can use, by their names; which of its own they became. UsageError if none."""
+        ...
 
 
 class AuxiliaryOutputs(NamedTuple):

@@ -7,15 +7,16 @@ Classification", ACL 2018, section 3.2: a learning rate for each layer, and the 
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from convatlas import registry, weights
-from convatlas.structures import UsageError
+from convatlas.blocks.transplant import transplant
+from convatlas.structures import StartsFromOthers, UsageError
 from convatlas.training.mechanisms import ParameterGroup, check_range
 
 
@@ -37,32 +38,65 @@ class FineTune:
 
 
 @functools.cache
-def head_of(network: str) -> frozenset[str]:
+def follows_classes(network: str) -> frozenset[str]:
     """The entries of the state dict whose shapes follow the number of classes: the head, and auxiliary heads' ends."""
     with torch.device("meta"):
         two, three = (registry.build(network, num_classes=k).state_dict() for k in (2, 3))
     return frozenset(name for name, tensor in two.items() if tensor.shape != three[name].shape)
 
 
+@functools.cache
+def head_of(network: str) -> frozenset[str]:
+    """What is new after a start: the entries that follow the classes, and the `own_layers` of one that starts from
+    others."""
+    with torch.device("meta"):
+        net = registry.build(network)
+    own = net.own_layers if isinstance(net, StartsFromOthers) else ()
+    return follows_classes(network) | {name for name in net.state_dict() if name.startswith(own)}
+
+
+@functools.cache
+def fixed_in(network: str) -> frozenset[str]:
+    """The parameters that never learn, such as a bilinear enlargement."""
+    with torch.device("meta"):
+        net = registry.build(network)
+    return frozenset(name for name, parameter in net.named_parameters() if not parameter.requires_grad)
+
+
 def start(net: nn.Module, network: str, classes: Sequence[str], fine_tune: FineTune) -> bool:
     """Copies trained weights into a network as built; whether its head is new, since it is for other classes.
 
+    A segmenter, pose network or detector may also start from weights of another network: a classifier whose layers its
+    encoder has, or the stage before it. What it takes is its `start_from`'s to say, or all layers of the same names.
+    The settings of that network's release (padding, pooling) are not taken over.
+
     Raises:
-        UsageError: no such file, or weights of another network.
+        UsageError: no such file, or weights of a network that this one can't start from.
         ConvatlasError: the file can't be read, or a layer before the head does not fit.
     """
     tensors, card = weights.read(fine_tune.weights, network)
     theirs = registry.card(card["network"]).name if card else network
-    if theirs != network:
-        raise UsageError(f"--weights {fine_tune.weights} are of {theirs}; expected weights of {network}")
     same_classes = card is not None and card["classes"] == list(classes)
+    if theirs != network:
+        if registry.card(network).task == "classification":
+            raise UsageError(f"--weights {fine_tune.weights} are of {theirs}; expected weights of {network}")
+        taken = tensors if same_classes else {n: t for n, t in tensors.items() if n not in follows_classes(network)}
+        try:
+            _start_from_another(net, taken)
+        except UsageError as error:
+            raise UsageError(f"--weights {fine_tune.weights} are of {theirs}, not {network}: {error}") from error
+        return not same_classes
     if not same_classes:
         absent = weights.absent_heads(net, tensors)  # whole auxiliary heads, which stay as drawn
         fresh = {name: value for name, value in net.state_dict().items() if not name.startswith(absent)}
-        tensors = tensors | {name: fresh[name] for name in head_of(network) & fresh.keys()}
+        tensors = tensors | {name: fresh[name] for name in follows_classes(network) & fresh.keys()}
     weights.load_into(net, tensors)
     weights.apply_settings(net, card)
     return not same_classes
+
+
+def _start_from_another(net: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+    return net.start_from(tensors) if isinstance(net, StartsFromOthers) else transplant(net, tensors)
 
 
 def rates(net: nn.Module, network: str, fine_tune: FineTune) -> tuple[ParameterGroup, ...]:
@@ -78,9 +112,9 @@ def rates(net: nn.Module, network: str, fine_tune: FineTune) -> tuple[ParameterG
 
 def hold_back(net: nn.Module, network: str, fine_tune: FineTune, epoch: int) -> None:
     """After `net.train()`, before a pass (counted from 0): who learns in it, and whose statistics stay."""
-    head = head_of(network)
+    head, fixed = head_of(network), fixed_in(network)
     for name, parameter in net.named_parameters():
-        parameter.requires_grad_(name in head or epoch >= fine_tune.head_epochs)
+        parameter.requires_grad_(name not in fixed and (name in head or epoch >= fine_tune.head_epochs))
     for layer in net.modules():
         if isinstance(layer, _BatchNorm) and (fine_tune.frozen_batchnorm or epoch < fine_tune.head_epochs):
             layer.eval()

@@ -84,7 +84,8 @@ def set_up(
     if recipe.fine_tune:
         finetuning.start(net, network.name, data.classes, recipe.fine_tune)
         started_from = weights.read_card(recipe.fine_tune.weights, network.name) or {}
-        card |= {"settings": started_from["settings"]} if "settings" in started_from else {}
+        same = registry.card(started_from.get("network", network.name)).name == network.name
+        card |= {"settings": started_from["settings"]} if same and "settings" in started_from else {}
     sharded = recipe.shard and processes.count > 1
     if recipe.channels_last and not sharded:  # FSDP knows no other layout of parameters than the plain one
         net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

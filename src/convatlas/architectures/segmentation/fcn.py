@@ -13,7 +13,7 @@ Shapes   B batch, C channels, H x W picture, K classes, h x w coarse map.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
 
@@ -43,10 +43,10 @@ def score(channels: int, num_classes: int) -> nn.Conv2d:
     return layer
 
 
-def initialise(layers: Mapping[str, nn.Module]) -> None:
+def initialise(layers: Iterable[tuple[str, nn.Module]]) -> None:
     """He et al.'s weights and no biases, for what trained weights usually replace."""
-    for layer in layers.values():
-        if isinstance(layer, nn.Conv2d):
+    for _, layer in layers:
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.get_parameter("bias"))
 
@@ -71,7 +71,7 @@ class FCN(nn.Module):
     """
 
     skips: tuple[str, ...] = ()
-    decoder: tuple[str, ...] = ()  # all that a classifier does not bring follows the number of classes
+    own_layers: tuple[str, ...] = ()  # all that a classifier does not bring follows the number of classes
 
     def __init__(self, trunk: Mapping[str, nn.Module]) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ def vgg16_trunk(in_channels: int) -> "OrderedDict[str, nn.Module]":
     for block in range(1, 6):
         trunk[f"pool{block}"] = nn.MaxPool2d(2, ceil_mode=True)
     trunk |= convolutional_classifier(512, 7)
-    initialise(trunk)
+    initialise(trunk.items())
     return trunk
 
 

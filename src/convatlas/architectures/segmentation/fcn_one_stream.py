@@ -40,7 +40,7 @@ def _caffenet_trunk(in_channels: int) -> "OrderedDict[str, nn.Module]":
         pool5=nn.MaxPool2d(**pool),
         **convolutional_classifier(256, 6),
     )
-    initialise(trunk)
+    initialise(trunk.items())
     return trunk
 
 
