@@ -1,1 +1,1 @@
-"""Networks that estimate poses, one family a file."""
+"""Networks that find the joints of people, one family a file."""
