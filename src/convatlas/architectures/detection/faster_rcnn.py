@@ -5,8 +5,8 @@ arXiv:1506.01497.
 
 Follows  Section 3 and py-faster-rcnn's models/pascal_voc, end to end: nine anchors, 256 of them a picture to learn
          from, those that cross the border left out, 6,000 boxes thinned to 300 (12,000 to 2,000 in training), 128
-         regions a picture. `losses` is the approximate joint training: no gradient goes through the coordinates of a proposal.
-         `training.alternating` has the paper's four steps. Layer names are the release's, but `rpn_conv` for
+         regions a picture. `losses` is the approximate joint training: no gradient goes through the coordinates of a
+         proposal. `training.alternating` has the paper's four steps. Layer names are the release's, but `rpn_conv` for
          rpn_conv/3x3.
 Departs  The release counts the smallest side of a proposal, 16 pixels, in the picture before it was resized; here it
          counts in the picture that is given. Without ImageNet weights VGG's convolutions are drawn by He et al. 2015.
