@@ -11,10 +11,13 @@ Shapes   N boxes, H x W picture.
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from convatlas.structures import UsageError
 
 REMEMBERED = 4096  # pictures
 
@@ -39,6 +42,21 @@ def selective_search(picture: Tensor, *, smallest: int = 20) -> Tensor:
         if len(_found) > REMEMBERED:
             _found.popitem(last=False)
     return _found[key].to(picture.device)
+
+
+def proposals_for(
+    images: Tensor, proposals: Sequence[Tensor] | None, *, search: Callable[[Tensor], Tensor] = selective_search
+) -> list[Tensor]:
+    """The given proposals of each picture, or else what `search` finds.  (B, C, H, W) -> B times (N, 4)
+
+    Raises:
+        UsageError: they are of another number of pictures.
+    """
+    if proposals is None:
+        return [search(image) for image in images]
+    if len(proposals) != len(images):
+        raise UsageError(f"proposals are of {len(proposals)} pictures; expected {len(images)}")
+    return [boxes.to(images) for boxes in proposals]
 
 
 def _search(bgr: np.ndarray, smallest: int) -> Tensor:

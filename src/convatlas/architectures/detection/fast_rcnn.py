@@ -23,7 +23,7 @@ from convatlas.architectures.classification.alexnet import CaffeNet
 from convatlas.architectures.classification.vgg import VGG
 from convatlas.blocks.boxes import SSD_VARIANCES, decode, suppress
 from convatlas.blocks.regions import RoIMaxPool, region_losses, sample_regions, whole_picture
-from convatlas.blocks.selective_search import selective_search
+from convatlas.blocks.selective_search import proposals_for, selective_search
 from convatlas.registry import register
 from convatlas.structures import Detections, Objects, UsageError
 
@@ -136,7 +136,7 @@ class FastRCNN(RegionNetwork):
         self, images: Tensor, targets: list[Objects], proposals: Sequence[Tensor] | None = None
     ) -> dict[str, Tensor]:
         """The multi-task loss on 64 regions a picture.  (B, in_channels, H, W), B objects, B times (N, 4)"""
-        given = self._proposals(images, proposals)
+        given = proposals_for(images, proposals, search=self.propose)
         regions = [sample_regions(boxes, each) for boxes, each in zip(given, targets, strict=True)]
         return region_losses(*self.classify(self.features(images), [each.boxes for each in regions]), regions)
 
@@ -151,17 +151,10 @@ class FastRCNN(RegionNetwork):
         most: int = 100,
     ) -> list[Detections]:
         """What is in each picture; `proposals` are B times (N, 4), selective search's where there are none."""
-        given = self._proposals(images, proposals)
+        given = proposals_for(images, proposals, search=self.propose)
         return self.refine(
             images, self.features(images), given, score_above=score_above, iou_above=iou_above, most=most
         )
-
-    def _proposals(self, images: Tensor, proposals: Sequence[Tensor] | None) -> list[Tensor]:
-        if proposals is None:
-            return [self.propose(image) for image in images]
-        if len(proposals) != len(images):
-            raise UsageError(f"proposals are of {len(proposals)} pictures; expected {len(images)}")
-        return [boxes.to(images) for boxes in proposals]
 
 
 def start_from(net: RegionNetwork, classifier: nn.Module) -> tuple[str, ...]:

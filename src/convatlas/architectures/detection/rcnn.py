@@ -1,0 +1,179 @@
+"""R-CNN: a classifier of pictures looks at two thousand regions of one picture, each warped to its input.
+
+Girshick, Donahue, Darrell, Malik, "Rich feature hierarchies for accurate object detection and semantic segmentation",
+CVPR 2014, arXiv:1311.2524.
+
+Follows  Sections 2 and 3, appendices A and C, and the authors' release: CaffeNet, anisotropic warping with 16 pixels of
+         context, fine-tuning on 32 regions with an object and 96 without in a batch of 128. `training.rcnn` fits the
+         SVMs and the box regression that stand on the features. Layer names are the release's.
+Departs  `rcnn_ilsvrc13`'s last layer is the 200 SVMs of the release, called fc-rcnn there and fc8 here.
+         Without SVMs `detect` takes the fine-tuned softmax, which the paper finds 3.3 points of mAP worse.
+Shapes   B batch, C channels, H x W picture, N regions of one picture, R of all, K classes, D features.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import box_iou, clip_boxes_to_image
+
+from convatlas.architectures.classification.alexnet import CaffeNet
+from convatlas.blocks.boxes import decode, suppress
+from convatlas.blocks.regions import easy, sample_regions
+from convatlas.blocks.selective_search import proposals_for
+from convatlas.registry import register
+from convatlas.structures import Detections, Objects, UsageError
+
+SIDE = 227
+CONTEXT = 16
+AT_ONCE = 128  # windows in one forward pass
+
+
+def warp(image: Tensor, boxes: Tensor, *, side: int = SIDE, context: int = CONTEXT) -> Tensor:
+    """Each region stretched to a square (appendix A).  (C, H, W), (N, 4) -> (N, C, side, side)
+
+    The region is enlarged so that `context` pixels of the square surround it. What lies outside the picture is 0: the
+    mean, where it was subtracted.
+    """
+    windows = image.new_zeros(len(boxes), image.shape[0], side, side)
+    scale = side / (side - 2 * context)
+    for window, (x1, y1, x2, y2) in zip(windows, boxes.tolist(), strict=True):
+        half_w, half_h = scale * (x2 - x1) / 2, scale * (y2 - y1) / 2
+        left, right = (round((x1 + x2) / 2 + sign * half_w) for sign in (-1, 1))
+        top, bottom = (round((y1 + y2) / 2 + sign * half_h) for sign in (-1, 1))
+        wide, high = side / max(right - left, 1), side / max(bottom - top, 1)  # pixels of the square for one of ours
+        cut = image[:, max(top, 0) : max(bottom, 1), max(left, 0) : max(right, 1)]
+        x, y = round(max(-left, 0) * wide), round(max(-top, 0) * high)
+        if not cut.numel() or x >= side or y >= side:
+            continue  # all of it lies outside
+        size = (min(max(round(cut.shape[1] * high), 1), side - y), min(max(round(cut.shape[2] * wide), 1), side - x))
+        window[:, y : y + size[0], x : x + size[1]] = F.interpolate(cut[None], size, mode="bilinear")[0]
+    return windows
+
+
+class SvmHeads(nn.Module):
+    """K linear SVMs on features, and K box regressions on pool5, as `training.rcnn` fits them."""
+
+    weight: Tensor  # (K, D)
+    bias: Tensor  # (K,)
+    box_weight: Tensor  # (K, 4, 9217): the last column is the constant
+
+    def __init__(self, weight: Tensor, bias: Tensor, box_weight: Tensor, *, layer: str) -> None:
+        super().__init__()
+        self.layer = layer  # on whose output the SVMs stand: pool5, fc6 or fc7
+        for name, value in (("weight", weight), ("bias", bias), ("box_weight", box_weight)):
+            self.register_buffer(name, value)
+
+    def codes(self, pool5: Tensor) -> Tensor:
+        """What to change of each region, for each class.  (N, 9216) -> (N, K, 4)"""
+        return torch.einsum("nd,kcd->nkc", F.pad(pool5, (0, 1), value=1.0), self.box_weight)
+
+
+class RCNN(CaffeNet):
+    """(B, in_channels, 227, 227) windows -> (B, K + 1) logits, the background first; or (B, K) without background.
+
+    Args:
+        num_classes: K.
+        in_channels: of the pictures.
+        background: whether the last layer has an output for it. Without it, its outputs are SVMs.
+    """
+
+    def __init__(self, *, num_classes: int, in_channels: int = 3, background: bool = True) -> None:
+        super().__init__(num_classes=num_classes + background, in_channels=in_channels)
+        self.background = background
+        self.svms: SvmHeads | None = None
+
+    def features(self, windows: Tensor, layers: Sequence[str] = ("fc7",)) -> tuple[Tensor, ...]:
+        """The outputs of these layers, rectified.  (N, C, 227, 227) -> (N, D) each"""
+        wanted, found = [_rectified(layer) for layer in layers], {}
+        x = windows
+        for name, layer in self.named_children():
+            x = layer(x)
+            if name in wanted:
+                found[name] = x.flatten(1)
+            if len(found) == len(set(wanted)):
+                break
+        return tuple(found[name] for name in wanted)
+
+    def losses(
+        self, images: Tensor, targets: list[Objects], proposals: Sequence[Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Fine-tuning's, on 128 regions in all, a quarter of them objects.  (B, C, H, W), B objects, B times (N, 4)
+
+        Without a background: the hinge loss of each class on the objects, and on regions with an IoU below 0.3.
+        """
+        given = proposals_for(images, proposals)
+        if not self.background:
+            return self._hinge(images, targets, given)
+        count = max(AT_ONCE // len(images), 1)
+        regions = [
+            sample_regions(boxes, each, count=count, background_iou=(0.0, 0.5))
+            for boxes, each in zip(given, targets, strict=True)
+        ]
+        windows = torch.cat([warp(image, each.boxes) for image, each in zip(images, regions, strict=True)])
+        return {"classes": F.cross_entropy(self(windows), torch.cat([each.classes for each in regions]))}
+
+    def _hinge(self, images: Tensor, targets: list[Objects], given: list[Tensor]) -> dict[str, Tensor]:
+        windows, signs = [], []
+        for image, each, boxes in zip(images, map(easy, targets), given, strict=True):
+            far = boxes[(box_iou(boxes, each.boxes) < 0.3).all(1)]
+            far = far[torch.randperm(len(far), device=far.device)[: max(AT_ONCE // len(images), 1)]]
+            windows.append(warp(image, torch.cat([each.boxes, far])))
+            right = F.one_hot(each.labels, self.get_submodule("fc8").get_parameter("bias").numel())
+            signs.append(F.pad(2.0 * right - 1, (0, 0, 0, len(far)), value=-1.0))
+        margins = torch.cat(signs) * self(torch.cat(windows))
+        return {"hinge": (1 - margins).clamp(min=0).sum(1).mean()}
+
+    @torch.no_grad()
+    def detect(
+        self,
+        images: Tensor,
+        proposals: Sequence[Tensor] | None = None,
+        *,
+        score_above: float | None = None,
+        iou_above: float = 0.3,
+        most: int = 100,
+    ) -> list[Detections]:
+        """What is in each picture; `proposals` are B times (N, 4), selective search's where there are none.
+
+        `score_above` is -1 for the margins of SVMs and 0.05 for probabilities, unless another is given.
+        """
+        margins = self.svms is not None or not self.background
+        threshold = (-1.0 if margins else 0.05) if score_above is None else score_above
+        found = []
+        for image, boxes in zip(images, proposals_for(images, proposals), strict=True):
+            parts = [self._judge(warp(image, part), part) for part in boxes.split(AT_ONCE)]  # of none: one, empty
+            scores, fitted = (torch.cat(values) for values in zip(*parts, strict=True))
+            fitted = clip_boxes_to_image(fitted, (image.shape[1], image.shape[2]))
+            found.append(suppress(fitted, scores, score_above=threshold, iou_above=iou_above, most=most))
+        return found
+
+    def _judge(self, windows: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, K) scores, and the boxes: (N, 4), or (N, K, 4) where they are regressed."""
+        if self.svms is not None:
+            pool5, features = self.features(windows, ("pool5", self.svms.layer))
+            scores = features @ self.svms.weight.T + self.svms.bias
+            return scores, decode(self.svms.codes(pool5), boxes.unsqueeze(1))
+        scores = self(windows)
+        return (scores.softmax(1)[:, 1:] if self.background else scores), boxes
+
+
+def _rectified(layer: str) -> str:
+    """The module that gives a layer's output as it is used: that of pool5 itself, of fc6 and fc7 after the relu."""
+    names = {"pool5": "pool5", "fc6": "relu6", "fc7": "relu7"}
+    if layer not in names:
+        raise UsageError(f"layer is {layer!r}; expected one of {', '.join(names)}")
+    return names[layer]
+
+
+@register(task="detection", paper="girshick2014_rcnn", input_shape=(3, 227, 227), num_classes=20)
+def rcnn_alexnet_voc_finetune(*, num_classes: int = 20, in_channels: int = 3) -> RCNN:
+    """R-CNN's CaffeNet as it was fine-tuned on VOC: an output for each class and one for the background."""
+    return RCNN(num_classes=num_classes, in_channels=in_channels)
+
+
+@register(task="detection", paper="girshick2014_rcnn", input_shape=(3, 227, 227), num_classes=200)
+def rcnn_ilsvrc13(*, num_classes: int = 200, in_channels: int = 3) -> RCNN:
+    """R-CNN for the 200 classes of ILSVRC-2013, with the SVMs as its last layer."""
+    return RCNN(num_classes=num_classes, in_channels=in_channels, background=False)

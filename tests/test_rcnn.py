@@ -1,0 +1,184 @@
+"""R-CNN: warped regions by hand, what it is fine-tuned on, its SVMs and box regressions, and what it detects."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.ops import box_iou
+
+from convatlas import registry
+from convatlas.architectures.detection.rcnn import RCNN, SvmHeads, warp
+from convatlas.structures import ConvatlasError, Objects, UsageError
+from convatlas.training import rcnn as fitting
+from convatlas.training.rcnn import SvmSettings, fit_svms, ridge
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+def objects(boxes: list[list[float]], labels: list[int]) -> Objects:
+    easy = torch.zeros(len(boxes), dtype=torch.bool)
+    return Objects(torch.tensor(boxes).float().reshape(-1, 4), torch.tensor(labels), easy)
+
+
+def test_a_region_is_surrounded_by_context_by_hand() -> None:
+    # 195 of 227 pixels are the region's: 39 pixels of it are seen as 45.4 around the same centre, 77 to 123.
+    image = torch.zeros(1, 200, 200)
+    image[:, :, 77:123] = 1
+    window = warp(image, torch.tensor([[80.5, 80.5, 119.5, 119.5]]))
+    assert window.shape == (1, 1, 227, 227)
+    assert window.min() == window.max() == 1
+    image[:, :, 77] = 0
+    assert warp(image, torch.tensor([[80.5, 80.5, 119.5, 119.5]]))[0, 0, 100].tolist()[:2] == [0, 0]
+
+
+def test_both_sides_are_stretched_alike() -> None:
+    rows = torch.arange(100.0).reshape(1, 100, 1).expand(1, 100, 300)
+    window = warp(rows, torch.tensor([[100.0, 30, 200, 50]]), context=0)
+    assert window[0, 0, :, 0].min().item() == pytest.approx(30, abs=0.5)
+    assert window[0, 0, :, 226].max().item() == pytest.approx(49, abs=0.5)
+
+
+def test_outside_the_picture_is_zero() -> None:
+    window = warp(torch.ones(3, 100, 100), torch.tensor([[0.0, 0, 100, 100]]))[0, 0]
+    # 16 pixels of context on each side lie outside; 8 pixels of ours, rounded, are 15.65 of the square.
+    assert [round(v.item()) for v in window[113, [0, 14, 17, 113, 210, 226]]] == [0, 0, 1, 1, 1, 0]
+    assert torch.allclose(window, window.T)
+
+
+def test_a_region_beside_the_picture_is_empty() -> None:
+    assert warp(torch.ones(1, 50, 50), torch.tensor([[60.0, 60, 70, 70]])).count_nonzero() == 0
+
+
+def test_windows_of_one_pixel() -> None:
+    assert warp(torch.ones(1, 50, 50), torch.tensor([[10.0, 10, 10, 10], [49, 49, 50, 50]])).isfinite().all()
+
+
+@pytest.fixture(scope="module")
+def net() -> RCNN:
+    torch.manual_seed(0)
+    return RCNN(num_classes=2).eval()
+
+
+@pytest.mark.parametrize(("name", "outputs"), [("rcnn_alexnet_voc_finetune", 21), ("rcnn_ilsvrc13", 200)])
+def test_shapes_of_the_published(name: str, outputs: int) -> None:
+    with torch.device("meta"):
+        assert registry.build(name)(torch.empty(2, 3, 227, 227)).shape == (2, outputs)
+
+
+def test_features_are_rectified_outputs(net: RCNN) -> None:
+    x = torch.randn(2, 3, 227, 227)
+    pool5, fc6, fc7 = net.features(x, ("pool5", "fc6", "fc7"))
+    assert (pool5.shape, fc6.shape, fc7.shape) == ((2, 9216), (2, 4096), (2, 4096))
+    assert min(pool5.min(), fc6.min(), fc7.min()) >= 0
+    torch.testing.assert_close(net.get_submodule("fc8")(fc7), net(x))
+    with pytest.raises(UsageError, match="layer is 'conv3'; expected one of pool5, fc6, fc7"):
+        net.features(x, ("conv3",))
+
+
+def test_fine_tuning_takes_a_quarter_of_objects(net: RCNN, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Tensor] = []
+
+    def forward(windows: Tensor) -> Tensor:
+        seen.append(windows)
+        return torch.zeros(len(windows), 3, requires_grad=True)
+
+    monkeypatch.setattr(net, "forward", forward)
+    near = torch.tensor([[10.0, 10, 50, 45 + i / 10] for i in range(50)])
+    far = torch.tensor([[100.0, 10, 150, 45 + i / 10] for i in range(200)])
+    losses = net.losses(torch.zeros(1, 3, 200, 200), [objects([[10, 10, 50, 50]], [1])], [torch.cat([near, far])])
+    assert len(seen[0]) == 128
+    assert losses["classes"].item() == pytest.approx(np.log(3))
+
+
+def test_svms_without_a_background_learn_by_the_hinge_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch.device("meta"):
+        bare = RCNN(num_classes=2, background=False)
+    scores = torch.tensor([[0.5, -2.0], [0.0, 0.0]])  # of the object of class 0, and of the one region far from it
+    monkeypatch.setattr(bare, "forward", lambda windows: scores)
+    given = torch.tensor([[0.0, 0, 10, 10], [50, 50, 60, 60]])
+    losses = bare.losses(torch.zeros(1, 3, 100, 100), [objects([[0, 0, 10, 10]], [0])], [given])
+    assert losses["hinge"].item() == pytest.approx((0.5 + 0 + 1 + 1) / 2)
+
+
+def test_softmax_without_svms(net: RCNN) -> None:
+    given = torch.tensor([[10.0, 10, 90, 90], [20, 20, 60, 60]])
+    (found,) = net.detect(torch.randn(1, 3, 100, 100), [given], score_above=0.0)
+    assert len(found.boxes) == 4
+    assert {tuple(box) for box in found.boxes.tolist()} == {tuple(box) for box in given.tolist()}
+    (nothing,) = net.detect(torch.randn(1, 3, 100, 100), [torch.zeros(0, 4)])
+    assert len(nothing.boxes) == 0
+
+
+def test_box_codes_by_hand() -> None:
+    weight = torch.zeros(1, 4, 9217)
+    weight[0, 0, 3], weight[0, 2, 9216] = 2.0, 0.5  # dx from the fourth feature, dw constant
+    heads = SvmHeads(torch.zeros(1, 9216), torch.zeros(1), weight, layer="pool5")
+    pool5 = torch.zeros(1, 9216)
+    pool5[0, 3] = 0.1
+    assert heads.codes(pool5)[0, 0].tolist() == pytest.approx([0.2, 0, 0.5, 0])
+
+
+def test_ridge_from_rows_and_from_columns() -> None:
+    draw = np.random.default_rng(0)
+    for rows, columns in ((30, 8), (8, 30)):
+        x, y = draw.normal(size=(rows, columns)), draw.normal(size=(rows, 2))
+        wanted = np.linalg.inv(x.T @ x + 3 * np.eye(columns)) @ x.T @ y
+        np.testing.assert_allclose(ridge(x, y, 3.0), wanted, atol=1e-10)
+
+
+def fake_features(net: RCNN, image: Tensor, boxes: Tensor, layers: tuple[str, ...]) -> tuple[np.ndarray, ...]:
+    """The mean colour of a region for the SVMs, and its width for the box regression."""
+    rows = [image[:, int(y1) : int(y2), int(x1) : int(x2)].mean((1, 2)) for x1, y1, x2, y2 in boxes.tolist()]
+    colours = torch.stack(rows).double().numpy() if rows else np.zeros((0, 3))
+    pool5 = np.zeros((len(boxes), 9216))
+    pool5[:, 0] = (boxes[:, 2] - boxes[:, 0]).numpy()
+    return tuple(pool5 if layer == "pool5" else colours for layer in layers)
+
+
+def coloured() -> tuple[Tensor, Tensor, Objects]:
+    image = torch.zeros(3, 100, 100)
+    image[0, 10:40, 10:40] = 1
+    image[1, 60:90, 50:90] = 1
+    proposals = torch.tensor([[10.0, 10, 34, 40], [60, 60, 90, 90], [0, 45, 40, 95], [42, 0, 90, 40], [12, 12, 42, 41]])
+    return image, proposals, objects([[10, 10, 40, 40], [50, 60, 90, 90]], [0, 1])
+
+
+def test_svms_tell_colours_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "_features", fake_features)
+    with torch.device("cpu"):
+        bare = RCNN(num_classes=2)
+    image, proposals, truth = coloured()
+    heads = fit_svms(bare, [(image, proposals, truth)] * 2, 2, SvmSettings(c=1.0, ridge=1e-6))
+    assert bare.svms is heads
+    colours = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 0]])
+    scores = colours @ heads.weight.T + heads.bias
+    assert (scores > 0).tolist() == [[True, False], [False, True], [False, False]]
+    # Of class 0, two proposals are near enough: 24 pixels wide at 10, and 30 wide at 12; both are fitted exactly.
+    codes = heads.codes(torch.eye(1, 9216) * torch.tensor([[24.0], [30.0]]))[:, 0]
+    torch.testing.assert_close(codes[:, 0], torch.tensor([3 / 24, -2 / 30]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(codes[:, 2], torch.tensor([30 / 24, 1.0]).log(), atol=1e-3, rtol=0)
+
+
+def test_a_class_without_objects_is_named(net: RCNN) -> None:
+    image, proposals, truth = coloured()
+    with pytest.raises(ConvatlasError, match="class 2 has no object among 1 pictures"):
+        fit_svms(net, [(image, proposals, truth)], 3)
+
+
+@pytest.mark.slow
+def test_the_whole_pipeline_finds_what_it_was_shown() -> None:
+    net = RCNN(num_classes=2)
+    for layer in net.children():
+        if isinstance(layer, nn.Conv2d) and layer.bias is not None:  # random features that tell pictures apart
+            nn.init.kaiming_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    image, proposals, truth = coloured()
+    pictures = [((image - 0.3) * 200, proposals, truth)]
+    fit_svms(net, pictures, 2, SvmSettings(layer="pool5", c=0.1))
+    (found,) = net.detect(pictures[0][0][None], [proposals])
+    for label, box in zip(truth.labels, truth.boxes, strict=True):
+        best = found.boxes[found.labels == label][0]
+        assert box_iou(best[None], box[None]).item() > 0.6
