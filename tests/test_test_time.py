@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torchvision.transforms import v2
 
+import convatlas
 from convatlas import registry
 from convatlas.architectures.classification.vgg import VGG
 from convatlas.data import ArraySplit, Loader, normalise
@@ -210,6 +211,42 @@ def test_registered_networks_slide(name, side) -> None:
         scores = sliding(torch.randn(1, 3, side, 2 * side))
     assert scores.shape[1] == 4
     assert scores.shape[3] > scores.shape[2] == 1
+
+
+def test_lenet_slides_over_a_larger_picture_as_over_its_windows() -> None:
+    torch.manual_seed(0)
+    net = registry.build("caffe_lenet").eval()
+    sliding, picture = convatlas.to_fully_convolutional(net), torch.randn(1, 1, 36, 40)
+    with torch.inference_mode():
+        scores = sliding(picture)
+        assert scores.shape == (1, 10, 3, 4)
+        for row in range(3):
+            for column in range(4):
+                window = picture[:, :, 4 * row : 4 * row + 28, 4 * column : 4 * column + 28]
+                assert torch.allclose(scores[:, :, row, column], net(window), atol=1e-5)
+
+
+# Every kind of head: flattened maps, averages, score maps that are averaged, branches, dense blocks.
+@pytest.mark.parametrize(
+    "name",
+    ["alexnet", "alexnet_owt", "nin_imagenet", "googlenet", "squeezenet_v1_0", "resnet50", "densenet121", "zfnet",
+     pytest.param("overfeat_fast", marks=pytest.mark.slow), pytest.param("vgg_a", marks=pytest.mark.slow)],
+)  # fmt: skip
+def test_the_published_size_gives_the_published_scores(name) -> None:
+    net = registry.build(name, num_classes=5).eval()
+    x = torch.randn(1, *registry.card(name).input_shape)
+    sliding = to_fully_convolutional(net)
+    with torch.inference_mode():
+        expected, found = net(x), sliding(x)
+    assert found.shape == (1, 5, 1, 1)
+    torch.testing.assert_close(found.flatten(1), expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item() + 1e-6)
+    larger = [side + 64 for side in x.shape[2:]]
+    assert min(sliding.to("meta")(torch.empty(1, 3, *larger, device="meta")).shape[2:]) > 1
+
+
+def test_a_network_of_ones_own_needs_its_size() -> None:
+    with pytest.raises(UsageError, match=r"input_shape is None; Sequential was not published with one size"):
+        to_fully_convolutional(chain())
 
 
 def test_what_cannot_slide_says_so() -> None:

@@ -14,9 +14,12 @@ _PUBLIC = {
     "features": "convatlas.inference.features",
     "load": "convatlas.inference.source",
     "names": "convatlas.registry",
+    "to_fully_convolutional": "convatlas.evaluation.dense",
 }
 
-__all__ = ["__version__", "card", "create", "features", "load", "names"]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
+    "__version__", "card", "create", "features", "load", "names", "to_fully_convolutional",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -93,6 +93,16 @@ def names_sizes(network: type[nn.Module], published: Shape) -> None:
     setattr(network, "forward", checked)  # noqa: B010 - pyright forbids the plain assignment
 
 
+def published_shape(net: nn.Module) -> Shape | None:
+    """(C, H, W) of the registered networks of this class, C as in `net`; None where they have none or several."""
+    first = next((layer for layer in net.modules() if isinstance(layer, nn.Conv2d)), None)
+    shapes = _published.get(type(net), set())
+    if first is None or len(shapes) != 1:
+        return None
+    ((_, *sides),) = shapes
+    return (first.in_channels, *sides)
+
+
 def explain(net: nn.Module, batch_shape: Shape, published: Collection[Shape]) -> str | None:
     """A sentence that names the sizes, where an input of `batch_shape`, (B, C, ...), is of none of them; else None."""
     samples, channels, *sides = batch_shape

@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from convatlas.sizes import published_shape
 from convatlas.structures import Shape, UsageError
 
 
@@ -62,20 +63,27 @@ class _Survey:
         return nn.AvgPool2d((before[0], before[1]), stride=1)
 
 
-def to_fully_convolutional(net: nn.Module, input_shape: Shape) -> nn.Module:
+def to_fully_convolutional(net: nn.Module, input_shape: Shape | None = None) -> nn.Module:
     """The network in eval mode as (B, C, H, W) -> (B, K, h, w), for pictures from the published input on.
 
     Flattening disappears, fully connected layers become convolutions of the map that they saw, global average pooling
     becomes a window of that map. The weights are shared with `net`, not copied. On the published input the result is
-    checked against the network's.
+    checked against the network's. On larger pictures each position of the map is the network's answer for a window of
+    that size, exactly where no layer pads its maps, since a window alone has zeros where the picture goes on.
 
     Args:
         net: features, then average pooling or flattening, then fully connected layers, each a module that is called.
-        input_shape: (C, H, W) as published.
+        input_shape: (C, H, W) of the window; None: as published, for a registered network.
 
     Raises:
-        UsageError: the network has no such form.
+        UsageError: the network has no such form, or `input_shape` is not known.
     """
+    if input_shape is None:
+        input_shape = published_shape(net)
+    if input_shape is None:
+        raise UsageError(
+            f"input_shape is None; {type(net).__name__} was not published with one size, expected (C, H, W)"
+        )
     shared = {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())}
     sliding = copy.deepcopy(net, shared).eval()
     survey = _Survey({module: name for name, module in sliding.named_modules()})
