@@ -19,9 +19,14 @@ def as_array(picture: Tensor) -> NDArray[np.uint8]:
 
 def data_uri(picture: Tensor) -> str:
     """uint8 (C, H, W): small pictures exactly (PNG), photographs reduced to 256 pixels (JPEG)."""
-    image = Image.fromarray(as_array(picture))
+    return array_uri(as_array(picture))
+
+
+def array_uri(values: NDArray[np.uint8], longest_side: int = LONGEST_SIDE) -> str:
+    """uint8 (H, W) or (H, W, 3): small pictures exactly (PNG), others reduced to `longest_side` pixels (JPEG)."""
+    image = Image.fromarray(values)
     small = max(image.size) <= 96
-    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    image.thumbnail((longest_side, longest_side))
     buffer = io.BytesIO()
     image.save(buffer, format="PNG" if small else "JPEG", quality=85)
     return f"data:image/{'png' if small else 'jpeg'};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
