@@ -202,6 +202,8 @@ def torch7_layer(module: nn.Module) -> Lua:
         nn.Conv2d: "cudnn.SpatialConvolution",
         nn.BatchNorm2d: "nn.SpatialBatchNormalization",
         nn.Linear: "nn.Linear",
+        nn.ConvTranspose2d: "nn.SpatialFullConvolution",
+        nn.PReLU: "nn.PReLU",
     }
     values = {name: value for name, value in module.state_dict().items() if name != "num_batches_tracked"}
     return Lua(kinds[type(module)], gradWeight=torch.zeros(1), train=False, **values)

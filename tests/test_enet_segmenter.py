@@ -11,7 +11,8 @@ from convatlas import registry
 from convatlas.analysis.trace import build_on_meta, trace_network
 from convatlas.analysis.verify import verify
 from convatlas.architectures.classification.enet import ENetEncoder
-from convatlas.architectures.segmentation.enet import ENet, UpsamplingBottleneck, start_from_encoder
+from convatlas.architectures.segmentation.enet import ENet, UpsamplingBottleneck
+from convatlas.blocks.transplant import transplant
 from convatlas.blocks.unpool import SwitchPool2d
 from convatlas.structures import UsageError
 from dense import blocks, learn_by_heart
@@ -84,7 +85,7 @@ def test_spatial_dropout_acts_in_the_encoder_alone() -> None:
 def test_starts_from_the_trained_encoder() -> None:
     encoder, net = ENetEncoder(num_classes=5, in_channels=3), ENet(num_classes=5)
     encoder.train()(torch.rand(2, 3, 32, 32))
-    start_from_encoder(net, encoder)
+    transplant(net, encoder.state_dict())
     x = torch.rand(1, 3, 32, 32)
     assert torch.equal(net.eval().encode(x)[0], encoder.eval().encode(x)[0])
 

@@ -84,7 +84,8 @@ class UpsamplingStage(nn.Sequential):
 class ENet(Encoder):
     """(B, in_channels, 512, 512) -> (B, K, 512, 512) logits; any multiples of 8 px are accepted.
 
-    Trained in two stages (section 4): first `enet_encoder` on the regions, then this, which starts from it.
+    Trained in two stages (section 4): first `enet_encoder` on the regions, then this, which starts from it:
+    `blocks.transplant.transplant(net, encoder.state_dict())`.
     """
 
     def __init__(self, *, num_classes: int = 19, in_channels: int = 3) -> None:
@@ -97,18 +98,6 @@ class ENet(Encoder):
     def forward(self, x: Tensor) -> Tensor:
         x, (switches1, switches2) = self.encode(x)
         return self.fullconv(self.bottleneck5(self.bottleneck4(x, switches2), switches1))
-
-
-def start_from_encoder(net: ENet, encoder: Encoder) -> tuple[str, ...]:
-    """Copies a trained encoder, statistics included; the decoder stays random (section 4, decoder.lua).
-
-    Returns:
-        The names of the copied stages.
-    """
-    stages = ("initial", "bottleneck1", "bottleneck2", "bottleneck3")
-    for name in stages:
-        net.get_submodule(name).load_state_dict(encoder.get_submodule(name).state_dict())
-    return stages
 
 
 @register(

@@ -18,17 +18,20 @@ Shapes   B batch, C channels, H x W map, K classes.
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from convatlas.architectures.classification.vgg import VGG
+from convatlas.blocks.bilinear import bilinear_kernel
 from convatlas.blocks.unpool import MirroredSequential, SwitchPool2d, SwitchUnpool2d
 from convatlas.registry import register
-from convatlas.structures import UsageError
 
 LEVELS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # maps and convolutions of each encoder
 
 
 class SegNet(MirroredSequential):
-    """(B, in_channels, 360, 480) -> (B, K, 360, 480) logits; any size from 1 px on is accepted."""
+    """(B, in_channels, 360, 480) -> (B, K, 360, 480) logits; any size from 1 px on is accepted.
+
+    Section 3 starts it from a trained VGG-16: `blocks.transplant.transplant(net, vgg.state_dict())`.
+    """
 
     def __init__(self, *, num_classes: int = 11, in_channels: int = 3) -> None:
         super().__init__()
@@ -120,30 +123,10 @@ def _initialise(net: nn.Module) -> None:
 
 def bilinear_(weight: Tensor) -> None:
     """Each map is doubled by bilinear interpolation, and none is mixed with another.  (K, K, 8, 8)"""
-    ramp = torch.tensor([0, 0, 0.25, 0.75, 0.75, 0.25, 0, 0])
+    kernel = F.pad(bilinear_kernel(4), (2, 2, 2, 2))
     with torch.no_grad():
-        weight.zero_()
-        weight.diagonal().copy_((ramp[:, None] * ramp).unsqueeze(2).expand(8, 8, len(weight)).to(weight))
-
-
-def start_from_vgg(net: nn.Module, vgg: VGG) -> tuple[str, ...]:
-    """Copies the convolutions of a trained VGG-16 into the layers of the same names (section 3).
-
-    Returns:
-        The names of the copied layers.
-
-    Raises:
-        UsageError: a layer of that name has another shape; nothing was copied.
-    """
-    found = {name: layer for name, layer in vgg.named_children() if isinstance(layer, nn.Conv2d)}
-    pairs = [(name, theirs, net.get_submodule(name)) for name, theirs in found.items()]
-    for name, theirs, ours in pairs:
-        shape, expected = (tuple(layer.get_parameter("weight").shape) for layer in (theirs, ours))
-        if shape != expected:
-            raise UsageError(f"the VGG's {name} has weights {shape}; expected {expected}")
-    for _, theirs, ours in pairs:
-        ours.load_state_dict(theirs.state_dict())
-    return tuple(found)
+        nn.init.zeros_(weight)
+        weight[range(len(weight)), range(len(weight))] = kernel.to(weight)
 
 
 @register(task="segmentation", paper="badrinarayanan2015_segnet", input_shape=(3, 360, 480), num_classes=11)

@@ -26,6 +26,7 @@ _ENTRIES = {
     "InnerProduct": ("weight", "bias"),
     "Scale": ("weight", "bias"),
     "PReLU": ("weight",),
+    "BN": ("weight", "bias"),  # of the forks of SegNet's and DeconvNet's authors
 }
 
 
@@ -68,7 +69,9 @@ def _layer(message: memoryview, numbers: dict[str, int], source: object) -> tupl
     tensors = {}
     for index, blob in enumerate(blobs):
         entry = entries[index] if index < len(entries) else f"blob{index}"
-        if entry == "bias" or kind == "InnerProduct":  # before `shape` all blobs had four axes
+        if kind == "BN":  # 1 x C x 1 x 1
+            blob = blob.flatten()
+        elif entry == "bias" or kind == "InnerProduct":  # before `shape` all blobs had four axes
             blob = blob.reshape(blob.shape[-1:] if entry == "bias" else blob.shape[-2:])
         tensors[f"{name}.{entry}"] = blob
     return name, tensors

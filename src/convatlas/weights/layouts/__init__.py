@@ -8,7 +8,17 @@ from torch import Tensor
 
 from convatlas import registry
 from convatlas.weights.formats.contents import Contents
-from convatlas.weights.layouts import caffe, cifar_resnet, keras, matconvnet, rows, timm, torch7, torchvision
+from convatlas.weights.layouts import (
+    caffe,
+    caffe_dense,
+    cifar_resnet,
+    keras,
+    matconvnet,
+    rows,
+    timm,
+    torch7,
+    torchvision,
+)
 from convatlas.weights.layouts.layout import Layout, Translated, layer_names, skeleton
 
 _LEAST_OVERLAP = 0.5  # of layers, from which on a file may be meant for a network that it does not fit
@@ -40,7 +50,7 @@ def translate_contents(contents: Contents, source: object, network: str | None =
 def _prepare(contents: Contents, wanted: str | None) -> tuple[Contents, tuple[Layout, ...]]:
     """The file's names as the tables have them, and the tables of its format."""
     if contents.format == "Caffe":
-        return contents, caffe.layouts()
+        return contents, (*caffe.layouts(), *caffe_dense.layouts())
     if contents.format == "MatConvNet":
         return contents, matconvnet.layouts()
     if contents.format == "Keras":

@@ -4,13 +4,25 @@ from functools import lru_cache
 
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _DIGITS = tuple("0123456789")
+_CAMVID = "sky,building,pole,road,pavement,tree,sign symbol,fence,car,pedestrian,bicyclist"
+_VOC = (
+    "background,aeroplane,bicycle,bird,boat,bottle,bus,car,cat,chair,cow,dining table,dog,horse,motorbike,person,"
+    "potted plant,sheep,sofa,train,tv/monitor"
+)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def class_names(key: str) -> tuple[str, ...]:
-    """The classes of "imagenet", "cifar10" or "mnist". ImageNet's are in the order of their WordNet ids."""
+    """The classes of a data set by its key. ImageNet's are in the order of their WordNet ids."""
     if key == "imagenet":
         from torchvision.models import AlexNet_Weights  # which names the classes, and is slow to import
 
         return tuple(AlexNet_Weights.IMAGENET1K_V1.meta["categories"])
-    return {"cifar10": _CIFAR10, "mnist": _DIGITS}[key]
+    known = {
+        "cifar10": _CIFAR10,
+        "mnist": _DIGITS,
+        "camvid": tuple(_CAMVID.split(",")),
+        "voc": tuple(_VOC.split(",")),
+        "retina_vessels": ("background", "vessel"),
+    }
+    return known[key]

@@ -1,4 +1,5 @@
-"""Keras's applications: VGG, ResNet, Inception-v3, Inception-ResNet-v2, Xception and DenseNet, of Keras 1 to 3.
+"""Keras's applications: VGG, ResNet, Inception-v3, Inception-ResNet-v2, Xception and DenseNet, of Keras 1 to 3; and
+Orobix's U-Net for the vessels of the retina.
 
 Layers that Keras numbered itself are named by their place among those of their class: conv2d#1, conv2d#2, ...
 """
@@ -17,6 +18,7 @@ from convatlas.weights.layouts.layout import Layout, layer_names, skeleton
 _HALF = (0.5, 0.5, 0.5)
 _TF_PICTURES = Preprocessing((299, 299), 3, "short_side", 342, _HALF, _HALF)
 _TORCH_PICTURES = Preprocessing(size=(224, 224), resize="short_side", resize_to=256)
+_RETINA_PATCHES = Preprocessing((48, 48), 1, mean=(0.0,), std=(1.0,))  # of a picture with its contrast equalised
 _NUMBERED = re.compile(r"(conv2d|convolution2d|batch_normalization|batchnormalization)(?:_(\d+))?(?=\.)")
 _KINDS = {"convolution2d": "conv2d", "batchnormalization": "batch_normalization"}
 _KERAS_EPS = {"*": {"eps": 1.001e-5}}
@@ -62,6 +64,8 @@ def layouts() -> tuple[Layout, ...]:
             for name, count in (("densenet121", 242), ("densenet169", 338), ("densenet201", 402))
             for age in ("", " of Keras 2")
         ),
+        Layout("retina-unet", "retina_unet_orobix", (11,), partial(_in_order, "retina_unet_orobix", {}),
+               _RETINA_PATCHES, classes="retina_vessels"),
     )  # fmt: skip
 
 

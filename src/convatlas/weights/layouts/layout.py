@@ -33,6 +33,7 @@ class Layout:
     settings: Mapping[str, Mapping[str, float | bool]] = field(default_factory=dict)
     called: str | None = None  # the network's name in the file, where layers alone do not tell
     folds_biases: bool = False  # convolutions have biases that ours leave to the normalisation behind them
+    normalised: bool = False  # normalisations hold a scale and a shift, with the statistics already in them
     channels_last: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # our fc -> (H, W) of the map it reads
     conversions: Mapping[str, Preprocessing] = field(default_factory=dict)  # of others: SHA-256 of the first filters
 
@@ -61,6 +62,8 @@ class Layout:
         net = skeleton(self.network)
         if self.folds_biases:
             fold_biases(net, ours)
+        if self.normalised:
+            add_statistics(net, ours)
         complete_norms(net, ours)
         match_axes(net, ours)
         return ours, card_for(
@@ -107,10 +110,11 @@ def card_for(
     source: str,
 ) -> dict[str, Any]:
     """The card of tensors under our names; the last and first layer tell the numbers of classes and channels."""
-    weights = [name for name, parameter in skeleton(network).named_parameters() if parameter.ndim > 1]
-    published = registry.card(network)
+    net, published = skeleton(network), registry.card(network)
+    weights = [name for name, parameter in net.named_parameters() if parameter.ndim > 1]
     first, last = tensors.get(weights[0]), tensors.get(weights[-1])
-    num_classes = last.shape[0] if last is not None and last.ndim else published.num_classes
+    axis = int(isinstance(net.get_submodule(weights[-1].rpartition(".")[0]), nn.ConvTranspose2d))  # in, then out
+    num_classes = last.shape[axis] if last is not None and last.ndim > axis else published.num_classes
     in_channels = first.shape[1] if first is not None and first.ndim > 1 else published.input_shape[0]
     names = class_names(classes) if classes else None
     return make_card(
@@ -157,6 +161,15 @@ def complete_norms(net: nn.Module, tensors: dict[str, Tensor]) -> None:
         if isinstance(layer, BATCH_NORMS) and mean is not None:
             tensors.setdefault(f"{path}.weight", torch.ones_like(mean))
             tensors.setdefault(f"{path}.bias", torch.zeros_like(mean))
+
+
+def add_statistics(net: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Statistics under which a normalisation in eval mode only scales and shifts."""
+    for path, layer in net.named_modules():
+        scale = tensors.get(f"{path}.weight")
+        if isinstance(layer, BATCH_NORMS) and scale is not None:
+            tensors.setdefault(f"{path}.running_mean", torch.zeros_like(scale))
+            tensors.setdefault(f"{path}.running_var", torch.full_like(scale, 1 - layer.eps))
 
 
 def match_axes(net: nn.Module, tensors: dict[str, Tensor]) -> None:
