@@ -424,11 +424,12 @@ def test_tables_cover_their_networks(module: Any) -> None:
 def test_the_retina_u_net_is_read(data_root: Path) -> None:
     opened = weights.open_file(data_root / "weights" / "retina_unet_keras.h5")
     assert opened.format == "Keras"
-    assert opened.card is None
+    assert opened.card is not None
+    assert opened.card["source"] == "Keras: retina-unet"
     shapes = {name: tuple(tensor.shape) for name, tensor in opened.tensors.items()}
     assert len(shapes) == 22
-    assert shapes["convolution2d_7.weight"] == (64, 192, 3, 3)
-    assert shapes["convolution2d_11.bias"] == (2,)
+    assert shapes["up2.conv1.weight"] == (64, 192, 3, 3)
+    assert shapes["score.bias"] == (2,)
 
 
 # ---------- Deep Compression

@@ -9,7 +9,7 @@ import torch
 
 from convatlas import cli, registry, weights
 from convatlas.structures import ConvatlasError, UsageError
-from convatlas.weights.layouts import caffe, keras, matconvnet, timm, torch7, torchvision
+from convatlas.weights.layouts import caffe, caffe_dense, keras, matconvnet, timm, torch7, torchvision
 from convatlas.weights.settings import apply_settings, check_settings
 from foreign import caffe_layers, caffemodel, random_net
 
@@ -29,6 +29,7 @@ def test_what_fits_exactly_has_a_table() -> None:
     tables = {"Caffe": caffe, "MatConvNet": matconvnet, "Keras": keras, "torchvision": torchvision, "timm": timm}
     known = {(key, layout.network) for key, module in tables.items() for layout in module.layouts()}
     known |= {("Torch7", layout.network) for layout in torch7.layouts()}
+    known |= {("Caffe", layout.network) for layout in caffe_dense.layouts()}
     rows = {(row.format, registry.card(row.network).name) for row in weights.published() if row.fits == "exactly"}
     assert {row for row in rows if row[0] in (*tables, "Torch7")} <= known
     assert known - rows == {("Caffe", "caffe_lenet"), ("torchvision", "resnext101_32x4d")}
