@@ -203,6 +203,15 @@ class Evaluation:
     problems: tuple[Problem, ...] = ()
     protocol: str = "one view"  # how each picture was looked at, in words
 
+    @property
+    def error(self) -> float:
+        """What training tries to make small."""
+        return self.top1_error
+
+    def scores(self) -> dict[str, float]:
+        """What is worth a column of its own beside loss and error."""
+        return {}
+
 
 @dataclass(frozen=True)
 class SegmentationEvaluation:
@@ -223,6 +232,10 @@ class SegmentationEvaluation:
     def error(self) -> float:
         """What training tries to make small: 1 - mean IU."""
         return 1 - self.mean_iu
+
+    def scores(self) -> dict[str, float]:
+        """What is worth a column of its own beside loss and error."""
+        return {"mean_iu": self.mean_iu, "pixel_accuracy": self.pixel_accuracy}
 
 
 @dataclass(frozen=True)

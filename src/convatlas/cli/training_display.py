@@ -9,6 +9,8 @@ from typing import Any
 
 from convatlas.cli.common import console, duration, print_json, progress
 
+SCORES = {"mean_iu": "mean IU", "pixel_accuracy": "pixel accuracy", "pckh": "PCKh", "mean_ap": "mAP"}
+
 
 class EpochDisplay:
     """A progress bar on a terminal; a line for each epoch on anything."""
@@ -43,11 +45,15 @@ class EpochDisplay:
         skipped = self.epochs > 30 and row["epoch"] % (self.epochs // 20) and row["epoch"] != self.epochs
         if self.quiet or skipped:
             return
+        others = [name for name in SCORES if name in row]  # in the place of the test error, where a task has them
+        reached = [f"{SCORES[name]} {100 * row[name]:5.2f}%" for name in others]
+        test = "  ".join(reached) if reached else f"error {100 * row['test_error']:5.2f}%"
+        speed = f"{row['images_per_s']:,.0f}" if row["images_per_s"] >= 10 else f"{row['images_per_s']:.2g}"
         console().print(
             f"epoch {row['epoch']:>3}/{self.epochs}   "
             f"train loss {row['train_loss']:.4f}  error {100 * row['train_error']:5.2f}%   "
-            f"test loss {row['test_loss']:.4f}  error {100 * row['test_error']:5.2f}%   "
-            f"{row['images_per_s']:,.0f} images/s" + (f"   {duration(left)} left" if left else "")
+            f"test loss {row['test_loss']:.4f}  {test}   "
+            f"{speed} images/s" + (f"   {duration(left)} left" if left else "")
         )
 
 
@@ -75,8 +81,12 @@ def write_report(trained: Any, data: Any) -> Path:
 def summarise(trained: Any, recipe: Any, page: Path | None, *, json: bool) -> None:
     """The last words of a run: what was reached, what was published and how the two compare, and where to look."""
     from convatlas import report
+    from convatlas.structures import Evaluation
 
     result = trained.evaluation
+    if not isinstance(result, Evaluation):
+        summarise_scores(trained, recipe, page, json=json)
+        return
     n = len(result.labels)
     wrong = round(result.top1_error * n)
     low, high = report.error_interval(result)
@@ -116,3 +126,33 @@ def summarise(trained: Any, recipe: Any, page: Path | None, *, json: bool) -> No
             f"report     {page}: curves, confusion, the worst mistakes, filters, feature maps and the proof; "
             "open it in a browser"
         )
+
+
+def summarise_scores(trained: Any, recipe: Any, page: Path | None, *, json: bool) -> None:
+    """The last words of a run of another task than classification."""
+    result = trained.evaluation
+    scores = result.scores()
+    if json:
+        print_json(
+            {
+                "network": recipe.network,
+                "recipe": recipe.variant,
+                "run": str(trained.run.path),
+                "report": str(page) if page else None,
+                "protocol": result.protocol,
+                "test_error": result.error,
+                "test_loss": result.loss,
+                **scores,
+                "training_seconds": trained.seconds,
+                "expected": recipe.expected,
+            }
+        )
+        return
+    kept = "best epoch (chosen on the same pictures)" if recipe.keep == "best" else "last epoch"
+    reached = ", ".join(f"{SCORES[name]} {100 * value:.2f}%" for name, value in scores.items() if name in SCORES)
+    console().print(f"\n[bold]{reached}[/], {result.protocol}, {kept}, trained in {trained.seconds:.0f} s")
+    if recipe.expected:
+        console().print(f"published: {recipe.expected}", markup=False)
+    console().print(f"run folder {trained.run.path}")
+    if page:
+        console().print(f"report     {page}: open it in a browser")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def begun(run: Path, data_root: Path | None) -> "tuple[Recipe, DataSet]":
     """The recipe and the data of a run that is to go on, divided as they were."""
     from convatlas import data as data_sets
+    from convatlas import registry
     from convatlas.training import open_run
     from convatlas.training.recipe import read
 
@@ -28,6 +29,7 @@ def begun(run: Path, data_root: Path | None) -> "tuple[Recipe, DataSet]":
         test_fraction=source.test_fraction,
         seed=chosen.seed,
         division=data_sets.read_division(division) if division.exists() else None,
+        task=registry.card(chosen.network).task,
     )
     return chosen, loaded
 
@@ -65,8 +67,16 @@ def planned(
     )
     seed = seed if seed is not None else written.seed if written else 0
     root = Path(source.root) if source.root else None
+    if card.task != "classification" and source == DataSource():
+        raise UsageError(f"--data is missing: {card.name} is for {card.task}; expected a folder of marked pictures")
     loaded = data_sets.load(
-        source.spec, root=root, download=download, test=source.test, test_fraction=source.test_fraction, seed=seed
+        source.spec,
+        root=root,
+        download=download,
+        test=source.test,
+        test_fraction=source.test_fraction,
+        seed=seed,
+        task=card.task,
     )
     if written is not None:
         preprocessing = data_sets.default_preprocessing(card, loaded.train)

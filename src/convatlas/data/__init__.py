@@ -13,8 +13,9 @@ from convatlas.data.augment import (
     RandomResizedCrop,
     ScaleJitter,
 )
+from convatlas.data.choice import default_preprocessing
 from convatlas.data.decode import decode
-from convatlas.data.defaults import default_preprocessing, measured
+from convatlas.data.defaults import measured
 from convatlas.data.division import Division, read_division
 from convatlas.data.encoded import EncodedSplit, FileSplit, PackedSplit, ShardSplit
 from convatlas.data.loader import Batch, Loader

@@ -108,7 +108,7 @@ class Requests(Sampler[Request]):
         return ((self.epoch, tuple(batch.tolist())) for batch in self.batches)
 
 
-def in_workers(assembly: Assembly, requests: Requests, *, workers: int, pin_memory: bool) -> Iterable:
+def in_workers(assembly: Dataset, requests: Requests, *, workers: int, pin_memory: bool) -> Iterable:
     return DataLoader(
         assembly,
         batch_size=None,  # an item is a batch

@@ -44,7 +44,7 @@ def default_preprocessing(card: NetworkCard, split: Split) -> Preprocessing:
     """
     channels, height, width = card.input_shape
     side = min(height, width)
-    kind, to = _resizing(channels, side, _usual_size(split))
+    kind, to = _resizing(channels, side, usual_size(split))
     geometry = Preprocessing((height, width), channels, kind, to)
     if card.name in _PUBLISHED:
         mean, std = _PUBLISHED[card.name]
@@ -68,7 +68,7 @@ def _resizing(channels: int, side: int, picture: tuple[int, int]) -> tuple:
     return ("none", None) if nearly else ("short_side", side)
 
 
-def _usual_size(split: Split) -> tuple[int, int]:
+def usual_size(split: Split) -> tuple[int, int]:
     """Median (H, W) of a few pictures."""
     if isinstance(split, ArraySplit):
         return split.images.shape[2], split.images.shape[3]

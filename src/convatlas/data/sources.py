@@ -15,6 +15,7 @@ from convatlas.data.groups import by_part, expand, in_folder, is_pattern
 from convatlas.data.known import NAMES, default_root, digits, known_classes, torchvision_parts
 from convatlas.data.lists import SUFFIXES as LISTS
 from convatlas.data.lists import read_list
+from convatlas.data.marked import load_marked
 from convatlas.data.parquet import read_parquet
 from convatlas.data.shards import read_shards
 from convatlas.data.splits import DataSet, Split
@@ -43,6 +44,7 @@ def load(
     test_fraction: float = 0.2,
     seed: int = 0,
     division: Division | None = None,
+    task: str = "classification",
 ) -> DataSet:
     """A data set by its name or its place.
 
@@ -61,6 +63,8 @@ def load(
         test_fraction: of each class, where the source has no test part.
         seed: chooses these test pictures. What was chosen is the result's `division`, to be written down.
         division: chosen before, and used again where the source has no test part.
+        task: of the networks that the data are for. Other tasks than classification take a folder: for segmentation
+            of pictures and masks, as `data.dense.folders` knows them.
 
     Raises:
         UsageError: unknown name, no such path, a named data set that isn't there, a fraction outside (0, 1).
@@ -70,6 +74,8 @@ def load(
         raise UsageError(f"test_fraction is {test_fraction}; expected a number between 0 and 1")
     if seed < 0:
         raise UsageError(f"seed is {seed}; expected 0 or more")
+    if task != "classification":
+        return load_marked(spec, task, test=test, test_fraction=test_fraction, seed=seed, division=division)
     opened = _open(spec, root, download)
     train, held_out, classes, source = opened.train, opened.test, opened.classes, opened.source
     if len(train.labels.unique()) < 2:

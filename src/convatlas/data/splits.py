@@ -65,6 +65,7 @@ class DataSet:
     classes: tuple[str, ...]
     source: str  # where it came from, for the run's record
     division: "Division | None" = None  # where the source brought no test part
+    colours: tuple[tuple[int, int, int], ...] | None = None  # of the classes, where they have any
 
 
 class ArraySplit:

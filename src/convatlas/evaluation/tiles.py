@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from convatlas.analysis.trace import trace_of
+from convatlas.data.dense.assembly import mirror
 from convatlas.sizes import Sizes, bare_copy, find_sizes
 from convatlas.structures import Shape, UsageError
 
@@ -152,18 +153,6 @@ def _cut(images: Tensor, axes: Sequence[Margins], sides: Sequence[int]) -> tuple
         places = mirror(images.shape[dim], axis.margin, starts[-1][-1] + side, images.device)
         mirrored = mirrored.index_select(dim, places)
     return starts, mirrored
-
-
-def mirror(length: int, before: int, total: int, device: torch.device | None = None) -> Tensor:
-    """Which pixel of `length` stands at each of `total` places, of which `before` lie before the first.  (total,)
-
-    The border pixel itself is not repeated; a short picture is mirrored again and again.
-    """
-    if length == 1:
-        return torch.zeros(total, dtype=torch.long, device=device)
-    period = 2 * (length - 1)
-    place = (torch.arange(total, device=device) - before) % period
-    return torch.where(place < length, place, period - place)
 
 
 def _joined(parts: Sequence[Tensor], advance: int, dim: int) -> Tensor:

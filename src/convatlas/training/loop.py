@@ -5,16 +5,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from convatlas import weights
 from convatlas.data import DataSet
-from convatlas.evaluation import OneCrop, evaluate, evaluate_views
+from convatlas.evaluation import OneCrop, evaluate_views
 from convatlas.evaluation.protocols import describe, with_scales
 from convatlas.structures import ConvatlasError, Evaluation
 from convatlas.training import distributed
-from convatlas.training.losses import per_sample
 from convatlas.training.prepare import few_threads
 from convatlas.training.recipe import OwnRule, Recipe
 from convatlas.training.run import RunFolder
@@ -42,7 +42,7 @@ class Trained:
     """The outcome of `fit`: the folder, and the score of the weights that were kept on the test part."""
 
     run: RunFolder
-    evaluation: Evaluation
+    evaluation: Any  # of the network's task; `tasks.Scored` is what all have
     seconds: float  # training and testing after each epoch, without loading and report
 
 
@@ -90,7 +90,7 @@ def fit(
     processes = distributed.join(device)
     setup = set_up(recipe, data, processes, workers=workers, on_loading=on_loading, on_note=on_note)
     if recipe.test_time != OneCrop():  # better now than after the training
-        with_scales(recipe.test_time, setup.test.preprocessing)
+        with_scales(recipe.test_time, setup.preprocessing)
     local_batch = math.ceil(recipe.batch_size / processes.count)
     started = time.perf_counter()
     with (
@@ -99,12 +99,12 @@ def fit(
         few_threads(setup.multiply_adds * local_batch),
     ):
         at, before = session.position, session.position.seconds
-        kept: Evaluation | None = None
+        kept: Any = None
         while at.epoch < recipe.epochs and not (recipe.stop and recipe.stop.reached(at.errors)):
             row = _pass(setup, session, at, on_progress)
-            evaluation, best = _test(setup, session, at, data)
+            evaluation, best = _test(setup, session, at)
             kept = evaluation if best else kept
-            row |= {"test_loss": evaluation.loss, "test_error": evaluation.top1_error}
+            row |= {"test_loss": evaluation.loss, "test_error": evaluation.error, **evaluation.scores()}
             at.seconds = before + time.perf_counter() - started
             at.end_epoch(row)
             session.log(row)
@@ -112,11 +112,11 @@ def fit(
             if on_epoch:
                 on_epoch(row)
         if kept is None:  # the best epoch was before the run went on
-            kept = _score_kept(setup, session, data)
+            kept = _score_kept(setup, session)
         if recipe.test_time != OneCrop():
             kept = _test_as_published(setup, session, data, on_note)
         session.finish(kept)
-    problems = (*data.train.problems, *data.test.problems)
+    problems = tuple(dict.fromkeys((*data.train.problems, *data.test.problems, *kept.problems)))
     return Trained(session.run, replace(kept, problems=problems), at.seconds)
 
 
@@ -176,24 +176,24 @@ def _pass(setup: Setup, session: Session, at: Position, on_progress: OnProgress 
     }
 
 
-def _test(setup: Setup, session: Session, at: Position, data: DataSet) -> tuple[Evaluation, bool]:
+def _test(setup: Setup, session: Session, at: Position) -> tuple[Any, bool]:
     """(the score of the weights as they are, or of their average; whether they are the ones to keep)"""
     recipe, learner = setup.recipe, setup.learner
     with learner.result_in_place():
-        evaluation = _evaluate(setup, data)
-        best = recipe.keep == "last" or evaluation.top1_error < at.best
+        evaluation = setup.score(learner.net)
+        best = recipe.keep == "last" or evaluation.error < at.best
         if best:
-            at.best = evaluation.top1_error
+            at.best = evaluation.error
         session.save_weights(learner.weights(), best=best)
     return evaluation, best
 
 
-def _score_kept(setup: Setup, session: Session, data: DataSet) -> Evaluation:
+def _score_kept(setup: Setup, session: Session) -> Any:
     path = session.run.weights("best")
     if not path.exists():
         raise ConvatlasError(f"{path} is absent, so the run has no result; --overwrite trains anew")
     setup.learner.load_weights(weights.read(path)[0])
-    return _evaluate(setup, data)
+    return setup.score(setup.learner.net)
 
 
 def _test_as_published(
@@ -205,17 +205,4 @@ def _test_as_published(
         on_note(f"testing by {describe(protocol)}")
     processes.sum(torch.zeros(1, dtype=torch.float64, device=processes.device))  # the first process has written them
     weights.load_into(net, session.run.weights("best"))
-    return evaluate_views(
-        net, data.test, setup.test.preprocessing, protocol, classes=data.classes, device=processes.device
-    )
-
-
-def _evaluate(setup: Setup, data: DataSet) -> Evaluation:
-    return evaluate(
-        setup.learner.net,
-        setup.test,
-        classes=data.classes,
-        loss=per_sample(setup.recipe.loss),
-        device=setup.processes.device,
-        gather=setup.processes.gather,
-    )
+    return evaluate_views(net, data.test, setup.preprocessing, protocol, classes=data.classes, device=processes.device)

@@ -9,8 +9,10 @@ from pathlib import Path
 import tomli_w
 
 from convatlas.data import Augmentation
+from convatlas.data.dense.augment import JointAugmentation
 from convatlas.evaluation import OneCrop, TestTime
 from convatlas.structures import ConvatlasError, Preprocessing, PublishedResult, UsageError
+from convatlas.training.dense_losses import BorderCrossEntropy, HeatmapSquaredError, PixelCrossEntropy
 from convatlas.training.finetuning import FineTune
 from convatlas.training.losses import CrossEntropy, MaximumAPosteriori, SquaredError
 from convatlas.training.mechanisms import (
@@ -98,9 +100,11 @@ class Recipe:
     batch_size: int
     optimizer: SGD | AdamW | Adam | RMSProp | DiagonalLM | OwnRule
     schedule: Schedule = field(default_factory=Constant)
-    loss: CrossEntropy | SquaredError | MaximumAPosteriori = field(default_factory=CrossEntropy)
+    loss: (
+        CrossEntropy | SquaredError | MaximumAPosteriori | PixelCrossEntropy | BorderCrossEntropy | HeatmapSquaredError
+    ) = field(default_factory=CrossEntropy)
     auxiliary_weight: float = 0.0  # of each auxiliary head's loss
-    augment: tuple[Augmentation, ...] = ()
+    augment: tuple[Augmentation | JointAugmentation, ...] = ()
     preprocessing: Preprocessing | None = None  # None: the default for the network and the data
     test_time: TestTime = field(default_factory=OneCrop)  # how the finished network looks at a test picture
     expected: str = ""
@@ -115,7 +119,8 @@ class Recipe:
     clip: ClipNorm | ClipValue | None = None
     accumulate: int = 1  # parts that a batch is computed in, one after another; the gradient stays the whole batch's
     sampling: typing.Literal["shuffled", "balanced"] = "shuffled"
-    class_weights: typing.Literal["balanced"] | tuple[float, ...] | None = None  # "balanced": 1 / frequency, mean 1
+    # of masks also SegNet's "median_frequency" and ENet's "inverse_log"; "balanced": 1 / frequency, mean 1
+    class_weights: typing.Literal["balanced", "median_frequency", "inverse_log"] | tuple[float, ...] | None = None
     stop: EarlyStopping | None = None
     precision: typing.Literal["no", "bf16", "fp16"] = "no"
     channels_last: bool = False

@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from convatlas.data import Batch, DataSet
-from convatlas.structures import ConvatlasError, Evaluation, UsageError
+from convatlas.structures import ConvatlasError, UsageError
 from convatlas.training import checkpoint, interrupt
 from convatlas.training import run as runs
 from convatlas.training.setup import Setup
 from convatlas.training.step import NotFiniteError
+from convatlas.training.tasks import Scored
 
 AGREE_EVERY = 8  # steps between the questions of several processes whether to save or to end
 CURVES = ("train_loss", "test_loss", "train_error", "test_error", "learning_rate")
@@ -214,9 +215,9 @@ class Session:
         for key in CURVES:
             self._board.add_scalar(key, row[key], global_step=int(row["step"]))
 
-    def finish(self, evaluation: Evaluation) -> None:
+    def finish(self, evaluation: Scored) -> None:
         if self.setup.processes.first:
-            summary = {"test_error": evaluation.top1_error, "seconds": self.position.seconds}
+            summary = {"test_error": evaluation.error, "seconds": self.position.seconds, **evaluation.scores()}
             runs.write_text(self.run.summary, json.dumps(summary, indent=2))
 
     def not_finite(self, error: NotFiniteError) -> ConvatlasError:

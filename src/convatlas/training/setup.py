@@ -6,19 +6,21 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from convatlas import registry, weights
 from convatlas.analysis.trace import trace_network
 from convatlas.data import DataSet, Loader, default_preprocessing, measured
-from convatlas.structures import Shape, UsageError
-from convatlas.training import compiling, finetuning
+from convatlas.structures import Preprocessing, UsageError
+from convatlas.training import compiling, finetuning, tasks
 from convatlas.training.distributed import Processes
 from convatlas.training.optimizers import StochasticDiagonalLM
-from convatlas.training.prepare import class_weights, make_optimizer
+from convatlas.training.prepare import make_optimizer
 from convatlas.training.recipe import OwnRule, Recipe
 from convatlas.training.sharding import shard
 from convatlas.training.step import Learner
 from convatlas.training.synchronised import synchronise
+from convatlas.training.tasks import Batches
 
 ENOUGH_FOR_STATISTICS = 32  # samples of a process, as on each GPU of the residual networks' authors
 
@@ -29,11 +31,11 @@ class Setup:
 
     recipe: Recipe
     processes: Processes
-    train: Loader
-    test: Loader
+    train: Batches
+    score: Callable[[nn.Module], Any]  # on the test part; gives what `tasks.Scored` describes
     learner: Learner
     card: dict[str, Any]  # of the weights
-    input_shape: Shape
+    preprocessing: Preprocessing
     before_pass: Callable[[int], None] | None  # called with the epoch
 
     @property
@@ -44,7 +46,8 @@ class Setup:
     @property
     def multiply_adds(self) -> int:
         """Of one sample's forward pass."""
-        return sum(record.multiply_adds or 0 for record in trace_network(self.recipe.network, self.input_shape))
+        shape = (self.preprocessing.channels, *self.preprocessing.size)
+        return sum(record.multiply_adds or 0 for record in trace_network(self.recipe.network, shape))
 
 
 def set_up(
@@ -72,13 +75,8 @@ def set_up(
         classes=data.classes,
         preprocessing=preprocessing,
     )
-    common = {"seed": recipe.seed, "device": device, "workers": workers, "on_progress": on_loading}
-    training = {"augment": recipe.augment, "shuffle": True, **common}
-    share = (processes.rank, processes.count)
-    balanced = recipe.sampling == "balanced"
-    train = Loader(data.train, preprocessing, batch_size=recipe.batch_size, balanced=balanced, share=share, **training)
-    test = Loader(data.test, preprocessing, batch_size=256, share=share, **common)
-
+    if data.colours is not None:
+        card["colours"] = [list(colour) for colour in data.colours]
     torch.manual_seed(recipe.seed)
     net = registry.build(recipe.network, num_classes=len(data.classes), in_channels=preprocessing.channels).to(device)
     if recipe.fine_tune:
@@ -86,6 +84,9 @@ def set_up(
         started_from = weights.read_card(recipe.fine_tune.weights, network.name) or {}
         same = registry.card(started_from.get("network", network.name)).name == network.name
         card |= {"settings": started_from["settings"]} if same and "settings" in started_from else {}
+    made = tasks.parts(
+        network.task, recipe, data, preprocessing, processes, net, workers=workers, on_loading=on_loading
+    )
     sharded = recipe.shard and processes.count > 1
     if recipe.channels_last and not sharded:  # FSDP knows no other layout of parameters than the plain one
         net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -96,7 +97,11 @@ def set_up(
     optimizer = make_optimizer(recipe, net)
     before_pass = None
     if isinstance(optimizer, StochasticDiagonalLM):
-        patterns = Loader(data.train, preprocessing, batch_size=min(optimizer.patterns, len(data.train)), **training)
+        batch_size = min(optimizer.patterns, len(data.train))
+        patterns = Loader(
+            data.train, preprocessing, batch_size=batch_size, augment=recipe.augment, shuffle=True, seed=recipe.seed,
+            device=device,
+        )  # fmt: skip
         before_pass = partial(estimate_curvature, optimizer, patterns, recipe)
     input_shape = (preprocessing.channels, *preprocessing.size)
     learner = Learner(
@@ -104,11 +109,12 @@ def set_up(
         net,
         optimizer,
         processes,
-        steps=recipe.epochs * len(train),
-        class_weights=class_weights(recipe, data.train.labels, len(data.classes)),
+        steps=recipe.epochs * len(made.train),
+        wrong=tasks.WRONG[network.task],
+        class_weights=made.class_weights,
         compile_with=compiling.choose(recipe, input_shape, len(data.train), device, on_note),
     )
-    return Setup(recipe, processes, train, test, learner, card, input_shape, before_pass)
+    return Setup(recipe, processes, made.train, made.score, learner, card, preprocessing, before_pass)
 
 
 def joins_statistics(recipe: Recipe, processes: int) -> bool:

@@ -40,12 +40,18 @@ def forward(
     return outputs.logits, loss(outputs.logits, labels) + recipe.auxiliary_weight * auxiliary
 
 
+def wrong_labels(logits: Tensor, labels: Tensor) -> Tensor:
+    """How many of the samples: (B, K), (B,) -> scalar"""
+    return (logits.argmax(dim=1) != labels).sum()
+
+
 class Learner:
     """A network, its optimiser, and whatever else a step changes.
 
     Args:
         net: as built, on its device.
         steps: of the whole run.
+        wrong: (outputs, targets) -> how many of the samples are wrong.
         class_weights: (K,) or None.
         compile_with: makes the forward pass and the loss into something faster.
     """
@@ -58,6 +64,7 @@ class Learner:
         processes: Processes,
         *,
         steps: int,
+        wrong: Callable[[Tensor, Tensor], Tensor] = wrong_labels,
         class_weights: Tensor | None = None,
         compile_with: Callable[[Callable], Callable] | None = None,
     ) -> None:
@@ -71,6 +78,7 @@ class Learner:
         unused = any(random) or recipe.fine_tune is not None
         self._shared = net if self._sharded else processes.share(net, unused=unused)
         weights = None if class_weights is None else class_weights.to(device)
+        self._wrong = wrong
         self._plain = partial(forward, self._shared, recipe, class_weights=weights)
         self._fast = compile_with(self._plain) if compile_with else self._plain
         self._dtype = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[recipe.precision]
@@ -107,7 +115,7 @@ class Learner:
                 (self.scaler.scale(scaled) if self.scaler else scaled).backward()
             with torch.no_grad():
                 summed = loss * len(labels) if averaged else loss
-                sums += torch.stack((summed, (logits.argmax(dim=1) != labels).sum()))
+                sums += torch.stack((summed, self._wrong(logits, labels)))
         if loss.device.type == "cpu" and not math.isfinite(value := float(sums[0])):
             self.optimizer.zero_grad()
             raise NotFiniteError(value, batch.indices, step)

@@ -8,6 +8,7 @@ from convatlas.registry import NetworkCard, card
 from convatlas.structures import Preprocessing, UsageError
 from convatlas.training.recipe import Recipe
 from convatlas.training.recipes.modern import modern
+from convatlas.training.recipes.modern_dense import modern_segmentation
 from convatlas.training.recipes.transfer import start_from, transfer
 
 __all__ = ["PUBLISHED", "adapted", "find", "modern", "start_from", "transfer", "variants"]
@@ -17,6 +18,8 @@ _families = [importlib.import_module(f"{__name__}.{module.name}") for module in 
 PUBLISHED: dict[tuple[str, str], Recipe] = {
     (entry.network, entry.variant): entry for family in _families for entry in getattr(family, "RECIPES", ())
 }
+
+MODERN = {"classification": modern, "segmentation": modern_segmentation}
 
 SMALL_DATA = 6_000  # samples
 
@@ -34,7 +37,7 @@ def find(name: str, variant: str, *, preprocessing: Preprocessing) -> Recipe:
     """
     network: NetworkCard = card(name)
     if variant == "modern":
-        return modern(network, preprocessing)
+        return MODERN[network.task](network, preprocessing)
     if (network.name, variant) not in PUBLISHED:
         known = ", ".join(variants(network.name))
         raise UsageError(f"--recipe {variant!r} is unknown for {network.name}; it has {known}")

@@ -1,0 +1,52 @@
+"""The preprocessing that suits a network of any task and the pictures, where no recipe says otherwise."""
+
+from dataclasses import replace
+
+import torch
+
+from convatlas import registry
+from convatlas.data import defaults
+from convatlas.data.defaults import IMAGENET, statistics, usual_size
+from convatlas.data.splits import Split
+from convatlas.sizes import Sizes, find_sizes
+from convatlas.structures import NetworkCard, Preprocessing
+
+
+def default_preprocessing(card: NetworkCard, split: Split) -> Preprocessing:
+    """Size, resizing and normalisation: of classifiers as `defaults` has it, of others `marked_preprocessing`.
+
+    Raises:
+        ConvatlasError: none of the pictures that were tried can be read.
+    """
+    if card.task == "classification":
+        return defaults.default_preprocessing(card, split)
+    return marked_preprocessing(card, split)
+
+
+def marked_preprocessing(card: NetworkCard, split: Split) -> Preprocessing:
+    """The window that a network learns from, and the normalisation of its pictures.
+
+    The window is the published input, or less where the pictures are smaller: then the longest side that the network
+    takes within theirs. Pictures are not scaled, but for a network that takes one size only: its pictures' short side
+    becomes the input's. Colour pictures are normalised by ImageNet's mean and deviation, grey ones by their own.
+    """
+    channels, *published = card.input_shape
+    with torch.device("meta"):
+        net = registry.build(card.name).eval()
+    sizes = find_sizes(net, card.input_shape)
+    picture = usual_size(split)
+    if all(axis is not None and axis.smallest == axis.largest for axis in sizes):
+        geometry = Preprocessing((published[0], published[1]), channels, "short_side", min(published))
+    else:
+        window = [fitting(side, least, axis) for side, least, axis in zip(published, picture, sizes, strict=True)]
+        geometry = Preprocessing((window[0], window[1]), channels)
+    mean, std = IMAGENET if channels == 3 else statistics(split, geometry)
+    return replace(geometry, mean=mean, std=std)
+
+
+def fitting(published: int, picture: int, sizes: Sizes | None) -> int:
+    """The published length of a side, or the longest that the network takes within a shorter picture's."""
+    if sizes is None or picture >= published:
+        return published
+    steps = (picture - sizes.smallest) // sizes.step
+    return published if steps < 0 else sizes.smallest + steps * sizes.step

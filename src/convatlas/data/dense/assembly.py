@@ -1,0 +1,64 @@
+"""A picture and its mask, brought into the shape that a segmenter learns from."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as V
+
+from convatlas.data.dense.augment import augment, window
+from convatlas.data.preprocess import convert_channels, resize
+from convatlas.structures import Preprocessing
+
+
+@dataclass(frozen=True)
+class MaskAssembly:
+    """(image, mask) as read -> uint8 (C, h, w) of `preprocessing.size` and its mask, int64 (h, w).
+
+    Args:
+        preprocessing: its `size` is the window that is cut out; its `resize` comes before.
+        steps: augmentations, between the two.
+        margin_px: by which a network's output is smaller than its input on each side. Pictures are mirrored beyond
+            their border by as much, so that every pixel can be in the output.
+    """
+
+    preprocessing: Preprocessing
+    steps: tuple[Any, ...] = ()
+    margin_px: int = 0
+
+    def __call__(self, image: Tensor, mask: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Without a generator nothing is augmented, and the window is the middle."""
+        image = resize(convert_channels(image, self.preprocessing.channels), self.preprocessing)
+        if mask.shape != image.shape[1:]:
+            mask = V.resize(tv_tensors.Mask(mask), list(image.shape[1:])).as_subclass(Tensor)
+        if self.margin_px:
+            image, mask = (self._mirrored(part) for part in (image, mask))
+        if generator is not None:
+            image, mask = augment(self.steps, image, mask, generator)
+        image, mask = window(image, mask, self.preprocessing.size, self._fill(), generator)
+        return image.contiguous(), mask.long()
+
+    def _mirrored(self, image: Tensor) -> Tensor:
+        for dim in (-2, -1):
+            length = image.shape[dim]
+            image = image.index_select(dim, mirror(length, self.margin_px, length + 2 * self.margin_px))
+        return image
+
+    def _fill(self) -> Tensor:
+        """The value that becomes 0 on normalisation, channel by channel: the mean."""
+        mean = torch.tensor(self.preprocessing.mean) * 255
+        return mean.round().clamp(0, 255).to(torch.uint8).expand(self.preprocessing.channels)
+
+
+def mirror(length: int, before: int, total: int, device: torch.device | None = None) -> Tensor:
+    """Which pixel of `length` stands at each of `total` places, of which `before` lie before the first.  (total,)
+
+    The border pixel itself is not repeated; a short picture is mirrored again and again.
+    """
+    if length == 1:
+        return torch.zeros(total, dtype=torch.long, device=device)
+    period = 2 * (length - 1)
+    place = (torch.arange(total, device=device) - before) % period
+    return torch.where(place < length, place, period - place)

@@ -1,0 +1,146 @@
+"""What differs between the tasks in a run: what a batch holds, what counts as wrong, and how a network is scored."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from convatlas.data import Batch, DataSet, Loader
+from convatlas.data.dense.assembly import MaskAssembly
+from convatlas.data.paired import PairedLoader
+from convatlas.evaluation import evaluate
+from convatlas.evaluation.segmentation import centre_crop
+from convatlas.evaluation.segmenter import evaluate_segmenter, output_margin
+from convatlas.structures import VOID, Preprocessing, Problem
+from convatlas.training.dense_weights import mask_class_weights
+from convatlas.training.distributed import Processes
+from convatlas.training.losses import per_sample
+from convatlas.training.prepare import class_weights
+from convatlas.training.recipe import Recipe
+from convatlas.training.step import wrong_labels
+
+
+class Scored(Protocol):
+    """What an evaluation of any task has."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def loss(self) -> float: ...
+    @property
+    def error(self) -> float: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def problems(self) -> tuple[Problem, ...]: ...
+    @property
+    def protocol(self) -> str: ...
+    def scores(self) -> dict[str, float]: ...
+
+
+class Batches(Protocol):
+    """The training part, batch by batch."""
+
+    @property
+    def split(self) -> Any: ...
+    def __len__(self) -> int: ...
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]: ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Data and score of one task."""
+
+    train: Batches
+    score: Callable[[nn.Module], Any]  # the test part; gives what `Scored` describes
+    class_weights: Tensor | None  # (K,) in the loss
+
+
+Progress = Callable[[int, int], None]
+
+
+def parts(
+    task: str,
+    recipe: Recipe,
+    data: DataSet,
+    preprocessing: Preprocessing,
+    processes: Processes,
+    net: nn.Module,
+    *,
+    workers: int = 0,
+    on_loading: Progress | None = None,
+) -> Parts:
+    """The data of a run, batch by batch, and the way its network is scored. `net` is looked at, not changed."""
+    if task == "segmentation":
+        return _segmentation(recipe, data, preprocessing, processes, net, workers)
+    return _classification(recipe, data, preprocessing, processes, workers, on_loading)
+
+
+def _classification(
+    recipe: Recipe,
+    data: DataSet,
+    preprocessing: Preprocessing,
+    processes: Processes,
+    workers: int,
+    on_loading: Progress | None,
+) -> Parts:
+    share, device = (processes.rank, processes.count), processes.device
+    common = {"seed": recipe.seed, "device": device, "workers": workers, "on_progress": on_loading, "share": share}
+    train = Loader(
+        data.train,
+        preprocessing,
+        batch_size=recipe.batch_size,
+        augment=recipe.augment,
+        shuffle=True,
+        balanced=recipe.sampling == "balanced",
+        **common,
+    )
+    test = Loader(data.test, preprocessing, batch_size=256, **common)
+    loss = per_sample(recipe.loss)
+    score = partial(evaluate, loader=test, classes=data.classes, loss=loss, device=device, gather=processes.gather)
+    return Parts(train, score, class_weights(recipe, data.train.labels, len(data.classes)))
+
+
+def _segmentation(
+    recipe: Recipe, data: DataSet, preprocessing: Preprocessing, processes: Processes, net: nn.Module, workers: int
+) -> Parts:
+    share, device = (processes.rank, processes.count), processes.device
+    margin = output_margin(net, (preprocessing.channels, *preprocessing.size))
+    assemble = MaskAssembly(preprocessing, recipe.augment, margin)
+    train = PairedLoader(
+        data.train,  # pyright: ignore[reportArgumentType]
+        preprocessing,
+        assemble,
+        batch_size=recipe.batch_size,
+        shuffle=True,
+        seed=recipe.seed,
+        device=device,
+        workers=workers,
+        share=share,
+    )
+    weights = mask_class_weights(recipe, data.train, len(data.classes))
+    loss: Any = per_sample(recipe.loss)
+    score = partial(
+        evaluate_segmenter,
+        split=data.test,
+        preprocessing=preprocessing,
+        classes=data.classes,
+        loss=loss,
+        device=device,
+        share=share,
+        gather=processes.gather,
+    )
+    return Parts(train, score, weights)
+
+
+def wrong_pixels(logits: Tensor, masks: Tensor) -> Tensor:
+    """The share of each picture's pixels, void left out, summed: (B, K, h, w), (B, H, W) -> scalar"""
+    truth = centre_crop(masks, (logits.shape[2], logits.shape[3]))
+    counted = truth != VOID
+    wrong = (logits.argmax(dim=1) != truth) & counted
+    return (wrong.flatten(1).sum(1) / counted.flatten(1).sum(1).clamp_min(1)).sum()
+
+
+WRONG: dict[str, Callable[[Tensor, Any], Tensor]] = {"classification": wrong_labels, "segmentation": wrong_pixels}
