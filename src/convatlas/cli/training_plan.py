@@ -99,16 +99,21 @@ def choose(card: Any, variant: str | None, weights: Path | None, loaded: Any) ->
     """The recipe and the preprocessing: the weights' own, where a network starts from some."""
     from convatlas import data as data_sets
     from convatlas import weights as trained
-    from convatlas.training import find, start_from, transfer
+    from convatlas.training import TRANSFER, find, start_from
 
     known = trained.read_card(weights, card.name) if weights else None
     theirs = trained.preprocessing_of(known) if known else None
-    preprocessing = theirs or data_sets.default_preprocessing(card, loaded.train)
+    preprocessing = theirs if theirs and card.task == "classification" else None
+    if preprocessing is None:
+        preprocessing = data_sets.default_preprocessing(card, loaded.train)
+        if theirs:  # the window is the segmenter's, the values are what the weights were trained on
+            kept = ("mean", "std", "channel_order")
+            preprocessing = replace(preprocessing, **{field: getattr(theirs, field) for field in kept})
     if weights is None:
         return find(card.name, variant or "published", preprocessing=preprocessing), preprocessing
     path = lasting(str(weights))
     if variant in (None, "transfer"):
-        return transfer(card, preprocessing, path, len(loaded.train)), preprocessing
+        return TRANSFER[card.task](card, preprocessing, path, len(loaded.train)), preprocessing
     return start_from(path, find(card.name, variant, preprocessing=preprocessing)), preprocessing
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from convatlas import data, evaluation
+from convatlas import data, evaluation, registry
 from convatlas.evaluation import OneCrop, TestTime
 from convatlas.inference.classes import describe, match_labels
 from convatlas.inference.source import Source
@@ -85,8 +85,9 @@ def _evaluate(
 def load_data(source: Source, spec: str | None, root: Path | None) -> data.DataSet:
     """The data set that is named, or the run's own."""
     recipe = source.recipe
+    task = registry.card(source.name).task
     if spec is not None:
-        return data.load(spec, root=root, test=spec if source.run is None else None)
+        return data.load(spec, root=root, test=spec if source.run is None else None, task=task)
     if recipe is None:
         raise UsageError("--data is absent and the network comes from no run; expected a data set or a folder")
     known = recipe.data
@@ -98,4 +99,5 @@ def load_data(source: Source, spec: str | None, root: Path | None) -> data.DataS
         test_fraction=known.test_fraction,
         seed=recipe.seed,
         division=RunFolder(source.run).division() if source.run is not None else None,
+        task=task,
     )

@@ -27,6 +27,11 @@ class Source:
     recipe: Recipe | None = None  # of the run folder
     named_classes: bool = True  # False: the weights carry no names, and `classes` are "0", "1", ...
     aliases: Mapping[str, int] | None = None  # what data may call the classes, where that is more than their names
+    colours: tuple[tuple[int, int, int], ...] | None = None  # of the classes in masks, where the weights know any
+
+    @property
+    def task(self) -> str:
+        return registry.card(self.name).task
 
     def predict(
         self,
@@ -120,8 +125,16 @@ def open_weights(name: str | None, path: Path, run: Path | None = None, recipe: 
     named = card["classes"] if card else None
     count = card["num_classes"] if card else network.num_classes
     classes = tuple(named) if named else tuple(str(index) for index in range(count))
+    colours = card.get("colours") if card else None
     return Source(
-        net.eval(), network.name, classes, known or usual_preprocessing(network), run, recipe, named_classes=bool(named)
+        net.eval(),
+        network.name,
+        classes,
+        known or usual_preprocessing(network),
+        run,
+        recipe,
+        named_classes=bool(named),
+        colours=tuple(tuple(colour) for colour in colours) if colours else None,
     )
 
 

@@ -8,10 +8,10 @@ from convatlas.registry import NetworkCard, card
 from convatlas.structures import Preprocessing, UsageError
 from convatlas.training.recipe import Recipe
 from convatlas.training.recipes.modern import modern
-from convatlas.training.recipes.modern_dense import modern_segmentation
+from convatlas.training.recipes.modern_dense import modern_segmentation, transfer_segmentation
 from convatlas.training.recipes.transfer import start_from, transfer
 
-__all__ = ["PUBLISHED", "adapted", "find", "modern", "start_from", "transfer", "variants"]
+__all__ = ["PUBLISHED", "TRANSFER", "adapted", "find", "modern", "start_from", "transfer", "variants"]
 
 _families = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
 
@@ -20,6 +20,8 @@ PUBLISHED: dict[tuple[str, str], Recipe] = {
 }
 
 MODERN = {"classification": modern, "segmentation": modern_segmentation}
+
+TRANSFER = {"classification": transfer, "segmentation": transfer_segmentation}
 
 SMALL_DATA = 6_000  # samples
 

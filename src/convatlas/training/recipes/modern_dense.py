@@ -1,10 +1,13 @@
 """One good default for segmenters and pose networks."""
 
+from dataclasses import replace
+
 from convatlas.data.augment import HorizontalFlip
 from convatlas.data.dense.augment import RandomOrientation, RandomScale
 from convatlas.registry import NetworkCard
 from convatlas.structures import Preprocessing
 from convatlas.training.dense_losses import PixelCrossEntropy
+from convatlas.training.finetuning import FineTune
 from convatlas.training.recipe import AdamW, Recipe
 from convatlas.training.schedules import Polynomial
 
@@ -29,3 +32,15 @@ def modern_segmentation(network: NetworkCard, preprocessing: Preprocessing) -> R
         channels_last=colour,
         keep="best",
     )
+
+
+STEPS = 3_000  # of four pictures each, that a run from trained weights makes in all
+EPOCHS = (10, 100)
+
+
+def transfer_segmentation(network: NetworkCard, preprocessing: Preprocessing, weights: str, samples: int) -> Recipe:
+    """The modern recipe from trained weights: the new layers alone for a pass, then all, the first ones slowest."""
+    recipe = modern_segmentation(network, preprocessing)
+    epochs = min(max(STEPS * recipe.batch_size // samples, EPOCHS[0]), EPOCHS[1])
+    start = FineTune(weights, head_epochs=1, last_rate=0.5, first_rate=0.1)
+    return replace(recipe, variant="transfer", epochs=epochs, preprocessing=preprocessing, fine_tune=start)
