@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -11,17 +11,12 @@ from torch.nn import functional as F
 Reduction = Literal["mean", "sum"]
 
 
-class Reduced(Protocol):
-    """A loss of any task: outputs and targets of a batch -> scalar."""
-
-    @property
-    def reduction(self) -> Reduction: ...
-
-    def __call__(self, outputs: Tensor, targets: Tensor, /) -> Tensor: ...
-
-
-class Loss(Reduced, Protocol):
+class Loss(Protocol):
     """(B, K) logits, (B,) labels -> scalar; `derivatives`: slope and diagonal curvature by the logits, each (B, K)."""
+
+    reduction: ClassVar[Reduction]
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor: ...
 
     def derivatives(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]: ...
 
@@ -94,8 +89,8 @@ class MaximumAPosteriori:
         return F.pad(logits, (0, 1), value=-self.j)
 
 
-def per_sample(loss: Reduced) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss as a mean over the batch, whatever its own reduction."""
+def per_sample(loss: Any) -> Callable[[Tensor, Tensor], Tensor]:
+    """A loss of any task as a mean over the batch, whatever its own reduction."""
     return lambda logits, labels: loss(logits, labels) / (len(labels) if loss.reduction == "sum" else 1)
 
 

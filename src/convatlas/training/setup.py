@@ -99,9 +99,14 @@ def set_up(
     if isinstance(optimizer, StochasticDiagonalLM):
         batch_size = min(optimizer.patterns, len(data.train))
         patterns = Loader(
-            data.train, preprocessing, batch_size=batch_size, augment=recipe.augment, shuffle=True, seed=recipe.seed,
+            data.train,
+            preprocessing,
+            batch_size=batch_size,
+            augment=tasks.for_pictures(recipe),
+            shuffle=True,
+            seed=recipe.seed,
             device=device,
-        )  # fmt: skip
+        )
         before_pass = partial(estimate_curvature, optimizer, patterns, recipe)
     input_shape = (preprocessing.channels, *preprocessing.size)
     learner = Learner(
@@ -130,4 +135,4 @@ def joins_statistics(recipe: Recipe, processes: int) -> bool:
 def estimate_curvature(optimizer: StochasticDiagonalLM, patterns: Loader, recipe: Recipe, epoch: int) -> None:
     """Renews the second derivatives from the first patterns of the pass."""
     batch = next(iter(patterns.epoch(epoch)))
-    optimizer.estimate(batch.images, batch.labels, recipe.loss)
+    optimizer.estimate(batch.images, batch.labels, recipe.loss)  # pyright: ignore[reportArgumentType]

@@ -3,17 +3,18 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 
-from convatlas.data import Batch, DataSet, Loader
+from convatlas.data import Augmentation, Batch, DataSet, Loader
 from convatlas.data.dense.assembly import MaskAssembly
+from convatlas.data.dense.splits import MaskSplit
 from convatlas.data.paired import PairedLoader
 from convatlas.evaluation import evaluate
 from convatlas.evaluation.segmentation import centre_crop
 from convatlas.evaluation.segmenter import evaluate_segmenter, output_margin
-from convatlas.structures import VOID, Preprocessing, Problem
+from convatlas.structures import VOID, Preprocessing, Problem, UsageError
 from convatlas.training.dense_weights import mask_class_weights
 from convatlas.training.distributed import Processes
 from convatlas.training.losses import per_sample
@@ -92,7 +93,7 @@ def _classification(
         data.train,
         preprocessing,
         batch_size=recipe.batch_size,
-        augment=recipe.augment,
+        augment=for_pictures(recipe),
         shuffle=True,
         balanced=recipe.sampling == "balanced",
         **common,
@@ -103,14 +104,27 @@ def _classification(
     return Parts(train, score, class_weights(recipe, data.train.labels, len(data.classes)))
 
 
+def for_pictures(recipe: Recipe) -> tuple[Augmentation, ...]:
+    """The recipe's augmentations, of which none needs a mask.
+
+    Raises:
+        UsageError: one does.
+    """
+    for step in recipe.augment:
+        if not isinstance(step, Augmentation):
+            raise UsageError(f"augment: {type(step).__name__} is for pictures with masks; {recipe.network} has labels")
+    return recipe.augment  # pyright: ignore[reportReturnType]
+
+
 def _segmentation(
     recipe: Recipe, data: DataSet, preprocessing: Preprocessing, processes: Processes, net: nn.Module, workers: int
 ) -> Parts:
     share, device = (processes.rank, processes.count), processes.device
     margin = output_margin(net, (preprocessing.channels, *preprocessing.size))
+    masks, held_out = cast(MaskSplit, data.train), cast(MaskSplit, data.test)
     assemble = MaskAssembly(preprocessing, recipe.augment, margin)
     train = PairedLoader(
-        data.train,  # pyright: ignore[reportArgumentType]
+        masks,
         preprocessing,
         assemble,
         batch_size=recipe.batch_size,
@@ -120,11 +134,10 @@ def _segmentation(
         workers=workers,
         share=share,
     )
-    weights = mask_class_weights(recipe, data.train, len(data.classes))
-    loss: Any = per_sample(recipe.loss)
+    loss = per_sample(recipe.loss)
     score = partial(
         evaluate_segmenter,
-        split=data.test,
+        split=held_out,
         preprocessing=preprocessing,
         classes=data.classes,
         loss=loss,
@@ -132,7 +145,7 @@ def _segmentation(
         share=share,
         gather=processes.gather,
     )
-    return Parts(train, score, weights)
+    return Parts(train, score, mask_class_weights(recipe, masks, len(data.classes)))
 
 
 def wrong_pixels(logits: Tensor, masks: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ class RandomRotation:
     def __call__(self, image: Tensor, mask: Tensor, generator: torch.Generator) -> Pair:
         angle = (2 * _uniform(generator) - 1) * self.degrees
         picture, marked = _wrapped(image, mask)
-        return V.rotate(picture, angle, InterpolationMode.BILINEAR), V.rotate(marked, angle, fill=VOID)
+        return V.rotate(picture, angle, InterpolationMode.BILINEAR), V.rotate(marked, angle, fill=[VOID])
 
 
 @dataclass(frozen=True)
