@@ -44,6 +44,7 @@ MODULE_KINDS = {
     "Upsample": "interpolate",
     "RoIMaxPool": "roi_pool",
     "Crop": "crop",
+    "MeanField": "mean_field",
     "SparseConv2d": "sparse_conv",
     "SubSampling": "subsampling",
     "EuclideanRBF": "rbf",
@@ -82,7 +83,7 @@ FUNCTION_KINDS = {
     "roi_align": None,
 }
 
-UNCOUNTED = frozenset({"hog", "sift_words"})  # layers whose arithmetic is no sum of weighted inputs
+UNCOUNTED = frozenset({"hog", "sift_words", "mean_field"})  # layers whose arithmetic is no sum of weighted inputs
 
 VIEWS = frozenset({"view", "flatten"})  # other shapes of the same values
 
