@@ -269,7 +269,12 @@ class DetectionEvaluation:
 
     @property
     def error(self) -> float:
+        """What training tries to make small."""
         return 1 - self.mean_ap
+
+    def scores(self) -> dict[str, float]:
+        """What is worth a column of its own beside loss and error."""
+        return {"mean_ap": self.mean_ap}
 
 
 @dataclass(frozen=True)
@@ -291,6 +296,10 @@ class PoseEvaluation:
     def error(self) -> float:
         """What training tries to make small: 1 - PCKh."""
         return 1 - self.correct
+
+    def scores(self) -> dict[str, float]:
+        """What is worth a column of its own beside loss and error."""
+        return {"pckh": self.correct}
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What `convatlas train` shows: a progress bar, a line for each epoch, and the last words of a run."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ class EpochDisplay:
             completed=(now.epoch - 1) * now.steps + now.step,
             speed=f"{now.images_per_s:,.0f} images/s",
             loss=f"loss {now.loss:.4f}",
-            error=f"error {100 * now.error:.2f}%",
+            error="" if math.isnan(now.error) else f"error {100 * now.error:.2f}%",
         )
 
     def note(self, sentence: str) -> None:
@@ -48,10 +49,11 @@ class EpochDisplay:
         others = [name for name in SCORES if name in row]  # in the place of the test error, where a task has them
         reached = [f"{SCORES[name]} {100 * row[name]:5.2f}%" for name in others]
         test = "  ".join(reached) if reached else f"error {100 * row['test_error']:5.2f}%"
+        error = f"  error {100 * row['train_error']:5.2f}%" if "train_error" in row else ""
         speed = f"{row['images_per_s']:,.0f}" if row["images_per_s"] >= 10 else f"{row['images_per_s']:.2g}"
         console().print(
             f"epoch {row['epoch']:>3}/{self.epochs}   "
-            f"train loss {row['train_loss']:.4f}  error {100 * row['train_error']:5.2f}%   "
+            f"train loss {row['train_loss']:.4f}{error}   "
             f"test loss {row['test_loss']:.4f}  {test}   "
             f"{speed} images/s" + (f"   {duration(left)} left" if left else "")
         )

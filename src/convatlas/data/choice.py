@@ -20,7 +20,17 @@ def default_preprocessing(card: NetworkCard, split: Split) -> Preprocessing:
     """
     if card.task == "classification":
         return defaults.default_preprocessing(card, split)
+    if card.task == "detection":
+        return detector_preprocessing(card)
     return marked_preprocessing(card, split)
+
+
+def detector_preprocessing(card: NetworkCard) -> Preprocessing:
+    """A square input is the whole picture, stretched; any other bounds the short and the long side."""
+    channels, height, width = card.input_shape
+    resize = "stretch" if height == width else "short_side"
+    mean, std = IMAGENET if channels == 3 else ((0.5,), (0.5,))
+    return Preprocessing((height, width), channels, resize, height, mean, std)
 
 
 def marked_preprocessing(card: NetworkCard, split: Split) -> Preprocessing:

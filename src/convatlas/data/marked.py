@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from convatlas.data.dense.folders import read_masks_folder
+from convatlas.data.detection.sources import open_detection
 from convatlas.data.division import Division, divide
 from convatlas.data.splits import DataSet
 from convatlas.structures import ConvatlasError, UsageError
@@ -33,6 +34,9 @@ def load_marked(
     spec: str, task: str, *, test: str | None, test_fraction: float, seed: int, division: Division | None
 ) -> DataSet:
     """A data set of another task than classification; arguments and errors are those of `data.load`."""
+    if task == "detection":
+        found = open_detection(spec, test=test, test_fraction=test_fraction, seed=seed, division=division)
+        return DataSet(**vars(found))
     opened = _open(spec, task)
     train, held_out, source = opened.train, opened.test, spec
     if test is not None:

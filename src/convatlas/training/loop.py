@@ -164,13 +164,14 @@ def _pass(setup: Setup, session: Session, at: Position, on_progress: OnProgress 
     except NotFiniteError as error:
         raise session.not_finite(error) from error
     loss_sum, wrong = at.sums
+    error = {} if math.isnan(wrong) else {"train_error": wrong / at.seen}
     return {
         "epoch": at.epoch + 1,
         "step": (at.epoch + 1) * steps,
         "images": at.seen,
         "learning_rate": rate((at.epoch + 1) * steps - 1),
         "train_loss": loss_sum / at.seen,
-        "train_error": wrong / at.seen,
+        **error,
         "images_per_s": at.seen / at.epoch_seconds,
         "seconds": at.epoch_seconds,
     }

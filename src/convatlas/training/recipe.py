@@ -10,9 +10,11 @@ import tomli_w
 
 from convatlas.data import Augmentation
 from convatlas.data.dense.augment import JointAugmentation
+from convatlas.data.detection.augment import BoxAugmentation
 from convatlas.evaluation import OneCrop, TestTime
 from convatlas.structures import ConvatlasError, Preprocessing, PublishedResult, UsageError
 from convatlas.training.dense_losses import BorderCrossEntropy, HeatmapSquaredError, PixelCrossEntropy
+from convatlas.training.detector_loss import DetectorLoss
 from convatlas.training.finetuning import FineTune
 from convatlas.training.losses import CrossEntropy, MaximumAPosteriori, SquaredError
 from convatlas.training.mechanisms import (
@@ -101,10 +103,16 @@ class Recipe:
     optimizer: SGD | AdamW | Adam | RMSProp | DiagonalLM | OwnRule
     schedule: Schedule = field(default_factory=Constant)
     loss: (
-        CrossEntropy | SquaredError | MaximumAPosteriori | PixelCrossEntropy | BorderCrossEntropy | HeatmapSquaredError
+        CrossEntropy
+        | SquaredError
+        | MaximumAPosteriori
+        | PixelCrossEntropy
+        | BorderCrossEntropy
+        | HeatmapSquaredError
+        | DetectorLoss
     ) = field(default_factory=CrossEntropy)
     auxiliary_weight: float = 0.0  # of each auxiliary head's loss
-    augment: tuple[Augmentation | JointAugmentation, ...] = ()
+    augment: tuple[Augmentation | JointAugmentation | BoxAugmentation, ...] = ()
     preprocessing: Preprocessing | None = None  # None: the default for the network and the data
     test_time: TestTime = field(default_factory=OneCrop)  # how the finished network looks at a test picture
     expected: str = ""

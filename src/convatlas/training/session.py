@@ -21,6 +21,7 @@ from convatlas.training.step import NotFiniteError
 from convatlas.training.tasks import Scored
 
 AGREE_EVERY = 8  # steps between the questions of several processes whether to save or to end
+SCORES = ("mean_iu", "pixel_accuracy", "pckh", "mean_ap")
 CURVES = ("train_loss", "test_loss", "train_error", "test_error", "learning_rate")
 _NAMED = 8  # samples of a bad batch that a sentence names
 _GO_ON, _SAVE, _END = range(3)
@@ -212,7 +213,7 @@ class Session:
 
     def _draw(self, row: dict[str, Any]) -> None:
         assert self._board is not None
-        for key in CURVES:
+        for key in (key for key in (*CURVES, *SCORES) if key in row):
             self._board.add_scalar(key, row[key], global_step=int(row["step"]))
 
     def finish(self, evaluation: Scored) -> None:

@@ -15,6 +15,7 @@ from convatlas.data import Batch
 from convatlas.structures import AuxiliaryOutputs, RemembersPass, UsageError
 from convatlas.training import finetuning, sharding
 from convatlas.training.averaging import Average
+from convatlas.training.detector_loss import DetectorLoss, LossesOf
 from convatlas.training.distributed import Processes, without_sync
 from convatlas.training.mechanisms import ClipNorm, ClipValue
 from convatlas.training.recipe import OwnRule, Recipe
@@ -31,7 +32,9 @@ class NotFiniteError(Exception):
 def forward(
     net: nn.Module, recipe: Recipe, images: Tensor, labels: Tensor, class_weights: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """(logits, loss) in train mode; each auxiliary head adds its weighted loss."""
+    """(logits, loss) in train mode; each auxiliary head adds its weighted loss. Of a detector the loss alone."""
+    if isinstance(recipe.loss, DetectorLoss):
+        return images.new_zeros(0), net(images, labels)
     loss: Any = recipe.loss if class_weights is None else partial(recipe.loss, class_weights=class_weights)  # pyright: ignore[reportCallIssue]
     outputs = net(images)
     if not isinstance(outputs, AuxiliaryOutputs):
@@ -43,6 +46,14 @@ def forward(
 def wrong_labels(logits: Tensor, labels: Tensor) -> Tensor:
     """How many of the samples: (B, K), (B,) -> scalar"""
     return (logits.argmax(dim=1) != labels).sum()
+
+
+def split(targets: Any, parts: int) -> list[Any]:
+    """Targets of a batch, a tensor or a list with one entry a sample, as `Tensor.tensor_split` splits the pictures."""
+    if isinstance(targets, Tensor):
+        return list(targets.tensor_split(parts))
+    places = torch.arange(len(targets)).tensor_split(parts)
+    return [[targets[place] for place in part.tolist()] for part in places]
 
 
 class Learner:
@@ -76,7 +87,8 @@ class Learner:
         self.scaler = torch.amp.GradScaler(device.type) if recipe.precision == "fp16" else None
         self._sharded = recipe.shard and processes.count > 1
         unused = any(random) or recipe.fine_tune is not None
-        self._shared = net if self._sharded else processes.share(net, unused=unused)
+        trained = LossesOf(net) if isinstance(recipe.loss, DetectorLoss) else net
+        self._shared = trained if self._sharded else processes.share(trained, unused=unused)
         weights = None if class_weights is None else class_weights.to(device)
         self._wrong = wrong
         self._plain = partial(forward, self._shared, recipe, class_weights=weights)
@@ -124,22 +136,22 @@ class Learner:
             self.average.update(step)
         return sums, loss.detach()
 
-    def _parts(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, bool]]:
+    def _parts(self, batch: Batch) -> Iterator[tuple[Tensor, Any, bool]]:
         images, labels, parts = batch.images, batch.labels, self.recipe.accumulate
         if self.recipe.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         if parts == 1:
             yield images, labels, True
             return
-        for i, (some, theirs) in enumerate(zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True)):
+        for i, (some, theirs) in enumerate(zip(images.tensor_split(parts), split(labels, parts), strict=True)):
             # one process may skip an empty part; several must keep step, since they meet in layers
             if len(theirs) or i == parts - 1 or self.processes.count > 1:
                 yield some, theirs, i == parts - 1
 
-    def _forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _forward(self, images: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
         run = self._fast if len(labels) == self._whole else self._plain  # a compiled pass is made for one size
         with torch.autocast(images.device.type, self._dtype) if self._dtype else nullcontext():
-            if len(labels):
+            if len(labels) or isinstance(self.recipe.loss, DetectorLoss):
                 return run(images, labels)
             outputs = self._shared(images)  # a small last batch has no sample for this process
             heads = [outputs.logits, *outputs.auxiliary] if isinstance(outputs, AuxiliaryOutputs) else [outputs]

@@ -1,5 +1,6 @@
 """What differs between the tasks in a run: what a batch holds, what counts as wrong, and how a network is scored."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -10,8 +11,12 @@ from torch import Tensor, nn
 from convatlas.data import Augmentation, Batch, DataSet, Loader
 from convatlas.data.dense.assembly import MaskAssembly
 from convatlas.data.dense.splits import MaskSplit
+from convatlas.data.detection.augment import BoxAugmentation
+from convatlas.data.detection.loader import DetectionLoader
+from convatlas.data.detection.split import DetectionSplit
 from convatlas.data.paired import PairedLoader
 from convatlas.evaluation import evaluate
+from convatlas.evaluation.detector import evaluate_detector
 from convatlas.evaluation.segmentation import centre_crop
 from convatlas.evaluation.segmenter import evaluate_segmenter, output_margin
 from convatlas.structures import VOID, Preprocessing, Problem, UsageError
@@ -74,6 +79,8 @@ def parts(
     on_loading: Progress | None = None,
 ) -> Parts:
     """The data of a run, batch by batch, and the way its network is scored. `net` is looked at, not changed."""
+    if task == "detection":
+        return _detection(recipe, data, preprocessing, processes, workers, on_loading)
     if task == "segmentation":
         return _segmentation(recipe, data, preprocessing, processes, net, workers)
     return _classification(recipe, data, preprocessing, processes, workers, on_loading)
@@ -148,6 +155,46 @@ def _segmentation(
     return Parts(train, score, mask_class_weights(recipe, masks, len(data.classes)))
 
 
+def _detection(
+    recipe: Recipe,
+    data: DataSet,
+    preprocessing: Preprocessing,
+    processes: Processes,
+    workers: int,
+    on_loading: Progress | None,
+) -> Parts:
+    device = processes.device
+    for step in recipe.augment:
+        if not isinstance(step, BoxAugmentation):
+            raise UsageError(f"augment: {type(step).__name__} knows no boxes; {recipe.network} needs one that does")
+    share = {"share": (processes.rank, processes.count), "device": device, "seed": recipe.seed}
+    common = {**share, "workers": workers, "on_progress": on_loading}
+    marked, held_out = cast(DetectionSplit, data.train), cast(DetectionSplit, data.test)
+    train = DetectionLoader(
+        marked,
+        preprocessing,
+        batch_size=recipe.batch_size,
+        augment=recipe.augment,  # pyright: ignore[reportArgumentType]
+        shuffle=True,
+        **common,
+    )
+    test = DetectionLoader(held_out, preprocessing, batch_size=8, **common)
+    score = partial(
+        evaluate_detector,
+        loader=test,
+        classes=data.classes,
+        device=device,
+        gather=processes.gather if processes.count > 1 else None,
+        with_loss=True,
+    )
+    return Parts(train, score, None)
+
+
+def nothing_known(outputs: Tensor, targets: Any) -> Tensor:
+    """A detector's batch has no share of samples that are wrong."""
+    return outputs.new_tensor(math.nan)
+
+
 def wrong_pixels(logits: Tensor, masks: Tensor) -> Tensor:
     """The share of each picture's pixels, void left out, summed: (B, K, h, w), (B, H, W) -> scalar"""
     truth = centre_crop(masks, (logits.shape[2], logits.shape[3]))
@@ -156,4 +203,8 @@ def wrong_pixels(logits: Tensor, masks: Tensor) -> Tensor:
     return (wrong.flatten(1).sum(1) / counted.flatten(1).sum(1).clamp_min(1)).sum()
 
 
-WRONG: dict[str, Callable[[Tensor, Any], Tensor]] = {"classification": wrong_labels, "segmentation": wrong_pixels}
+WRONG: dict[str, Callable[[Tensor, Any], Tensor]] = {
+    "classification": wrong_labels,
+    "segmentation": wrong_pixels,
+    "detection": nothing_known,
+}

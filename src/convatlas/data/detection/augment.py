@@ -156,6 +156,9 @@ class ExposureSaturation:
         return scale_hsv(image, saturation, exposure), objects
 
 
+BoxAugmentation = Mirror | Photometric | ZoomOut | SampledCrop | ScaleTranslate | ExposureSaturation
+
+
 def scale_hsv(image: Tensor, saturation: float, value: float) -> Tensor:
     """uint8 (C, H, W) with its saturation and value multiplied, and cut off at what bytes can hold.
 

@@ -8,7 +8,12 @@ from convatlas.registry import NetworkCard, card
 from convatlas.structures import Preprocessing, UsageError
 from convatlas.training.recipe import Recipe
 from convatlas.training.recipes.modern import modern
-from convatlas.training.recipes.modern_dense import modern_segmentation, transfer_segmentation
+from convatlas.training.recipes.modern_dense import (
+    modern_detection,
+    modern_segmentation,
+    transfer_detection,
+    transfer_segmentation,
+)
 from convatlas.training.recipes.transfer import start_from, transfer
 
 __all__ = ["PUBLISHED", "TRANSFER", "adapted", "find", "modern", "start_from", "transfer", "variants"]
@@ -19,9 +24,9 @@ PUBLISHED: dict[tuple[str, str], Recipe] = {
     (entry.network, entry.variant): entry for family in _families for entry in getattr(family, "RECIPES", ())
 }
 
-MODERN = {"classification": modern, "segmentation": modern_segmentation}
+MODERN = {"classification": modern, "segmentation": modern_segmentation, "detection": modern_detection}
 
-TRANSFER = {"classification": transfer, "segmentation": transfer_segmentation}
+TRANSFER = {"classification": transfer, "segmentation": transfer_segmentation, "detection": transfer_detection}
 
 SMALL_DATA = 6_000  # samples
 

@@ -1,15 +1,18 @@
-"""One good default for segmenters and pose networks."""
+"""One good default for segmenters and detectors."""
 
 from dataclasses import replace
 
 from convatlas.data.augment import HorizontalFlip
 from convatlas.data.dense.augment import RandomOrientation, RandomScale
+from convatlas.data.detection.augment import Mirror, Photometric, SampledCrop
 from convatlas.registry import NetworkCard
 from convatlas.structures import Preprocessing
 from convatlas.training.dense_losses import PixelCrossEntropy
+from convatlas.training.detector_loss import DetectorLoss
 from convatlas.training.finetuning import FineTune
+from convatlas.training.mechanisms import ClipNorm
 from convatlas.training.recipe import AdamW, Recipe
-from convatlas.training.schedules import Polynomial
+from convatlas.training.schedules import Cosine, Polynomial
 
 
 def modern_segmentation(network: NetworkCard, preprocessing: Preprocessing) -> Recipe:
@@ -44,3 +47,27 @@ def transfer_segmentation(network: NetworkCard, preprocessing: Preprocessing, we
     epochs = min(max(STEPS * recipe.batch_size // samples, EPOCHS[0]), EPOCHS[1])
     start = FineTune(weights, head_epochs=1, last_rate=0.5, first_rate=0.1)
     return replace(recipe, variant="transfer", epochs=epochs, preprocessing=preprocessing, fine_tune=start)
+
+
+def modern_detection(network: NetworkCard, preprocessing: Preprocessing) -> Recipe:
+    """AdamW, cosine, SSD's sampled crops and photometric distortions, mirrored; keeps the last weights."""
+    return Recipe(
+        network=network.name,
+        variant="modern",
+        source="this project; AdamW: Loshchilov and Hutter 2019, crops: Liu et al. 2016",
+        epochs=60,
+        batch_size=8,
+        optimizer=AdamW(lr=2e-4, weight_decay=1e-2),
+        schedule=Cosine(warm_up=0.05),
+        loss=DetectorLoss(),
+        augment=(Photometric(), SampledCrop(), Mirror()),
+        clip=ClipNorm(10.0),
+        channels_last=True,
+    )
+
+
+def transfer_detection(network: NetworkCard, preprocessing: Preprocessing, weights: str, samples: int) -> Recipe:
+    """The modern recipe from trained weights: the new layers alone for two passes, then all, the first ones slowest."""
+    start = FineTune(weights, head_epochs=2, last_rate=0.5, first_rate=0.1)
+    recipe = modern_detection(network, preprocessing)
+    return replace(recipe, variant="transfer", preprocessing=preprocessing, fine_tune=start)

@@ -1,0 +1,38 @@
+"""The loss of a detector: what its own `losses` add up to."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from convatlas.structures import Objects
+from convatlas.training.losses import Reduction
+
+
+@dataclass(frozen=True)
+class DetectorLoss:
+    """The sum of `net.losses(images, targets)`, which weighs its parts as the paper does; a mean over the pictures."""
+
+    reduction: ClassVar[Reduction] = "mean"
+
+
+class Detector(Protocol):
+    """What a detector has beside its forward pass."""
+
+    def losses(self, images: Tensor, targets: list[Objects]) -> dict[str, Tensor]: ...
+
+
+class LossesOf(nn.Module):
+    """A detector as a module whose forward pass is its loss, so that it can be shared by several processes."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor, targets: list[Objects]) -> Tensor:
+        """(B, C, H, W) and B targets -> scalar; 0 for no pictures, with a gradient of 0 for every parameter."""
+        if len(images) == 0:
+            return torch.stack([p.sum() for p in self.net.parameters() if p.requires_grad]).sum() * 0.0
+        detector: Detector = self.net  # pyright: ignore[reportAssignmentType]
+        return torch.stack(list(detector.losses(images, targets).values())).sum()
