@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,6 +20,7 @@ app = typer.Typer(
     help="Read every picture of a data set and name what is wrong with it.",
 )
 SHOWN_FINDINGS, SHOWN_CLASSES = 20, 20
+Task = Literal["classification", "detection"]
 
 
 @app.callback()
@@ -33,17 +34,28 @@ def check(
         str,
         typer.Argument(
             metavar="DATA",
-            help="A folder, a .csv, .tsv or .jsonl list, .npz, .parquet or .tar files, or the name of a data set.",
+            help="A folder, a .csv, .tsv or .jsonl list, .npz, .parquet or .tar files, or the name of a data set. "
+            "For detection VOC's folder, COCO's .json, YOLO's data.yaml or folder, or a .csv of boxes.",
         ),
     ],
+    task: Annotated[
+        Task, typer.Option(help="What the pictures are marked with: classes, or boxes.")
+    ] = "classification",
     data_root: Annotated[Path | None, typer.Option(help="Where the known data sets lie.")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet of every class to this .png file.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Write a contact sheet of every class, or of boxes, to this .png file.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
 ) -> None:
     """Read every picture in parallel: damaged, misnamed and doubled ones, sizes, classes, mean and std.
 
-    Ends with 1 if a picture can't be used, is in both parts, or in two classes; else with 0.
+    Ends with 1 if a picture can't be used, is in both parts, or in two classes; else with 0. With [bold]--task
+    detection[/] boxes are looked at too: those that are empty, reversed, outside or doubled, and unknown classes.
     """
+    if task == "detection":
+        from convatlas.cli.data_detection import check_detection
+
+        check_detection(path, sheet, json)
     from convatlas import data as data_sets
     from convatlas.data.check import check as check_parts
     from convatlas.data.contact import ContactSheet

@@ -1,0 +1,105 @@
+"""`convatlas data check --task detection`: boxes looked at before they are trusted."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from convatlas.cli.common import console, print_json, progress
+
+if TYPE_CHECKING:
+    from convatlas.data.detection.check import CheckedBoxes
+
+SHOWN = 20
+
+
+def check_detection(path: str, sheet: Path | None, json: bool) -> None:
+    """Ends with 1 if a box or a picture can't be used, or a picture is in two parts; else with 0."""
+    from convatlas.data.detection import parts as open_parts
+    from convatlas.data.detection.check import check_boxes
+    from convatlas.data.detection.drawing import BoxSheet
+
+    parts, classes = open_parts(path)
+    contact = BoxSheet.of(parts, classes) if sheet else None
+    others = unmarked(path, [file for split in parts.values() for file in split.paths])
+    with progress("Reading pictures") as step:
+        checked = check_boxes(parts, classes, on_progress=step, on_picture=contact.take if contact else None)
+    if contact and sheet:
+        contact.draw().save(sheet, "png")
+    if json:
+        print_json(
+            {"data": path, "harmful": checked.harmful, **asdict(checked),
+             "sizes": {name: size._asdict() for name, size in zip(classes, checked.sizes, strict=True)},
+             "unmarked_files": others, "sheet": str(sheet) if sheet else None}
+        )  # fmt: skip
+    else:
+        describe(checked)
+        list_findings(checked, others)
+        if sheet:
+            console().print(f"\ncontact sheet {sheet}", markup=False)
+    raise typer.Exit(1 if checked.harmful else 0)
+
+
+def unmarked(path: str, taken: list[str]) -> list[str]:
+    """Pictures below the data's folder of which no annotation speaks."""
+    from convatlas.data.folder import SUFFIXES, strays
+
+    folder = Path(path).expanduser()
+    found = strays(folder, taken) if folder.is_dir() else []
+    return [file for file in found if Path(file).suffix.lower() in SUFFIXES]
+
+
+def describe(checked: "CheckedBoxes") -> None:
+    from rich.table import Table
+
+    say = console().print
+    total, objects = sum(checked.pictures.values()), sum(map(sum, checked.counts.values()))
+    where = " and ".join(f"{count:,} in {part}" for part, count in checked.pictures.items())
+    say(f"[bold]{total:,} pictures[/] ({where}) with {objects:,} objects of {len(checked.classes):,} classes, read in "
+        f"{checked.seconds:.1f} s")  # fmt: skip
+    table = Table(box=None, pad_edge=False)
+    table.add_column("class")
+    for part in checked.counts:
+        table.add_column(part, justify="right")
+    for column in ("difficult", "width", "height", "of the picture"):
+        table.add_column(column, justify="right")
+    for label, name in enumerate(checked.classes):
+        size = checked.sizes[label]
+        counts = (f"{counts[label]:,}" for counts in checked.counts.values())
+        ranges = [told(size.width), told(size.height), told(size.share, 100, " %")]
+        table.add_row(name, *counts, f"{checked.difficult[label]:,}", *ranges)
+    say(table)
+    fewest, usual, most = checked.objects_a_picture
+    say(f"{fewest:g} to {most:g} objects a picture, median {usual:g}; width, height and share are smallest, median, "
+        f"largest")  # fmt: skip
+    (low, middle, high), (least, mean, largest) = checked.short_side, checked.long_side
+    say(
+        f"short side {low:g} to {high:g} pixels, median {middle:g}; long side {least:g} to {largest:g}, median {mean:g}"
+    )
+
+
+def told(values: tuple[float, float, float] | None, factor: float = 1, unit: str = "") -> str:
+    return "" if values is None else " ".join(f"{factor * value:.3g}" for value in values) + unit
+
+
+def list_findings(checked: "CheckedBoxes", others: list[str]) -> None:
+    from convatlas.data.detection.check import HARMFUL, MEANING
+
+    for kind, meaning in MEANING.items():
+        found = [f"{finding.path}: {finding.detail}" for finding in checked.findings if finding.kind == kind]
+        list_some(kind, meaning, found, "red" if kind in HARMFUL else "yellow")
+    list_some("no annotation file", "pictures that nothing speaks of; training passes over them", others, "yellow")
+    if not checked.findings and not others:
+        console().print("\nnothing is wrong with it")
+
+
+def list_some(kind: str, meaning: str, lines: list[str], colour: str) -> None:
+    say = console().print
+    if not lines:
+        return
+    say(f"\n[bold {colour}]{kind}[/] ({len(lines):,}): {meaning}")
+    for line in lines[:SHOWN]:
+        say(f"  {line}", markup=False, soft_wrap=True)
+    if len(lines) > SHOWN:
+        say(f"  ... and {len(lines) - SHOWN:,} more; --json lists all", style="dim")

@@ -1,0 +1,125 @@
+"""Boxes drawn on pictures, and a contact sheet of a data set."""
+
+import colorsys
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from convatlas.data.detection.split import DetectionSplit
+from convatlas.structures import Detections, Objects
+
+Colour = tuple[int, int, int]
+_TURN = 0.61803398875  # the golden section: neighbouring labels get distant hues
+_CELL, _GAP, _COLUMNS, _ROWS, _LINE = 232, 8, 4, 6, 20  # pixels of the sheet
+_PAPER, _INK, _FAINT = "#ffffff", "#1f2933", "#d9dee4"
+
+
+def colour_of(label: int) -> Colour:
+    """A class's colour, the same everywhere."""
+    red, green, blue = colorsys.hls_to_rgb((0.02 + label * _TURN) % 1, 0.5 if label % 2 else 0.42, 0.85)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def draw_boxes(
+    image: Tensor, marked: Objects | Detections, classes: Sequence[str], *, longest: int = 480, named: bool = True
+) -> Image.Image:
+    """A picture uint8 (C, H, W), its longer side brought to `longest` pixels, with boxes, classes and scores.
+
+    Of detections the most certain lie on top; difficult objects have thin lines.
+    """
+    pixels = image.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
+    canvas = Image.fromarray(pixels)
+    scale = longest / max(canvas.size)
+    size = (max(1, round(canvas.width * scale)), max(1, round(canvas.height * scale)))
+    canvas = canvas.resize(size, Image.Resampling.NEAREST if scale > 2 else Image.Resampling.LANCZOS)
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(max(9, longest // 40))
+    scores = marked.scores.tolist() if isinstance(marked, Detections) else [None] * len(marked.labels)
+    thin = [False] * len(scores) if isinstance(marked, Detections) else marked.difficult.tolist()
+    rows = list(zip(marked.boxes.tolist(), marked.labels.tolist(), scores, thin, strict=True))
+    for box, label, score, is_thin in reversed(rows):
+        x1, y1, x2, y2 = (side * scale for side in box)
+        corners = (x1, y1, max(x1 + 1, x2 - 1), max(y1 + 1, y2 - 1))
+        colour = colour_of(label)
+        pen.rectangle(corners, outline=colour, width=1 if is_thin else max(1, round(longest / 140)))
+        if named:
+            text = str(classes[label]) if score is None else f"{classes[label]} {score:.2f}"
+            _tag(pen, font, (x1, y1), text, colour, size)
+    return canvas
+
+
+def _tag(
+    pen: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, corner: tuple[float, float],
+    text: str, colour: Colour, size: tuple[int, int],
+) -> None:  # fmt: skip
+    """The class above the box, or inside where there is no room."""
+    left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
+    width, height = right - left + 4, bottom - top + 4
+    x = min(max(corner[0], 0), max(size[0] - width, 0))
+    y = corner[1] - height if corner[1] >= height else corner[1]
+    pen.rectangle((x, y, x + width, y + height), fill=colour)
+    bright = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
+    pen.text((x + 2 - left, y + 2 - top), text, fill="#10171d" if bright else "#ffffff", font=font)
+
+
+@dataclass
+class BoxSheet:
+    """Chooses its pictures at once and takes them as they come."""
+
+    classes: Sequence[str]
+    chosen: Mapping[tuple[str, int], int]  # part and index -> place on the sheet
+    _cells: dict[int, Image.Image] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, parts: Mapping[str, DetectionSplit], classes: Sequence[str]) -> "BoxSheet":
+        """Evenly spaced pictures of the first part."""
+        part, split = next(iter(parts.items()))
+        n, room = len(split), _COLUMNS * _ROWS
+        indices = range(n) if n <= room else [place * n // room for place in range(room)]
+        return cls(classes, {(part, index): place for place, index in enumerate(indices)})
+
+    def take(self, part: str, index: int, image: Tensor, objects: Objects) -> None:
+        """A picture with its objects; others than the chosen are passed over."""
+        place = self.chosen.get((part, index))
+        if place is not None:
+            self._cells[place] = draw_boxes(image, objects, self.classes, longest=_CELL, named=False)
+
+    def draw(self) -> Image.Image:
+        """The pictures under a legend of the classes' colours; an empty frame for those that did not come."""
+        count = max(len(self.chosen), 1)
+        columns = min(_COLUMNS, count)
+        width = _GAP + max(columns, 2) * (_CELL + _GAP)
+        font = ImageFont.load_default(13)
+        legend = _legend(self.classes, width, font)
+        top = _GAP + (legend[-1][1] + _LINE if legend else 0)
+        height = top + math.ceil(count / columns) * (_CELL + _GAP)
+        sheet = Image.new("RGB", (width, height), _PAPER)
+        pen = ImageDraw.Draw(sheet)
+        for label, (x, y) in enumerate(legend):
+            pen.rectangle((x, y + 3, x + 10, y + 13), fill=colour_of(label))
+            pen.text((x + 15, y), self.classes[label], fill=_INK, font=font)
+        for place in self.chosen.values():
+            x, y = _GAP + place % columns * (_CELL + _GAP), top + place // columns * (_CELL + _GAP)
+            cell = self._cells.get(place)
+            if cell is None:
+                pen.rectangle((x, y, x + _CELL - 1, y + _CELL - 1), outline=_FAINT)
+                pen.text((x + 8, y + _CELL // 2), "damaged", fill=_INK, font=font)
+            else:
+                sheet.paste(cell, (x + (_CELL - cell.width) // 2, y + (_CELL - cell.height) // 2))
+        return sheet
+
+
+def _legend(
+    classes: Sequence[str], width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+) -> list[tuple[int, int]]:
+    """Where each class stands, line after line."""
+    places, x, y = [], _GAP, _GAP
+    for name in classes:
+        needed = 15 + round(font.getlength(name)) + 14
+        if x + needed > width and x > _GAP:
+            x, y = _GAP, y + _LINE
+        places.append((x, y))
+        x += needed
+    return places
