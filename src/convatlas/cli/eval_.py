@@ -25,7 +25,10 @@ def command(
     ] = None,
     protocol: Annotated[
         str | None,
-        typer.Option(help="1-crop, 10-crop, 144-crop, grid or dense; by default the recipe's, 1-crop for weights."),
+        typer.Option(
+            help="1-crop, 10-crop, 144-crop, grid or dense; by default the recipe's, 1-crop for weights. Detectors: "
+            "voc07, voc10 or coco."
+        ),
     ] = None,
     scales: Annotated[
         str | None, typer.Option(help="Lengths of the short side for the protocol, such as 256,384,512.")
@@ -34,6 +37,11 @@ def command(
         list[Path] | None, typer.Option("--with", help="Another run, whose probabilities are averaged in; repeatable.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Views per forward pass.")] = 256,
+    report_to: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE.html", help="A page with a segmenter's worst pictures."),
+    ] = None,
+    crf: Annotated[bool, typer.Option("--crf", help="Refine a segmenter's masks by the fully connected CRF.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
 ) -> None:
@@ -45,6 +53,12 @@ def command(
     from convatlas import inference, report
 
     opened = inference.open_source(source, weights)
+    if opened.task != "classification":
+        from convatlas.cli import marked
+
+        where = inference.resolve_device(device)
+        marked.evaluate(opened, data, data_root, protocol, report_to, crf=crf, device=where, json=json)
+        return
     if classes is not None:
         opened = inference.with_classes(opened, classes)
     others = [inference.open_source(str(run)) for run in along or ()]

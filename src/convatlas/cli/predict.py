@@ -1,4 +1,4 @@
-"""`convatlas predict`: the most probable classes of pictures."""
+"""`convatlas predict`: the classes of pictures, the masks of a segmenter, the boxes of a detector."""
 
 import csv
 import sys
@@ -32,9 +32,15 @@ def command(
     every: Annotated[int, typer.Option(min=1, help="Only every n-th frame.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV: a line for each class of a picture.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for the masks of a segmenter and the pictures with what was found.")
+    ] = None,
+    crf: Annotated[bool, typer.Option("--crf", help="Refine a segmenter's masks by the fully connected CRF.")] = False,
+    least_score: Annotated[float, typer.Option(help="Of a detector's boxes, 0 to 1.")] = 0.5,
     verbose: Annotated[bool, typer.Option("--verbose", help="Say which engine is taken, on standard error.")] = False,
 ) -> None:  # fmt: skip
-    """The most probable classes of pictures, one line a picture.
+    """The most probable classes of pictures, one line a picture; of a segmenter the classes' shares, of a detector what
+    it finds, with pictures to look at in --out.
 
     Damaged pictures are named on standard error and the rest goes on; the exit code is 1 only if none could be read.
     """
@@ -43,6 +49,14 @@ def command(
 
     opened = inference.open_source(source, weights)
     where = inference.resolve_device(device)
+    if opened.task != "classification":
+        from convatlas.cli import marked
+
+        if not inputs or as_csv:
+            raise UsageError(f"{opened.name} is for {opened.task}: expected pictures, and text or --json")
+        if not marked.predict(opened, inputs, out, crf=crf, least_score=least_score, device=where, json=json):
+            raise typer.Exit(1)
+        return
     say = warn if verbose else lambda _: None
     moving = video if video is not None else camera
     if moving is not None:

@@ -19,6 +19,7 @@ from convatlas.sizes import Sizes, bare_copy, find_sizes
 from convatlas.structures import ConvatlasError, Preprocessing, Problem, SegmentationEvaluation, Shape
 
 TILE_BYTES = 2 << 30  # of activations
+Refine = Callable[[Tensor, Tensor], Tensor]  # logits (K, H, W) and the picture, uint8 -> probabilities (K, H, W)
 
 
 def output_margin(net: nn.Module, input_shape: Shape) -> int:
@@ -47,8 +48,14 @@ class Segmenter:
     only sees the picture scaled to it. The logits come back in the picture's own size, interpolated bilinearly.
     """
 
-    def __init__(self, net: nn.Module, preprocessing: Preprocessing, device: str | torch.device = "cpu") -> None:
-        self.net, self.preprocessing, self.device = net, preprocessing, torch.device(device)
+    def __init__(
+        self,
+        net: nn.Module,
+        preprocessing: Preprocessing,
+        device: str | torch.device = "cpu",
+        refine: Refine | None = None,
+    ) -> None:
+        self.net, self.preprocessing, self.device, self.refine = net, preprocessing, torch.device(device), refine
         self.input_shape = (preprocessing.channels, *preprocessing.size)
 
     @cached_property
@@ -79,8 +86,8 @@ class Segmenter:
 
     @torch.inference_mode()
     def logits(self, image: Tensor) -> Tensor:
-        """uint8 (C, H, W) -> (K, H, W) float32 on the network's device, in eval mode."""
-        height, width = image.shape[1:]
+        """uint8 (C, H, W) -> (K, H, W) float32 on the network's device, in eval mode; refined, log-probabilities."""
+        original, (height, width) = image, image.shape[1:]
         image = convert_channels(image, self.preprocessing.channels)
         if self._fixed:
             scaled = F.interpolate(image[None], self.preprocessing.size, mode="bilinear", antialias=True)[0]
@@ -95,7 +102,7 @@ class Segmenter:
             out = self.net(F.pad(batch, (0, right, 0, down)))[:, :, :h, :w].float()
         if (h, w) != (height, width):
             out = F.interpolate(out, (height, width), mode="bilinear", align_corners=False)
-        return out[0]
+        return out[0] if self.refine is None else self.refine(out[0].cpu(), original).log().to(self.device)
 
 
 def next_length(length: int, sizes: Sizes) -> int:
@@ -120,6 +127,7 @@ def evaluate_segmenter(
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
     device: str | torch.device = "cpu",
     progress: Callable[[int, int], None] | None = None,
+    refine: Refine | None = None,
     share: tuple[int, int] = (0, 1),
     gather: Callable[[Tensor], Tensor] | None = None,
     on_picture: Callable[[int, Tensor, Tensor, Tensor], Any] | None = None,
@@ -131,11 +139,12 @@ def evaluate_segmenter(
         classes: K names.
         loss: (logits, masks) -> the mean over the batch.
         progress: called with (pictures done, pictures).
+        refine: what is done to the logits of each picture, such as a CRF.
         share: (rank, processes): this process takes every so many-th picture.
         gather: each process's rows (n, ...) -> everybody's (N, ...).
         on_picture: called with (index, image, predicted classes (H, W), mask (H, W)).
     """
-    segmenter, meter = Segmenter(net, preprocessing, device), ConfusionMeter(len(classes))
+    segmenter, meter = Segmenter(net, preprocessing, device, refine), ConfusionMeter(len(classes))
     problems: list[Problem] = []
     total, count, start = 0.0, 0, time.perf_counter()
     mine = range(share[0], len(split), share[1])

@@ -1,8 +1,10 @@
 """Using a trained network: opening it, predicting, evaluating again, exporting it."""
 
-from convatlas.inference.classes import with_classes
+from convatlas.inference.boxes import detect, evaluate_boxes
+from convatlas.inference.classes import of_classes, with_classes
 from convatlas.inference.evaluate import evaluate_source
 from convatlas.inference.exporting import FORMATS, Exported, export
+from convatlas.inference.maps import segment, survey_masks
 from convatlas.inference.pictures import find_pictures
 from convatlas.inference.predict import classify, predict, select_engine
 from convatlas.inference.quantise import Quantised, quantise
@@ -15,14 +17,19 @@ __all__ = [
     "Quantised",
     "Source",
     "classify",
+    "detect",
+    "evaluate_boxes",
     "evaluate_source",
     "export",
     "find_pictures",
+    "of_classes",
     "open_source",
     "predict",
     "quantise",
     "read_frames",
     "resolve_device",
+    "segment",
     "select_engine",
+    "survey_masks",
     "with_classes",
 ]

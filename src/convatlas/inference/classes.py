@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from convatlas.data import Split
+from convatlas.data import DataSet, Split
 from convatlas.inference.source import Source
 from convatlas.structures import UsageError
 
@@ -62,3 +62,17 @@ def match_labels(split: Split, classes: tuple[str, ...], source: Source, name: s
 def describe(classes: tuple[str, ...]) -> str:
     shown = ", ".join(classes[:4])
     return f"{len(classes)} classes ({shown}{', ...' if len(classes) > 4 else ''})"
+
+
+def of_classes(source: Source, dataset: DataSet) -> Source:
+    """The network with the data's names for its classes, where its weights bring none.
+
+    Raises:
+        UsageError: the data has other classes.
+    """
+    if len(dataset.classes) != len(source.classes) or (source.named_classes and dataset.classes != source.classes):
+        raise UsageError(
+            f"--data {dataset.name} has the classes {', '.join(dataset.classes)}; expected those of the network, "
+            f"{', '.join(source.classes)}"
+        )
+    return replace(source, classes=dataset.classes, colours=source.colours or dataset.colours)

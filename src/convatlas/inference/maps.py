@@ -4,17 +4,19 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from convatlas import data
 from convatlas.data import decode
+from convatlas.data.dense.splits import MaskSplit
+from convatlas.evaluation.boundary import BoundaryMeter, TrimapMeter
 from convatlas.evaluation.classifier import evaluating
-from convatlas.evaluation.segmenter import Segmenter, evaluate_segmenter
-from convatlas.inference.evaluate import load_data
+from convatlas.evaluation.segmentation import picture_confusions
+from convatlas.evaluation.segmenter import Refine, Segmenter, evaluate_segmenter
 from convatlas.inference.pictures import find_pictures
 from convatlas.inference.source import Source
-from convatlas.structures import ConvatlasError, Problem, SegmentationEvaluation, UsageError
+from convatlas.structures import ConvatlasError, Problem, SegmentationEvaluation
 from convatlas.training.dense_losses import PixelCrossEntropy
 from convatlas.training.losses import per_sample
 
@@ -40,7 +42,7 @@ def segment(
     paths: Iterable[str | Path],
     *,
     device: str | torch.device = "cpu",
-    refine: Callable[[Tensor, Tensor], Tensor] | None = None,
+    refine: Refine | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[MaskPrediction | Problem]:
     """The pictures one by one, each whole and in its own size; what can't be read comes as a problem.
@@ -48,60 +50,84 @@ def segment(
     Args:
         source: of a segmenter.
         paths: files, folders (searched recursively) and patterns.
-        refine: (image uint8 (C, H, W), probabilities (K, H, W)) -> probabilities, such as `crf.refine`.
+        refine: what is done to the logits of each picture, such as `crf.DenseCRF`.
         on_progress: called with (pictures done, pictures).
     """
     files, problems = find_pictures(paths)
     yield from problems
-    segmenter = Segmenter(source.net.to(device), source.preprocessing, device)
+    segmenter = Segmenter(source.net.to(device), source.preprocessing, device, refine)
     with evaluating(source.net):
         for done, path in enumerate(files, start=1):
             try:
-                yield _of_one(segmenter, path, refine)
+                yield look(segmenter, str(path), decode(path))
             except ConvatlasError as error:
                 yield Problem(str(path), str(error).removeprefix(f"{path}: "))
             if on_progress is not None:
                 on_progress(done, len(files))
 
 
-def _of_one(segmenter: Segmenter, path: Path, refine: Callable[[Tensor, Tensor], Tensor] | None) -> MaskPrediction:
-    image = decode(path)
-    probabilities = segmenter.logits(image).softmax(dim=0).cpu()
-    if refine is not None:
-        probabilities = refine(image, probabilities)
-    certainty, mask = probabilities.max(dim=0)
-    return MaskPrediction(str(path), image, mask.to(torch.uint8), certainty)
+def look(segmenter: Segmenter, name: str, image: Tensor) -> MaskPrediction:
+    """What a segmenter makes of a picture, uint8 (C, H, W)."""
+    certainty, mask = segmenter.logits(image).softmax(dim=0).cpu().max(dim=0)
+    return MaskPrediction(name, image, mask.to(torch.uint8), certainty)
 
 
-def evaluate_masks(
+@dataclass(frozen=True)
+class Survey:
+    """A segmenter's whole result on a test part: what a report shows."""
+
+    source: Source
+    split: MaskSplit
+    evaluation: SegmentationEvaluation
+    confusions: Tensor  # (N, K, K), of the pictures `indices`
+    indices: tuple[int, ...]
+    boundary: BoundaryMeter
+    trimap: TrimapMeter
+    refine: Refine | None = None
+
+    @property
+    def colours(self) -> np.ndarray | None:
+        """(K, 3) uint8"""
+        return None if self.source.colours is None else np.array(self.source.colours, dtype=np.uint8)
+
+    def again(self, place: int) -> tuple[MaskPrediction, Tensor]:
+        """The prediction of the picture at a place of `confusions`, once more, and its mask."""
+        index = self.indices[place]
+        image, mask = self.split.read_pair(index)
+        device = next(self.source.net.parameters()).device
+        segmenter = Segmenter(self.source.net.eval(), self.source.preprocessing, device, self.refine)
+        return look(segmenter, self.split.name(index), image), mask
+
+
+def survey_masks(
     source: Source,
-    spec: str | None = None,
+    split: MaskSplit,
     *,
-    root: Path | None = None,
     device: str | torch.device = "cpu",
+    refine: Refine | None = None,
     on_progress: Callable[[int, int], None] | None = None,
-    on_picture: Callable[[int, Tensor, Tensor, Tensor], object] | None = None,
-) -> tuple[data.DataSet, SegmentationEvaluation]:
-    """Runs the test part of a data set through a segmenter; gives the data set and the result.
+) -> Survey:
+    """A segmenter on a test part, with the boundaries measured and each picture's own confusions kept."""
+    count = len(source.classes)
+    boundary, trimap = BoundaryMeter(count), TrimapMeter(count)
+    confusions: list[Tensor] = []
+    indices: list[int] = []
 
-    Raises:
-        UsageError: no data named and none known, or masks of other classes.
-    """
-    dataset = load_data(source, spec, root)
-    if len(dataset.classes) != len(source.classes) or (source.named_classes and dataset.classes != source.classes):
-        raise UsageError(
-            f"--data {dataset.name} has the classes {', '.join(dataset.classes)}; expected those of the network, "
-            f"{', '.join(source.classes)}"
-        )
-    loss = per_sample(source.recipe.loss if source.recipe is not None else PixelCrossEntropy())
-    result = evaluate_segmenter(
+    def note(index: int, _: Tensor, predicted: Tensor, mask: Tensor) -> None:
+        boundary.add(predicted[None], mask[None].long())
+        trimap.add(predicted[None], mask[None].long())
+        confusions.append(picture_confusions(predicted[None], mask[None], count)[0])
+        indices.append(index)
+
+    evaluation = evaluate_segmenter(
         source.net.to(device),
-        dataset.test,  # pyright: ignore[reportArgumentType]
+        split,
         source.preprocessing,
-        classes=dataset.classes,
-        loss=loss,
+        classes=source.classes,
+        loss=per_sample(source.recipe.loss if source.recipe is not None else PixelCrossEntropy()),
         device=device,
         progress=on_progress,
-        on_picture=on_picture,
+        refine=refine,
+        on_picture=note,
     )
-    return dataset, result
+    return Survey(source, split, evaluation, torch.stack(confusions), tuple(indices), boundary, trimap, refine)

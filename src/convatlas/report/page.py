@@ -37,9 +37,16 @@ def write(run: Path, evaluation: Evaluation, test: Split, *, dataset: str | None
     Raises:
         ConvatlasError: the run is incomplete, or the page can't be written.
     """
-    page = render(context(run, evaluation, test, dataset))
-    target = run / "report.html"
-    temporary = run / ".report.html.tmp"
+    return save(run / "report.html", render(context(run, evaluation, test, dataset)))
+
+
+def save(target: Path, page: str) -> Path:
+    """Writes a page completely or not at all.
+
+    Raises:
+        ConvatlasError: it can't be written.
+    """
+    temporary = target.with_name(f".{target.name}.tmp")
     try:
         temporary.write_text(page, encoding="utf-8")
         temporary.replace(target)

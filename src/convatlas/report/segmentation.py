@@ -124,18 +124,23 @@ def page(
     trimap: TrimapMeter | None = None,
 ) -> str:
     """A whole page of `sections` below the numbers of Long et al."""
-    tiles = [
+    pixels = f"{int(evaluation.confusion.sum()):,} labelled pixels"
+    lead = f"{pixels}, {evaluation.protocol}, in {tables.duration(evaluation.seconds)}."
+    body = sections(evaluation, examples, palette=palette, boundary=boundary, trimap=trimap)
+    return pages.standalone(title, lead, tiles(evaluation, boundary), body)
+
+
+def tiles(evaluation: SegmentationEvaluation, boundary: BoundaryMeter | None = None) -> list[tuple[str, str, str]]:
+    """The large numbers of a page: value, name, and what it is of."""
+    found = [
         (tables.percent(_known(evaluation.mean_iu), 1), "mean IU", f"{len(evaluation.classes)} classes"),
         (tables.percent(_known(evaluation.pixel_accuracy), 1), "pixel accuracy", "of all labelled pixels"),
         (tables.percent(_known(evaluation.mean_accuracy), 1), "mean accuracy", "over the classes"),
         (tables.percent(_known(evaluation.frequency_weighted_iu), 1), "IU, weighted", "by the classes' pixels"),
     ]
     if boundary is not None:
-        tiles.append((tables.percent(_known(boundary.mean), 1), "boundary F1", "mean over pictures"))
-    pixels = f"{int(evaluation.confusion.sum()):,} labelled pixels"
-    lead = f"{pixels}, {evaluation.protocol}, in {tables.duration(evaluation.seconds)}."
-    body = sections(evaluation, examples, palette=palette, boundary=boundary, trimap=trimap)
-    return pages.standalone(title, lead, tiles, body)
+        found.append((tables.percent(_known(boundary.mean), 1), "boundary F1", "mean over pictures"))
+    return found
 
 
 def thousandths(evaluation: SegmentationEvaluation) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 
-from convatlas.data import Augmentation, Batch, DataSet, Loader
+from convatlas.data import Augmentation, DataSet, Loader
 from convatlas.data.dense.assembly import MaskAssembly
 from convatlas.data.dense.splits import MaskSplit
 from convatlas.data.detection.augment import BoxAugmentation
@@ -52,7 +52,7 @@ class Batches(Protocol):
     @property
     def split(self) -> Any: ...
     def __len__(self) -> int: ...
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]: ...
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Any]: ...
 
 
 @dataclass(frozen=True)

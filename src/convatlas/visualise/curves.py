@@ -11,6 +11,8 @@ from convatlas.visualise.style import MUTED, PUBLISHED, TEST, TRAIN, house_style
 
 SIZE = (5.0, 3.3)  # inches
 
+SCORES = {"mean_iu": "mean IU", "pixel_accuracy": "pixel accuracy", "pckh": "PCKh@0.5", "mean_ap": "mAP"}
+
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -59,6 +61,23 @@ def error_figure(metrics: Rows, published_error: float | None = None) -> Figure:
                 color=PUBLISHED,
                 fontsize=8,
             )
+    return sheet
+
+
+def scores_figure(metrics: Rows) -> Figure:
+    """The test part's scores in percent, by the names that the rows have of them."""
+    with house_style():
+        sheet = Figure(figsize=SIZE, layout="constrained")
+        axis = sheet.add_subplot()
+        for name, label in SCORES.items():
+            values = [nan_if_absent(row.get(name)) for row in metrics]
+            if any(value == value for value in values):
+                axis.plot([row["epoch"] for row in metrics], values, linewidth=1.5, label=label)
+        axis.grid(axis="y")
+        axis.set_xlabel("epoch")
+        axis.set_title("Scores on the test part")
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+        axis.legend(frameon=False)
     return sheet
 
 

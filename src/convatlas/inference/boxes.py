@@ -1,0 +1,102 @@
+"""Detectors on pictures of any size: boxes in each picture's own pixels."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from convatlas import data
+from convatlas.data import decode, normalise
+from convatlas.data.detection.loader import DetectionLoader, padded
+from convatlas.data.detection.placing import place, shape
+from convatlas.data.detection.split import DetectionSplit
+from convatlas.evaluation.classifier import evaluating
+from convatlas.evaluation.detector import Protocol, evaluate_detector
+from convatlas.inference.classes import of_classes
+from convatlas.inference.evaluate import load_data
+from convatlas.inference.pictures import find_pictures
+from convatlas.inference.source import Source
+from convatlas.structures import ConvatlasError, DetectionEvaluation, Detections, Problem, UsageError
+
+
+@dataclass(frozen=True)
+class BoxPrediction:
+    """What a detector finds on one picture."""
+
+    path: str
+    image: Tensor  # uint8 (C, H, W), as read
+    found: Detections  # in its pixels, the most certain first
+
+
+def detect(
+    source: Source,
+    paths: Iterable[str | Path],
+    *,
+    least_score: float = 0.5,
+    device: str | torch.device = "cpu",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Iterator[BoxPrediction | Problem]:
+    """The pictures one by one; what can't be read comes as a problem.
+
+    Args:
+        source: of a detector.
+        paths: files, folders (searched recursively) and patterns.
+        least_score: detections below it are left out.
+        on_progress: called with (pictures done, pictures).
+    """
+    if not 0 <= least_score <= 1:
+        raise UsageError(f"least_score is {least_score}; expected 0 to 1")
+    files, problems = find_pictures(paths)
+    yield from problems
+    with evaluating(source.net.to(device)):
+        for done, path in enumerate(files, start=1):
+            try:
+                yield _of_one(source, path, least_score, torch.device(device))
+            except ConvatlasError as error:
+                yield Problem(str(path), str(error).removeprefix(f"{path}: "))
+            if on_progress is not None:
+                on_progress(done, len(files))
+
+
+@torch.inference_mode()
+def _of_one(source: Source, path: Path, least_score: float, device: torch.device) -> BoxPrediction:
+    image = decode(path)
+    where = place((image.shape[1], image.shape[2]), source.preprocessing)
+    ready = normalise(shape(image, source.preprocessing, where)[None].to(device), source.preprocessing)
+    (found,) = source.net.detect(padded([ready[0]], source.preprocessing))  # pyright: ignore[reportCallIssue]
+    return BoxPrediction(str(path), image, above(where.to_picture(found), least_score))
+
+
+def above(found: Detections, least_score: float) -> Detections:
+    """The detections that are at least so certain."""
+    kept = found.scores >= least_score
+    masks = None if found.masks is None else found.masks[kept]
+    return Detections(found.boxes[kept], found.labels[kept], found.scores[kept], masks)
+
+
+def evaluate_boxes(
+    source: Source,
+    spec: str | None = None,
+    *,
+    protocol: Protocol = "voc10",
+    root: Path | None = None,
+    batch_size: int = 8,
+    device: str | torch.device = "cpu",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> tuple[data.DataSet, DetectionEvaluation]:
+    """Runs the test part of a data set through a detector; gives the data set and the result.
+
+    Raises:
+        UsageError: no data named and none known, an unknown protocol, or objects of other classes.
+    """
+    dataset = load_data(source, spec, root)
+    source = of_classes(source, dataset)
+    split = cast(DetectionSplit, dataset.test)
+    loader = DetectionLoader(split, source.preprocessing, batch_size=batch_size, device=device)
+    found = evaluate_detector(
+        source.net.to(device), loader, classes=dataset.classes, protocol=protocol, device=device, progress=on_progress
+    )
+    return dataset, found
