@@ -1,0 +1,58 @@
+"""How DeepLab-LargeFOV and CRF-RNN were trained."""
+
+from dataclasses import replace
+
+from convatlas.data.augment import HorizontalFlip
+from convatlas.training.dense_losses import PixelCrossEntropy
+from convatlas.training.mechanisms import ParameterGroup
+from convatlas.training.recipe import SGD, Recipe
+from convatlas.training.recipes.common import CAFFE_BIASES
+from convatlas.training.recipes.fcn import VOC_PICTURES, WINDOW
+from convatlas.training.schedules import Drops
+
+# The classifier learns ten times as fast as what comes from VGG-16, its biases twice as fast as that.
+NEW_CLASSIFIER = (
+    ParameterGroup(match="fc8.*", of="bias", lr_scale=20.0, weight_decay=0.0),
+    ParameterGroup(match="fc8.*", lr_scale=10.0),
+)
+
+RECIPES = (
+    Recipe(
+        network="deeplab_largefov_voc",
+        variant="published",
+        source="Chen et al. 2014, section 4.1",
+        expected="62.25 mean IoU on VOC 2012 validation, 67.64 with the CRF",
+        cost="6,000 steps of 20 pictures",
+        epochs=11,  # 6,000 steps of 20 out of 10,582
+        batch_size=20,
+        optimizer=SGD(lr=1e-3, momentum=0.9, weight_decay=5e-4),
+        schedule=Drops(at=(1 / 3, 2 / 3)),
+        loss=PixelCrossEntropy(),
+        augment=(HorizontalFlip(),),
+        preprocessing=replace(VOC_PICTURES, size=(321, 321)),
+        groups=(*NEW_CLASSIFIER, *CAFFE_BIASES),
+        notes=(
+            "The paper starts from VGG-16; name its file with --weights (vgg_d).",
+            "10,582 pictures of VOC 2012 and SBD, in windows of 321 x 321.",
+            "The release's loss is on masks shrunk by 8; here it is on all pixels.",
+        ),
+    ),
+    Recipe(
+        network="crf_rnn_fcn8s_voc",
+        variant="published",
+        source="Zheng et al. 2015, section 7",
+        expected="72.0 mean IoU on the VOC 2012 test set",
+        cost="not printed",
+        epochs=10,
+        batch_size=1,
+        optimizer=SGD(lr=1e-13, momentum=0.99, weight_decay=5e-4),
+        loss=PixelCrossEntropy(normalise=False),
+        preprocessing=VOC_PICTURES,
+        groups=CAFFE_BIASES,
+        notes=(
+            "The paper starts from FCN-8s; name its file or run with --weights (fcn8s_vgg16_voc).",
+            "The number of passes is ours.",
+            WINDOW,
+        ),
+    ),
+)

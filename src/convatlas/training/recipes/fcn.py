@@ -1,0 +1,87 @@
+"""How the fully convolutional networks were trained, and how those on SqueezeNet are, without a GPU."""
+
+from convatlas.data.augment import HorizontalFlip
+from convatlas.data.dense.augment import RandomScale
+from convatlas.structures import Preprocessing
+from convatlas.training.dense_losses import PixelCrossEntropy
+from convatlas.training.recipe import SGD, AdamW, Recipe
+from convatlas.training.recipes.common import CAFFE_BIASES
+from convatlas.training.schedules import Polynomial
+
+# Whole pictures of VOC, of at most 500 px; 0 to 255 less the mean of ImageNet, RGB.
+VOC_PICTURES = Preprocessing(
+    (500, 500), mean=(122.67892 / 255, 116.66877 / 255, 104.00699 / 255), std=(1 / 255, 1 / 255, 1 / 255)
+)
+WINDOW = (
+    "Whole pictures of at most 500 px, each in a window of 500 x 500 whose rest is void; the authors have no window."
+)
+TRAINING = "8,498 pictures of VOC 2011 and SBD, whose validation pictures are left out."
+PASSES = 12  # 100,000 steps of one picture out of 8,498
+
+
+def _heavy(network: str, lr: float, start: str, result: str, *, passes: int = PASSES) -> Recipe:
+    """Heavy learning: one picture a step, the losses of its pixels summed, a momentum of 0.99."""
+    return Recipe(
+        network=network,
+        variant="published",
+        source="Shelhamer, Long, Darrell 2017, section 4.3; solver.prototxt of the release",
+        expected=f"{result} mean IU on VOC 2011 validation",
+        cost="three days on one GPU for FCN-32s, about a day for each stage after it",
+        epochs=passes,
+        batch_size=1,
+        optimizer=SGD(lr=lr, momentum=0.99, weight_decay=5e-4),
+        loss=PixelCrossEntropy(normalise=False),
+        preprocessing=VOC_PICTURES,
+        groups=CAFFE_BIASES,
+        notes=(f"The paper starts from {start}; name its file or run with --weights.", WINDOW, TRAINING),
+    )
+
+
+def _light(network: str, lr: float, source: str, result: str, *, passes: int) -> Recipe:
+    """Batches of 20 pictures, the mean over their pixels, a momentum of 0.9; computed one by one."""
+    return Recipe(
+        network=network,
+        variant="published",
+        source=source,
+        expected=f"{result} mean IU on VOC 2011 validation",
+        cost="100,000 steps of 20 pictures for FCN-AlexNet",
+        epochs=passes,
+        batch_size=20,
+        accumulate=20,
+        optimizer=SGD(lr=lr, momentum=0.9, weight_decay=5e-4),
+        loss=PixelCrossEntropy(),
+        preprocessing=VOC_PICTURES,
+        groups=CAFFE_BIASES if network == "googlenet_fcn" else (),
+        notes=("The paper starts from the trained classifier; name its file with --weights.", WINDOW, TRAINING),
+    )
+
+
+def _without_gpu(network: str) -> Recipe:
+    """30 passes over CamVid, at its full 360 x 480."""
+    return Recipe(
+        network=network,
+        variant="camvid",
+        source="this project; AdamW: Loshchilov and Hutter 2019, decay: Chen et al. 2016",
+        expected="not measured yet",
+        cost="about half an hour on two cores (estimated from the time of a step)",
+        epochs=30,
+        batch_size=4,
+        optimizer=AdamW(lr=1e-3, weight_decay=1e-2),
+        schedule=Polynomial(power=0.9),
+        loss=PixelCrossEntropy(),
+        augment=(RandomScale((0.75, 1.5)), HorizontalFlip()),
+        channels_last=True,
+        notes=("From ImageNet weights of squeezenet_v1_1, named with --weights; pictures are then read as these ask.",),
+    )
+
+
+RECIPES = (
+    _heavy("fcn32s_vgg16_voc", 1e-10, "VGG-16 (vgg_d)", "59.4"),
+    _heavy("fcn16s_vgg16_voc", 1e-12, "FCN-32s (fcn32s_vgg16_voc)", "62.4"),
+    _heavy("fcn8s_vgg16_voc", 1e-14, "FCN-16s (fcn16s_vgg16_voc)", "62.7"),
+    _heavy("fcn8s_vgg16_voc_at_once", 1e-10, "VGG-16 (vgg_d)", "about that of FCN-8s in stages, 62.7", passes=35),
+    _light("fcn_alexnet_voc", 1e-4, "solver.prototxt of the release", "39.8", passes=235),
+    _light("googlenet_fcn", 5e-5, "Long, Shelhamer, Darrell 2015, section 4.3", "42.5", passes=175),
+    _without_gpu("fcn8s_squeezenet"),
+    _without_gpu("unet_squeezenet"),
+)
