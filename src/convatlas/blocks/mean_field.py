@@ -69,7 +69,7 @@ def mean_field(
         compatibility: (K, K), what label k costs beside label l; Potts is 1 - I.
         iterations: all pixels change at once.
     """
-    refined = logits
+    refined = logits = logits.contiguous()  # a pixel's classes together: the kernels read them so
     for _ in range(iterations):
         marginals = refined.softmax(dim=1)
         message = torch.zeros_like(logits)

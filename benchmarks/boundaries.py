@@ -1,0 +1,164 @@
+"""What makes boundaries better: mean IU, boundary F1 and mean IU near borders of several ways to predict CamVid.
+
+    python benchmarks/boundaries.py --data-root FOLDER [--run RUN ...] [--factors 8 16 32] [--pictures 0] [--search 12]
+
+FOLDER holds train/ and val/ with images/ and masks/ (SegNet's division: 0 to 10, 11 is void). A way to predict is a
+trained run, or, as the best that a network of that stride could know, the truth itself: its classes' shares in squares
+of 8, 16 or 32 pixels, up-sampled bilinearly. Each is measured alone and refined by the fully connected CRF, whose
+weights are searched on training pictures as DeepLab does, for the highest mean IU. The result goes to
+benchmarks/results/.
+"""
+
+import argparse
+import itertools
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from convatlas.data import normalise
+from convatlas.data.preprocess import convert_channels
+from convatlas.evaluation.boundary import BoundaryMeter, TrimapMeter
+from convatlas.evaluation.segmentation import ConfusionMeter, centre_crop, scores
+from convatlas.inference import open_source
+from convatlas.inference.crf import DenseCRF
+from convatlas.structures import VOID
+from convatlas.training.run import environment
+
+CLASSES, CAMVID_VOID = 11, 11
+DOUBT = 0.01  # added to the pooled truth before its logarithm: nobody is certain
+GRID = {"bilateral_weight": (0.5, 1.0, 2.0, 4.0), "position_px": (30.0, 67.0), "colour": (3.0, 6.0)}
+Predict = Callable[[Tensor, Tensor], Tensor]  # picture (3, H, W) and its mask (H, W) -> logits (K, h, w)
+
+
+def read(folder: Path, limit: int) -> list[tuple[Tensor, Tensor]]:
+    """Pictures uint8 (3, H, W) with masks (H, W), void 255; `limit` of them, evenly spaced, or all for 0."""
+    paths = sorted((folder / "images").iterdir())
+    chosen = paths[:: max(1, len(paths) // limit)][:limit] if limit else paths
+    found = []
+    for path in chosen:
+        picture = torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)
+        mask = torch.from_numpy(np.array(Image.open(folder / "masks" / f"{path.stem}.png"))).long()
+        found.append((picture, torch.where(mask == CAMVID_VOID, VOID, mask)))
+    return found
+
+
+def pooled_truth(factor: int) -> Predict:
+    """What is left of the truth at a stride; void pixels are of no class."""
+
+    def predict(picture: Tensor, mask: Tensor) -> Tensor:
+        classes = F.one_hot(torch.where(mask == VOID, CLASSES, mask), CLASSES + 1)[..., :CLASSES]
+        shares = F.avg_pool2d(classes.permute(2, 0, 1)[None].float(), factor, ceil_mode=True, count_include_pad=False)
+        return (F.interpolate(shares, mask.shape, mode="bilinear")[0] + DOUBT).log()
+
+    return predict
+
+
+def trained(run: str) -> Predict:
+    """A run's network on the whole picture, in its own size."""
+    source = open_source(run)
+
+    def predict(picture: Tensor, mask: Tensor) -> Tensor:
+        image = convert_channels(picture, source.preprocessing.channels)
+        with torch.inference_mode():
+            return source.net(normalise(image[None], source.preprocessing))[0].float().clone()
+
+    return predict
+
+
+def measure(predict: Predict, crf: DenseCRF | None, pictures: list[tuple[Tensor, Tensor]]) -> dict[str, Any]:
+    meter, boundary, trimap = ConfusionMeter(CLASSES), BoundaryMeter(CLASSES), TrimapMeter(CLASSES)
+    seconds = []
+    for picture, mask in pictures:
+        logits = predict(picture, mask)
+        started = time.perf_counter()
+        if crf is not None:
+            logits = crf(logits, centre_crop(picture, (logits.shape[1], logits.shape[2])))
+        seconds.append(time.perf_counter() - started)
+        for each in (meter, boundary, trimap):
+            each.add(logits.argmax(0)[None], mask[None])
+    found = scores(meter.confusion)
+    return {
+        "pixel accuracy": round(found.pixel_accuracy, 4),
+        "mean IU": round(found.mean_iu, 4),
+        "boundary F1": round(boundary.mean, 4),
+        "mean IU near borders": dict(
+            zip(map(str, trimap.widths), (round(x, 4) for x in trimap.mean_iu.tolist()), strict=True)
+        ),
+        "median seconds of the CRF": round(statistics.median(seconds), 2) if crf is not None else None,
+    }
+
+
+def search(predict: Predict, pictures: list[tuple[Tensor, Tensor]]) -> DenseCRF:
+    """The grid's best by mean IU; the spatial kernel weighs half as much as the bilateral one."""
+    known = [(predict(picture, mask), picture, mask) for picture, mask in pictures]
+
+    def mean_iu(crf: DenseCRF) -> float:
+        meter = ConfusionMeter(CLASSES)
+        for logits, picture, mask in known:
+            marginals = crf(logits, centre_crop(picture, (logits.shape[1], logits.shape[2])))
+            meter.add(marginals.argmax(0)[None], mask[None])
+        return scores(meter.confusion).mean_iu
+
+    settings = [dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())]
+    return max((DenseCRF(**one, smoothness_weight=one["bilateral_weight"] / 2) for one in settings), key=mean_iu)
+
+
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    lines = ["| prediction | mean IU | boundary F1 | mean IU within 3 px | 10 px |", "|---|---|---|---|---|"]
+    for name, row in rows.items():
+        near = row["mean IU near borders"]
+        values = (row["mean IU"], row["boundary F1"], near["3"], near["10"])
+        lines.append(f"| {name} | " + " | ".join(f"{100 * value:.1f}" for value in values) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--run", action="append", default=[], help="a run folder, as often as wanted")
+    parser.add_argument("--factors", type=int, nargs="*", default=[8, 16, 32])
+    parser.add_argument("--pictures", type=int, default=0, help="of the validation part; 0 takes all")
+    parser.add_argument("--search", type=int, default=12, help="training pictures to search the CRF's weights on")
+    parser.add_argument("--threads", type=int, default=0, help="0 leaves torch's own choice")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    ways: dict[str, Predict] = {f"truth at 1/{factor}": pooled_truth(factor) for factor in arguments.factors}
+    ways |= {Path(run).name: trained(run) for run in arguments.run}
+    train, val = (
+        read(arguments.data_root / "train", arguments.search),
+        read(arguments.data_root / "val", arguments.pictures),
+    )
+    rows: dict[str, dict[str, Any]] = {}
+    for name, predict in ways.items():
+        rows[name] = measure(predict, None, val)
+        crf = search(predict, train)
+        rows[f"{name}, CRF"] = measure(predict, crf, val) | {"crf": asdict(crf)}
+        print(table(rows), flush=True)
+    result = {
+        "what": "CamVid validation, 11 classes, 480 x 360: mean IU, boundary F1 (0.75% of the diagonal), and mean IU "
+        "within so many pixels of a border",
+        "date": datetime.now(UTC).date().isoformat(),
+        "pictures": len(val),
+        "searched_on": len(train),
+        "grid": GRID,
+        "rows": rows,
+        "environment": environment("cpu"),
+    }
+    target = Path(__file__).parent / "results" / "boundaries_camvid.json"
+    target.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
