@@ -60,8 +60,10 @@ def make_optimizer(recipe: Recipe, net: nn.Module) -> Optimizer | None:
             return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay)
         case Adam(lr=lr, weight_decay=weight_decay):
             return torch.optim.Adam(groups, lr=lr, weight_decay=weight_decay)
-        case RMSProp() as rmsprop:
-            return TensorFlowRMSProp(groups, **vars(rmsprop))
+        case RMSProp(lr, decay, eps, momentum, weight_decay, "torch"):
+            return torch.optim.RMSprop(groups, lr, decay, eps, weight_decay, momentum)
+        case RMSProp(lr, decay, eps, momentum, weight_decay):
+            return TensorFlowRMSProp(groups, lr=lr, decay=decay, eps=eps, momentum=momentum, weight_decay=weight_decay)
         case SGD(form="krizhevsky") as sgd:
             return KrizhevskySGD(groups, lr=sgd.lr, momentum=sgd.momentum, weight_decay=sgd.weight_decay)
         case SGD() as sgd:

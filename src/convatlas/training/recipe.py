@@ -59,13 +59,14 @@ class Adam:
 
 @dataclass(frozen=True)
 class RMSProp:
-    """TensorFlow's form of it, `optimizers.TensorFlowRMSProp`."""
+    """TensorFlow's form of it, `optimizers.TensorFlowRMSProp`, or torch's, which is Torch7's too."""
 
     lr: float
     decay: float = 0.9
     eps: float = 1.0
     momentum: float = 0.9
     weight_decay: float = 0.0
+    form: typing.Literal["tensorflow", "torch"] = "tensorflow"
 
 
 @dataclass(frozen=True)
