@@ -59,6 +59,10 @@ def command(
     opened = inference.open_source(source, weights)
     if classes is not None:
         opened = inference.with_classes(opened, classes)
+    if opened.task != "classification":
+        from convatlas.visualise.evidence import as_classifier
+
+        as_classifier(opened.net)
     opened.net.to(inference.resolve_device(device))
     files, problems = inference.find_pictures(images or [])
     pool = cache(partial(seeing.open_pool, opened, files, data, data_root))

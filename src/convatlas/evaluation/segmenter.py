@@ -60,11 +60,15 @@ class Segmenter:
 
     @cached_property
     def margin_px(self) -> int:
+        if getattr(self.net, "takes_one_size", False):
+            return 0
         return output_margin(self.net, self.input_shape)
 
     @cached_property
     def sizes(self) -> tuple[Sizes, ...]:
         """The lengths that the network takes along each axis."""
+        if getattr(self.net, "takes_one_size", False):
+            return tuple(Sizes(side, side) for side in self.preprocessing.size)
         with evaluating(self.net):
             found = find_sizes(self.net, self.input_shape)
         if None in found:

@@ -17,7 +17,9 @@ KEY = "convatlas"  # of the metadata
 
 
 class ExportedNet(nn.Module):
-    """A model that ONNX Runtime computes.  (B, C, H, W) -> (B, K) logits"""
+    """A model that ONNX Runtime computes.  (B, C, H, W) -> (B, K) logits, or (B, K, h, w) of a segmenter"""
+
+    takes_one_size = True  # of pictures; any number of them
 
     def __init__(self, model: bytes, *, quantised: bool) -> None:
         super().__init__()
