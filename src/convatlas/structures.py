@@ -299,7 +299,7 @@ class PoseEvaluation:
 
     def scores(self) -> dict[str, float]:
         """What is worth a column of its own beside loss and error."""
-        return {"pckh": self.correct}
+        return {"pck": self.correct}
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,9 @@ def evaluate(
     elif opened.task == "detection":
         _evaluate_boxes(opened, data, root, protocol or "voc10", device, json)
     else:
-        raise UsageError(f"eval knows no {opened.task} networks; {opened.name} is one")
+        if protocol is not None:
+            raise UsageError(f"--protocol {protocol} is for classifiers and detectors; {opened.name} finds poses")
+        _evaluate_poses(opened, data, root, device, json)
 
 
 def _evaluate_masks(
@@ -126,6 +128,39 @@ def _evaluate_boxes(opened: Any, data: str | None, root: Path | None, protocol: 
         warn(f"{problem.path}: {problem.reason}")
 
 
+def _evaluate_poses(opened: Any, data: str | None, root: Path | None, device: Any, json: bool) -> None:
+    from rich.table import Table
+
+    from convatlas import inference
+    from convatlas.report import percent
+    from convatlas.report.pose import joint_rows
+
+    with progress("Evaluating") as step:
+        dataset, found = inference.evaluate_poses(opened, data, root=root, device=device, on_progress=step)
+    rows = joint_rows(found)
+    if json:
+        print_json({
+            "network": opened.name, "data": dataset.name, "people": len(found.distances), "protocol": found.protocol,
+            "seconds": found.seconds, "measure": found.measure, "correct": found.correct, "loss": found.loss,
+            "joints": [asdict(row) for row in rows], "problems": [asdict(problem) for problem in found.problems],
+        })  # fmt: skip
+    else:
+        out = console()
+        out.print(f"{opened.name} on {dataset.name}: {len(found.distances):,} people, {found.protocol}, "
+                  f"{found.seconds:.1f} s", markup=False)  # fmt: skip
+        out.print(f"[bold]{found.measure} {percent(found.correct)}[/], loss {found.loss:.4g}\n")
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("joint", no_wrap=True)
+        for heading in ("marked", "right", "median distance"):
+            table.add_column(heading, justify="right")
+        for row in rows:
+            median = "" if row.median is None else f"{row.median:.2f}"
+            table.add_row(row.name, f"{row.marked:,}", percent(row.correct), median)
+        out.print(table, markup=False)
+    for problem in found.problems:
+        warn(f"{problem.path}: {problem.reason}")
+
+
 def predict(
     opened: Any, inputs: list[str], out: Path | None, *, crf: bool, least_score: float, device: Any, json: bool
 ) -> int:
@@ -137,7 +172,7 @@ def predict(
     elif opened.task == "detection":
         rows, problems = _predict_boxes(opened, inputs, out, least_score, device)
     else:
-        raise UsageError(f"predict knows no {opened.task} networks; {opened.name} is one")
+        rows, problems = _predict_poses(opened, inputs, out, device)
     if json:
         print_json({"network": opened.name, "predictions": rows, "problems": [asdict(p) for p in problems]})
     else:
@@ -149,7 +184,10 @@ def predict(
 
 
 def _line(row: dict[str, Any]) -> str:
-    if "shares" in row:
+    if "joints" in row:
+        places = (f"{one['joint']} {one['x']:.0f},{one['y']:.0f}" for one in row["joints"])
+        said = ", ".join(places)
+    elif "shares" in row:
         said = ", ".join(f"{name} {100 * share:.1f}%" for name, share in list(row["shares"].items())[:6])
     else:
         said = ", ".join(f"{one['class']} {100 * one['score']:.0f}%" for one in row["objects"][:12]) or "nothing"
@@ -238,5 +276,37 @@ def _predict_boxes(
                     chosen = [colours[label] for label in found.labels.tolist()]
                     image = draw_bounding_boxes(image, found.boxes, words, chosen, width=2)
                 write_png(image, row["overlay"])
+            rows.append(row)
+    return rows, problems
+
+
+def _predict_poses(
+    opened: Any, inputs: list[str], out: Path | None, device: Any
+) -> tuple[list[dict[str, Any]], list[Problem]]:
+    import numpy as np
+    from PIL import Image
+
+    from convatlas import inference
+    from convatlas.data.pose.people import limbs
+    from convatlas.visualise import overlays
+
+    sides = {side: [i for i, name in enumerate(opened.classes) if name.startswith(side)] for side in ("left", "right")}
+    rows: list[dict[str, Any]] = []
+    problems: list[Problem] = []
+    taken: set[Path] = set()
+    with progress("Finding joints") as step:
+        for one in inference.find_poses(opened, inputs, device=device, on_progress=step):
+            if isinstance(one, Problem):
+                problems.append(one)
+                continue
+            columns = zip(opened.classes, one.joints.tolist(), one.scores.tolist(), strict=True)
+            joints = [{"joint": name, "x": x, "y": y, "score": score} for name, (x, y), score in columns]
+            row: dict[str, Any] = {"path": one.path, "joints": joints}
+            if out is not None:
+                row["overlay"] = str(_named(out, one.path, "_pose.png", taken))
+                picture = overlays.as_rgb(one.image.permute(1, 2, 0).squeeze(-1).numpy())
+                seen = np.ones(len(joints), dtype=bool)
+                drawn = overlays.skeleton(picture, one.joints.numpy(), seen, limbs(opened.classes), **sides)
+                Image.fromarray(drawn).save(row["overlay"])
             rows.append(row)
     return rows, problems

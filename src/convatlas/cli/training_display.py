@@ -10,7 +10,7 @@ from typing import Any
 
 from convatlas.cli.common import console, duration, print_json, progress
 
-SCORES = {"mean_iu": "mean IU", "pixel_accuracy": "pixel accuracy", "pckh": "PCKh", "mean_ap": "mAP"}
+SCORES = {"mean_iu": "mean IU", "pixel_accuracy": "pixel accuracy", "pck": "PCK", "mean_ap": "mAP"}
 
 
 class EpochDisplay:

@@ -22,6 +22,8 @@ def default_preprocessing(card: NetworkCard, split: Split) -> Preprocessing:
         return defaults.default_preprocessing(card, split)
     if card.task == "detection":
         return detector_preprocessing(card)
+    if card.task == "pose":  # people are cut out in the network's size
+        return Preprocessing((card.input_shape[1], card.input_shape[2]), mean=IMAGENET[0], std=IMAGENET[1])
     return marked_preprocessing(card, split)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from convatlas.data.dense.folders import read_masks_folder
 from convatlas.data.detection.sources import open_detection
 from convatlas.data.division import Division, divide
+from convatlas.data.pose.annotations import read_people
 from convatlas.data.splits import DataSet
 from convatlas.structures import ConvatlasError, UsageError
 
@@ -27,7 +28,11 @@ def _segmentation(path: Path) -> Opened:
     return Opened(train, test, classes.names, classes.colours)
 
 
-READERS: dict[str, Callable[[Path], Opened]] = {"segmentation": _segmentation}
+def _pose(path: Path) -> Opened:
+    return Opened(*read_people(path))
+
+
+READERS: dict[str, Callable[[Path], Opened]] = {"segmentation": _segmentation, "pose": _pose}
 
 
 def load_marked(

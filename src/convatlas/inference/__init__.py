@@ -6,6 +6,7 @@ from convatlas.inference.evaluate import evaluate_source
 from convatlas.inference.exporting import FORMATS, Exported, export
 from convatlas.inference.maps import segment, survey_masks
 from convatlas.inference.pictures import find_pictures
+from convatlas.inference.poses import evaluate_poses, find_poses
 from convatlas.inference.predict import classify, predict, select_engine
 from convatlas.inference.quantise import Quantised, quantise
 from convatlas.inference.source import Source, open_source, resolve_device
@@ -19,9 +20,11 @@ __all__ = [
     "classify",
     "detect",
     "evaluate_boxes",
+    "evaluate_poses",
     "evaluate_source",
     "export",
     "find_pictures",
+    "find_poses",
     "of_classes",
     "open_source",
     "predict",

@@ -10,13 +10,16 @@ from markupsafe import Markup
 
 from convatlas import registry
 from convatlas.data.dense.splits import MaskSplit
+from convatlas.data.pose.assembly import PersonAssembly
+from convatlas.data.pose.people import PeopleSplit, limbs
 from convatlas.inference import open_source, survey_masks
 from convatlas.inference.maps import Survey
+from convatlas.inference.poses import pose_of
 from convatlas.inference.source import Source
+from convatlas.report import pose, segmentation, tables
 from convatlas.report import sections as pages
-from convatlas.report import segmentation, tables
 from convatlas.report.page import save, verification
-from convatlas.structures import SegmentationEvaluation
+from convatlas.structures import PoseEvaluation, SegmentationEvaluation
 from convatlas.visualise import curves, palettes
 from convatlas.visualise.style import inline_svg
 
@@ -34,6 +37,8 @@ def write_marked(run: Path, evaluation: Any, test: Any, *, on_progress: Progress
     source = open_source(str(run))
     if isinstance(evaluation, SegmentationEvaluation):
         tiles, body = _segmentation(source, test, on_progress)
+    elif isinstance(evaluation, PoseEvaluation):
+        tiles, body = _numbers(evaluation), _pose(source, evaluation, test)
     else:
         tiles, body = _numbers(evaluation), Markup("")
     assert source.recipe is not None  # a run folder has one
@@ -91,6 +96,20 @@ def _segmentation(source: Source, test: MaskSplit, on_progress: Progress | None)
         survey.evaluation, _examples(survey), palette=survey.colours, boundary=survey.boundary, trimap=survey.trimap
     )
     return segmentation.tiles(survey.evaluation, survey.boundary), body
+
+
+def _pose(source: Source, evaluation: PoseEvaluation, test: PeopleSplit) -> Markup:
+    """Joints, and the worst poses; where a picture could not be read, the people no longer have their places."""
+    assemble, examples = PersonAssembly(source.preprocessing, test.names), []
+    whole = len(evaluation.distances) == len(test)
+    for index in pose.worst(evaluation, WORST) if whole else ():
+        image, person = test.read_pair(index)
+        found = pose_of(source, test.name(index), image, assemble.view(person), "cpu")
+        examples.append(
+            pose.PoseExample(found.path, image, person.joints, person.marked, found.joints, evaluation.distances[index])
+        )
+    sides = {side: [i for i, name in enumerate(test.names) if name.startswith(side)] for side in ("left", "right")}
+    return pose.sections(evaluation, examples, limbs=limbs(test.names), **sides)
 
 
 def _numbers(evaluation: Any) -> list[Tile]:

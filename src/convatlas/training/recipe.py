@@ -11,6 +11,7 @@ import tomli_w
 from convatlas.data import Augmentation
 from convatlas.data.dense.augment import JointAugmentation
 from convatlas.data.detection.augment import BoxAugmentation
+from convatlas.data.pose.assembly import TurnAndScale
 from convatlas.evaluation import OneCrop, TestTime
 from convatlas.structures import ConvatlasError, Preprocessing, PublishedResult, UsageError
 from convatlas.training.dense_losses import BorderCrossEntropy, HeatmapSquaredError, PixelCrossEntropy
@@ -113,7 +114,7 @@ class Recipe:
         | DetectorLoss
     ) = field(default_factory=CrossEntropy)
     auxiliary_weight: float = 0.0  # of each auxiliary head's loss
-    augment: tuple[Augmentation | JointAugmentation | BoxAugmentation, ...] = ()
+    augment: tuple[Augmentation | JointAugmentation | BoxAugmentation | TurnAndScale, ...] = ()
     preprocessing: Preprocessing | None = None  # None: the default for the network and the data
     test_time: TestTime = field(default_factory=OneCrop)  # how the finished network looks at a test picture
     expected: str = ""

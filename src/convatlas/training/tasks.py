@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, cast
 
+import torch
 from torch import Tensor, nn
 
 from convatlas.data import Augmentation, DataSet, Loader
@@ -15,8 +16,11 @@ from convatlas.data.detection.augment import BoxAugmentation
 from convatlas.data.detection.loader import DetectionLoader
 from convatlas.data.detection.split import DetectionSplit
 from convatlas.data.paired import PairedLoader
+from convatlas.data.pose.assembly import PersonAssembly
+from convatlas.data.pose.people import PeopleSplit
 from convatlas.evaluation import evaluate
 from convatlas.evaluation.detector import evaluate_detector
+from convatlas.evaluation.pose_network import evaluate_pose
 from convatlas.evaluation.segmentation import centre_crop
 from convatlas.evaluation.segmenter import evaluate_segmenter, output_margin
 from convatlas.structures import VOID, Preprocessing, Problem, UsageError
@@ -81,6 +85,8 @@ def parts(
     """The data of a run, batch by batch, and the way its network is scored. `net` is looked at, not changed."""
     if task == "detection":
         return _detection(recipe, data, preprocessing, processes, workers, on_loading)
+    if task == "pose":
+        return _pose(recipe, data, preprocessing, processes, workers)
     if task == "segmentation":
         return _segmentation(recipe, data, preprocessing, processes, net, workers)
     return _classification(recipe, data, preprocessing, processes, workers, on_loading)
@@ -190,6 +196,46 @@ def _detection(
     return Parts(train, score, None)
 
 
+def _pose(recipe: Recipe, data: DataSet, preprocessing: Preprocessing, processes: Processes, workers: int) -> Parts:
+    share, device = (processes.rank, processes.count), processes.device
+    people, held_out = cast(PeopleSplit, data.train), cast(PeopleSplit, data.test)
+    train = PairedLoader(
+        people,
+        preprocessing,
+        PersonAssembly(preprocessing, people.names, recipe.augment),
+        batch_size=recipe.batch_size,
+        shuffle=True,
+        seed=recipe.seed,
+        device=device,
+        workers=workers,
+        share=share,
+    )
+    score = partial(
+        evaluate_pose,
+        split=held_out,
+        preprocessing=preprocessing,
+        loss=per_sample(recipe.loss),
+        device=device,
+        share=share,
+        gather=processes.gather,
+    )
+    return Parts(train, score, None)
+
+
+def wrong_joints(maps: Tensor, truth: Tensor) -> Tensor:
+    """The share of each person's marked joints whose peak is more than a tenth of the map away, summed.
+
+    (B, J, h, w), (B, J, h, w) -> scalar
+    """
+    marked = truth.flatten(2).amax(dim=2) > 0
+    width = truth.shape[3]
+    peaks = [
+        torch.stack((at % width, at // width)).float() for at in (m.flatten(2).argmax(dim=2) for m in (maps, truth))
+    ]
+    far = (peaks[0] - peaks[1]).norm(dim=0) > width / 10
+    return ((far & marked).sum(1) / marked.sum(1).clamp_min(1)).sum()
+
+
 def nothing_known(outputs: Tensor, targets: Any) -> Tensor:
     """A detector's batch has no share of samples that are wrong."""
     return outputs.new_tensor(math.nan)
@@ -207,4 +253,5 @@ WRONG: dict[str, Callable[[Tensor, Any], Tensor]] = {
     "classification": wrong_labels,
     "segmentation": wrong_pixels,
     "detection": nothing_known,
+    "pose": wrong_joints,
 }

@@ -11,7 +11,7 @@ from convatlas.visualise.style import MUTED, PUBLISHED, TEST, TRAIN, house_style
 
 SIZE = (5.0, 3.3)  # inches
 
-SCORES = {"mean_iu": "mean IU", "pixel_accuracy": "pixel accuracy", "pckh": "PCKh@0.5", "mean_ap": "mAP"}
+SCORES = {"mean_iu": "mean IU", "pixel_accuracy": "pixel accuracy", "pck": "PCK", "mean_ap": "mAP"}
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -77,7 +77,8 @@ def scores_figure(metrics: Rows) -> Figure:
         axis.set_xlabel("epoch")
         axis.set_title("Scores on the test part")
         axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
-        axis.legend(frameon=False)
+        if axis.lines:
+            axis.legend(frameon=False)
     return sheet
 
 

@@ -10,8 +10,10 @@ from convatlas.training.recipe import Recipe
 from convatlas.training.recipes.modern import modern
 from convatlas.training.recipes.modern_dense import (
     modern_detection,
+    modern_pose,
     modern_segmentation,
     transfer_detection,
+    transfer_pose,
     transfer_segmentation,
 )
 from convatlas.training.recipes.transfer import start_from, transfer
@@ -24,9 +26,19 @@ PUBLISHED: dict[tuple[str, str], Recipe] = {
     (entry.network, entry.variant): entry for family in _families for entry in getattr(family, "RECIPES", ())
 }
 
-MODERN = {"classification": modern, "segmentation": modern_segmentation, "detection": modern_detection}
+MODERN = {
+    "classification": modern,
+    "segmentation": modern_segmentation,
+    "detection": modern_detection,
+    "pose": modern_pose,
+}
 
-TRANSFER = {"classification": transfer, "segmentation": transfer_segmentation, "detection": transfer_detection}
+TRANSFER = {
+    "classification": transfer,
+    "segmentation": transfer_segmentation,
+    "detection": transfer_detection,
+    "pose": transfer_pose,
+}
 
 SMALL_DATA = 6_000  # samples
 

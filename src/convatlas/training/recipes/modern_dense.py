@@ -1,13 +1,14 @@
-"""One good default for segmenters and detectors."""
+"""One good default for segmenters, pose networks and detectors."""
 
 from dataclasses import replace
 
 from convatlas.data.augment import HorizontalFlip
 from convatlas.data.dense.augment import RandomOrientation, RandomScale
 from convatlas.data.detection.augment import Mirror, Photometric, SampledCrop
+from convatlas.data.pose.assembly import TurnAndScale
 from convatlas.registry import NetworkCard
 from convatlas.structures import Preprocessing
-from convatlas.training.dense_losses import PixelCrossEntropy
+from convatlas.training.dense_losses import HeatmapSquaredError, PixelCrossEntropy
 from convatlas.training.detector_loss import DetectorLoss
 from convatlas.training.finetuning import FineTune
 from convatlas.training.mechanisms import ClipNorm
@@ -70,4 +71,29 @@ def transfer_detection(network: NetworkCard, preprocessing: Preprocessing, weigh
     """The modern recipe from trained weights: the new layers alone for two passes, then all, the first ones slowest."""
     start = FineTune(weights, head_epochs=2, last_rate=0.5, first_rate=0.1)
     recipe = modern_detection(network, preprocessing)
+    return replace(recipe, variant="transfer", preprocessing=preprocessing, fine_tune=start)
+
+
+def modern_pose(network: NetworkCard, preprocessing: Preprocessing) -> Recipe:
+    """AdamW, cosine, the hourglass's rotations, scales and mirror images; every stack's maps count alike."""
+    return Recipe(
+        network=network.name,
+        variant="modern",
+        source="this project; augmentation and loss: Newell et al. 2016",
+        epochs=60,
+        batch_size=16,
+        optimizer=AdamW(lr=5e-4, weight_decay=1e-2),
+        schedule=Cosine(warm_up=0.05),
+        loss=HeatmapSquaredError(),
+        auxiliary_weight=1.0,
+        augment=(TurnAndScale(), HorizontalFlip()),
+        channels_last=True,
+        keep="best",
+    )
+
+
+def transfer_pose(network: NetworkCard, preprocessing: Preprocessing, weights: str, samples: int) -> Recipe:
+    """The modern recipe from trained weights: the new layers alone for a pass, then all, the first ones slowest."""
+    start = FineTune(weights, head_epochs=1, last_rate=0.5, first_rate=0.1)
+    recipe = modern_pose(network, preprocessing)
     return replace(recipe, variant="transfer", preprocessing=preprocessing, fine_tune=start)

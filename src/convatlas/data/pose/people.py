@@ -1,0 +1,93 @@
+"""A person on a picture, the joints that people have, and a split of persons.
+
+Shapes  J joints. Coordinates are x, y in the picture's pixels, edges from 0 to W and 0 to H.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from convatlas.data.encoded import FileSplit
+from convatlas.structures import Problem
+
+MPII = (
+    "right ankle", "right knee", "right hip", "left hip", "left knee", "left ankle", "pelvis", "thorax", "upper neck",
+    "head top", "right wrist", "right elbow", "right shoulder", "left shoulder", "left elbow", "left wrist",
+)  # fmt: skip
+COCO = (
+    "nose", "left eye", "right eye", "left ear", "right ear", "left shoulder", "right shoulder", "left elbow",
+    "right elbow", "left wrist", "right wrist", "left hip", "right hip", "left knee", "right knee", "left ankle",
+    "right ankle",
+)  # fmt: skip
+_LIMBS = (
+    ("head top", "upper neck"), ("upper neck", "thorax"), ("thorax", "pelvis"), ("pelvis", "left hip"),
+    ("pelvis", "right hip"), ("nose", "left eye"), ("nose", "right eye"), ("left eye", "left ear"),
+    ("right eye", "right ear"), ("left shoulder", "right shoulder"), ("left hip", "right hip"),
+    *((f"{side} {a}", f"{side} {b}") for side in ("left", "right") for a, b in
+      (("shoulder", "elbow"), ("elbow", "wrist"), ("shoulder", "hip"), ("hip", "knee"), ("knee", "ankle"))),
+)  # fmt: skip
+
+
+def limbs(joints: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """Pairs of joints that a line joins, of those that are there."""
+    place = {name: index for index, name in enumerate(joints)}
+    return tuple((place[a], place[b]) for a, b in _LIMBS if a in place and b in place)
+
+
+def mirrored(joints: Sequence[str]) -> tuple[int, ...]:
+    """For each joint the one whose place it takes in a mirror: left and right change."""
+    exchange = {"left": "right", "right": "left"}
+    place = {name: index for index, name in enumerate(joints)}
+
+    def other(name: str) -> str:
+        side, _, rest = name.partition(" ")
+        return f"{exchange[side]} {rest}" if side in exchange else name
+
+    return tuple(place.get(other(name), place[name]) for name in joints)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Where somebody is, and the joints that are marked."""
+
+    centre: tuple[float, float]
+    side_px: float  # of the square around the centre that a network looks at
+    joints: Tensor  # (J, 2) float32; anything where not marked
+    marked: Tensor  # (J,) bool
+    length_px: float  # what a distance is measured in: the head's for PCKh, the box's for PCK
+
+
+class PeopleSplit(FileSplit):
+    """One sample a person: a picture with several comes several times.
+
+    Args:
+        paths: of each person's picture.
+        people: in the same order.
+        names: of the joints.
+        measure: what `length_px` is: "PCKh@0.5" or "PCK@0.2".
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        people: Sequence[Person],
+        names: tuple[str, ...],
+        measure: str,
+        problems: Sequence[Problem] = (),
+    ) -> None:
+        super().__init__(paths, torch.zeros(len(paths), dtype=torch.int64), problems)
+        self.people, self.names, self.measure = tuple(people), names, measure
+
+    def read_pair(self, index: int) -> tuple[Tensor, Person]:
+        """uint8 (C, H, W) and the person. Raises ConvatlasError where the picture is damaged."""
+        return self.read(index), self.people[index]
+
+    def _chosen(self, indices: Tensor) -> "PeopleSplit":
+        chosen = indices.tolist()
+        return PeopleSplit([self.paths[i] for i in chosen], [self.people[i] for i in chosen], self.names, self.measure)
+
+    def _keep(self, indices: Tensor) -> None:
+        super()._keep(indices)
+        self.people = tuple(self.people[i] for i in indices.tolist())
