@@ -40,6 +40,7 @@ SIZES = {  # counted from the layers; the longest beginning of a name holds
     "overfeat_accurate": Sizes(221, 256),
     "overfeat_fast": Sizes(231, 262),
     "perceptron": Sizes(20, 20),
+    "sppnet": Sizes(31, None),
     "squeezenet_v1_0": Sizes(21, None),
     "squeezenet_v1_1": Sizes(17, None),
     "vgg": Sizes(224, 255),

@@ -47,6 +47,10 @@ def flops(record: LayerRecord) -> int | None:
     outputs = math.prod(record.output_shape)
     if record.kind in MOVES:
         return 0
+    if record.kind == "lrn" and record.kernel:  # square, the window's sum and mean, scale, shift, power, divide
+        return (math.prod(record.kernel) + 5) * outputs
+    if record.kind == "spp":
+        return None  # bins overlap, and the record does not say how many levels there are
     if record.kind in PER_OUTPUT:
         return PER_OUTPUT[record.kind] * outputs
     if record.kind in PER_INPUT:

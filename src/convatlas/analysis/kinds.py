@@ -43,6 +43,7 @@ MODULE_KINDS = {
     **dict.fromkeys(("ZeroPad2d", "ConstantPad2d", "ReflectionPad2d", "ReplicationPad2d"), "pad"),
     "Upsample": "interpolate",
     "RoIMaxPool": "roi_pool",
+    "SpatialPyramidPool": "spp",
     "Crop": "crop",
     "MeanField": "mean_field",
     "SparseConv2d": "sparse_conv",

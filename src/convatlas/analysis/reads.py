@@ -61,7 +61,7 @@ def module_reads(module: nn.Module, kind: str, window: Any, source: Tensor) -> R
         return slide(dims, [Along("window", padding=-module.offset)] * (dims - 1))  # type: ignore[arg-type]
     if kind == "interpolate":
         return _interpolate(source, module.size, module.scale_factor, module.mode, module.align_corners)  # type: ignore[arg-type]
-    return ALL if kind in ("gather_distribute", "mean_field") else None
+    return ALL if kind in ("gather_distribute", "mean_field", "spp") else None
 
 
 def function_reads(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], sources: int) -> Reads | None:

@@ -44,16 +44,21 @@ def selective_search(picture: Tensor, *, smallest: int = 20) -> Tensor:
     return _found[key].to(picture.device)
 
 
+def search(picture: Tensor, *, smallest: int = 20) -> Tensor:
+    """The same without a memory, for whoever measures it.  (3, H, W) or (1, H, W) -> (N, 4)"""
+    return _search(_as_bytes(picture), smallest)
+
+
 def proposals_for(
-    images: Tensor, proposals: Sequence[Tensor] | None, *, search: Callable[[Tensor], Tensor] = selective_search
+    images: Tensor, proposals: Sequence[Tensor] | None, *, otherwise: Callable[[Tensor], Tensor] = selective_search
 ) -> list[Tensor]:
-    """The given proposals of each picture, or else what `search` finds.  (B, C, H, W) -> B times (N, 4)
+    """The given proposals of each picture, or else what `otherwise` finds.  (B, C, H, W) -> B times (N, 4)
 
     Raises:
         UsageError: they are of another number of pictures.
     """
     if proposals is None:
-        return [search(image) for image in images]
+        return [otherwise(image) for image in images]
     if len(proposals) != len(images):
         raise UsageError(f"proposals are of {len(proposals)} pictures; expected {len(images)}")
     return [boxes.to(images) for boxes in proposals]

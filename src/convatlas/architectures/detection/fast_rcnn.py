@@ -136,7 +136,7 @@ class FastRCNN(RegionNetwork):
         self, images: Tensor, targets: list[Objects], proposals: Sequence[Tensor] | None = None
     ) -> dict[str, Tensor]:
         """The multi-task loss on 64 regions a picture.  (B, in_channels, H, W), B objects, B times (N, 4)"""
-        given = proposals_for(images, proposals, search=self.propose)
+        given = proposals_for(images, proposals, otherwise=self.propose)
         regions = [sample_regions(boxes, each) for boxes, each in zip(given, targets, strict=True)]
         return region_losses(*self.classify(self.features(images), [each.boxes for each in regions]), regions)
 
@@ -151,7 +151,7 @@ class FastRCNN(RegionNetwork):
         most: int = 100,
     ) -> list[Detections]:
         """What is in each picture; `proposals` are B times (N, 4), selective search's where there are none."""
-        given = proposals_for(images, proposals, search=self.propose)
+        given = proposals_for(images, proposals, otherwise=self.propose)
         return self.refine(
             images, self.features(images), given, score_above=score_above, iou_above=iou_above, most=most
         )

@@ -93,13 +93,13 @@ class FasterRCNN(RegionNetwork):
 
     def propose(self, images: Tensor, *, before: int = 6000, after: int = 300) -> list[Tensor]:
         """The regions of each picture, the most certain first.  (B, in_channels, H, W) -> B times (N, 4)"""
-        return self._proposals(images, self.rpn(self.features(images)), before, after)
+        return self.proposals(images, self.rpn(self.features(images)), before=before, after=after)
 
     def losses(self, images: Tensor, targets: list[Objects]) -> dict[str, Tensor]:
         """All four at once, on proposals of the moment.  (B, in_channels, H, W), B objects"""
         features = self.features(images)
         outputs = self.rpn(features)
-        proposals = self._proposals(images, outputs, 12_000, 2_000)
+        proposals = self.proposals(images, outputs, before=12_000, after=2_000)
         return self._anchor_losses(images, outputs, targets) | self._region_losses(features, targets, proposals)
 
     def anchor_losses(self, images: Tensor, targets: list[Objects]) -> dict[str, Tensor]:
@@ -122,14 +122,15 @@ class FasterRCNN(RegionNetwork):
     ) -> list[Detections]:
         """What is in each picture.  (B, in_channels, H, W) -> B detections"""
         features = self.features(images)
-        regions = self._proposals(images, self.rpn(features), 6_000, proposals)
+        regions = self.proposals(images, self.rpn(features), before=6_000, after=proposals)
         return self.refine(images, features, regions, score_above=score_above, iou_above=iou_above, most=most)
 
     def _grid(self, outputs: AnchorOutputs) -> Tensor:
         height, width = outputs.scores.shape[2:]
         return grid_anchors(self.anchors, (height, width), stride=self.stride)
 
-    def _proposals(self, images: Tensor, outputs: AnchorOutputs, before: int, after: int) -> list[Tensor]:
+    def proposals(self, images: Tensor, outputs: AnchorOutputs, *, before: int, after: int) -> list[Tensor]:
+        """Those of anchors that were already judged: B times (N, 4)"""
         size = (images.shape[2], images.shape[3])
         return propose(outputs, self._grid(outputs), size, before=before, after=after)
 
@@ -178,7 +179,7 @@ def _zf_trunk(in_channels: int) -> Trunk:
     return Trunk(encoder, head, bins=6, pool="roi_pool_conv5")
 
 
-def _squeezenet_trunk(in_channels: int) -> Trunk:
+def squeezenet_trunk(in_channels: int) -> Trunk:
     """SqueezeNet 1.1 up to fire9, padded as the others are, and two fully connected layers on 7 x 7 bins."""
     layers = OrderedDict(SqueezeNetV11(num_classes=1, in_channels=in_channels).named_children())
     for name, layer in layers.items():
@@ -214,5 +215,5 @@ def faster_rcnn_zf(*, num_classes: int = 20, in_channels: int = 3) -> FasterRCNN
 @register(task="detection", paper="ren2015_faster", input_shape=(3, 600, 1000), num_classes=20)
 def faster_rcnn_squeezenet(*, num_classes: int = 20, in_channels: int = 3) -> FasterRCNN:
     """Faster R-CNN on SqueezeNet 1.1, for machines without a GPU."""
-    trunk = _squeezenet_trunk(in_channels)
+    trunk = squeezenet_trunk(in_channels)
     return FasterRCNN(trunk, num_classes=num_classes, width=(512, 256), scales=(4, 8, 16))

@@ -1,0 +1,162 @@
+"""Test time of R-CNN, SPPnet, Fast and Faster R-CNN with one backbone on one picture, in one interleaved run.
+
+    python benchmarks/regions.py --image FILE [--backbone caffenet|squeezenet] [--proposals 300] [--rounds 3]
+        [--short-side 600] [--threads 2]
+
+Seconds are split into proposals, features (up to a region's description: for R-CNN the warping and a forward pass for
+each window, for the others the one map) and classification (all that is done with a region from then on). SPPnet's
+pyramid has its own fully connected layers, of the backbone's widths. Weights are random: they change no time. The
+first round is not counted. The result goes to benchmarks/results/.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.functional import resize
+
+from convatlas import registry
+from convatlas.architectures.detection.fast_rcnn import FastRCNN, Trunk, caffenet_trunk
+from convatlas.architectures.detection.faster_rcnn import FasterRCNN, squeezenet_trunk
+from convatlas.architectures.detection.rcnn import AT_ONCE, warp
+from convatlas.blocks.boxes import suppress
+from convatlas.blocks.low_rank import compress_fully_connected
+from convatlas.blocks.selective_search import search
+from convatlas.data.decode import decode
+from convatlas.training.run import environment
+
+CLASSES = 20
+BACKBONES: dict[str, tuple[str, Callable[[int], Trunk], int, dict[str, int]]] = {
+    "caffenet": ("caffenet", caffenet_trunk, 256, {"fc6": 1024, "fc7": 256}),
+    "squeezenet": ("squeezenet_v1_1", squeezenet_trunk, 512, {"fc6": 64, "fc7": 64}),
+}
+PARTS = ("proposals", "features", "classification")
+
+
+class Clock:
+    """Seconds of each part of one pass."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(PARTS, 0.0)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] += time.perf_counter() - started
+
+
+def finish(boxes: Tensor, scores: Tensor) -> None:
+    suppress(boxes, scores.softmax(1)[:, 1:], score_above=0.05, iou_above=0.3, most=100)
+
+
+def rcnn(net: nn.Module, image: Tensor, count: int) -> Clock:
+    """The picture as it is: a window is warped whatever its size."""
+    clock = Clock()
+    with clock.part("proposals"):
+        boxes = search(image)[:count]
+    rows = []
+    for part in boxes.split(AT_ONCE):
+        with clock.part("features"):
+            rows.append(net(warp(image, part)))
+    with clock.part("classification"):
+        finish(boxes, torch.cat(rows))
+    return clock
+
+
+def fast(net: FastRCNN, image: Tensor, count: int, short_side: int) -> Clock:
+    clock = Clock()
+    with clock.part("proposals"):
+        boxes = search(image)[:count]
+    scaled = enlarged(image, short_side)
+    with clock.part("features"):
+        features = net.features(scaled)
+    with clock.part("classification"):
+        moved = [boxes * (scaled.shape[3] / image.shape[2])]
+        net.refine(scaled, features, moved, score_above=0.05, iou_above=0.3, most=100)
+    return clock
+
+
+def faster(net: FasterRCNN, image: Tensor, count: int, short_side: int) -> Clock:
+    clock = Clock()
+    scaled = enlarged(image, short_side)
+    with clock.part("features"):
+        features = net.features(scaled)
+    with clock.part("proposals"):
+        boxes = net.proposals(scaled, net.rpn(features), before=6000, after=count)
+    with clock.part("classification"):
+        net.refine(scaled, features, boxes, score_above=0.05, iou_above=0.3, most=100)
+    return clock
+
+
+def enlarged(image: Tensor, short_side: int) -> Tensor:
+    """To that short side, with at most 1000 pixels on the long one.  (3, H, W) -> (1, 3, H', W')"""
+    height, width = image.shape[1:]
+    scale = min(short_side / min(height, width), 1000 / max(height, width))
+    return resize(image, [round(height * scale), round(width * scale)], antialias=True)[None]
+
+
+def methods(backbone: str, image: Tensor, count: int, short_side: int) -> dict[str, Callable[[], Clock]]:
+    """Four networks of the same layers, each made once."""
+    name, trunk, width, ranks = BACKBONES[backbone]
+    classifier = registry.build(name, num_classes=CLASSES + 1).eval()
+    one = FastRCNN(trunk(3), num_classes=CLASSES).eval()
+    cut = FastRCNN(trunk(3), num_classes=CLASSES).eval()
+    compress_fully_connected(cut, **ranks)
+    two = FasterRCNN(trunk(3), num_classes=CLASSES, width=(width, 256)).eval()
+    made: dict[str, Callable[[], Clock]] = OrderedDict()
+    made["R-CNN"] = lambda: rcnn(classifier, image, count)
+    made["Fast R-CNN"] = lambda: fast(one, image, count, short_side)
+    made["Fast R-CNN, truncated SVD"] = lambda: fast(cut, image, count, short_side)
+    made["Faster R-CNN"] = lambda: faster(two, image, count, short_side)
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--image", type=Path, required=True)
+    parser.add_argument("--backbone", choices=list(BACKBONES), default="squeezenet")
+    parser.add_argument("--proposals", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--short-side", type=int, default=600)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    image = decode(str(arguments.image)).float()
+    ways = methods(arguments.backbone, image, arguments.proposals, arguments.short_side)
+    seconds: dict[str, dict[str, list[float]]] = {way: {part: [] for part in PARTS} for way in ways}
+    with torch.inference_mode():
+        for counted in range(arguments.rounds + 1):
+            for way, run in ways.items():
+                clock = run()
+                for part in PARTS if counted else ():
+                    seconds[way][part].append(clock.seconds[part])
+    medians = {way: {part: statistics.median(values) for part, values in by.items()} for way, by in seconds.items()}
+    own = {way: by["features"] + by["classification"] for way, by in medians.items()}
+    result = {
+        "what": f"seconds for one picture of {image.shape[2]} x {image.shape[1]} pixels with {arguments.backbone}",
+        "date": datetime.now(UTC).date().isoformat(),
+        "proposals": arguments.proposals,
+        "rounds": arguments.rounds,
+        "short_side": arguments.short_side,
+        "median_seconds": {way: {part: round(value, 4) for part, value in by.items()} for way, by in medians.items()},
+        "without_proposals_seconds": {way: round(value, 4) for way, value in own.items()},
+        "times_faster_than_rcnn_without_proposals": {way: round(own["R-CNN"] / value, 1) for way, value in own.items()},
+        "environment": environment("cpu"),
+    }
+    target = Path(__file__).parent / "results" / f"regions_{arguments.backbone}.json"
+    target.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Proposals of many pictures, worked out once: selective search takes seconds a picture.
+
+How many of the objects they cover: `evaluation.detection.proposal_recall`.
+"""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from convatlas.blocks.selective_search import search
+from convatlas.structures import ConvatlasError, UsageError
+
+VERSION = 1  # of what is searched and how it is ordered; another finds no file of the first
+
+
+class ProposalCache:
+    """Proposals by a picture's values, in a folder of small files.
+
+    Args:
+        folder: made where it is absent.
+        limit: so many of each picture, the first ones; None: all. What is kept on disk are all.
+        smallest: boxes with a shorter side, in pixels, are left out.
+
+    Raises:
+        UsageError: `limit` or `smallest` is below 1.
+    """
+
+    def __init__(self, folder: Path, *, limit: int | None = None, smallest: int = 20) -> None:
+        for name, value in (("limit", limit), ("smallest", smallest)):
+            if value is not None and value < 1:
+                raise UsageError(f"{name} is {value}; expected at least 1")
+        self.folder, self.limit, self.smallest = folder, limit, smallest
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def __call__(self, picture: Tensor) -> Tensor:
+        """(3, H, W) or (1, H, W) -> (N, 4), the most promising first.
+
+        Raises:
+            ConvatlasError: the picture's file in the cache is damaged.
+        """
+        path = self.folder / f"{self._key(picture)}.npy"
+        if not path.exists():
+            self._write(path, search(picture, smallest=self.smallest).numpy())
+        try:
+            boxes = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise ConvatlasError(f"{path}: not the proposals of a picture ({error}); delete it") from error
+        if boxes.ndim != 2 or boxes.shape[1] != 4:
+            raise ConvatlasError(f"{path}: proposals of shape {boxes.shape}; expected (N, 4); delete it")
+        return torch.from_numpy(boxes)[: self.limit].to(picture.device)
+
+    def _key(self, picture: Tensor) -> str:
+        values = picture.detach().cpu().contiguous()
+        what = f"{VERSION} {self.smallest} {values.dtype} {tuple(values.shape)}".encode()
+        return hashlib.sha256(what + values.numpy().tobytes()).hexdigest()
+
+    def _write(self, path: Path, boxes: np.ndarray) -> None:
+        """Under another name first, so that no reader sees half a file."""
+        with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part", delete=False) as file:
+            np.save(file, boxes)
+        os.replace(file.name, path)
