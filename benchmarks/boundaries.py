@@ -26,10 +26,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from convatlas.data import normalise
-from convatlas.data.preprocess import convert_channels
 from convatlas.evaluation.boundary import BoundaryMeter, TrimapMeter
-from convatlas.evaluation.segmentation import ConfusionMeter, centre_crop, scores
+from convatlas.evaluation.segmentation import ConfusionMeter, scores
+from convatlas.evaluation.segmenter import Segmenter
 from convatlas.inference import open_source
 from convatlas.inference.crf import DenseCRF
 from convatlas.structures import VOID
@@ -38,7 +37,7 @@ from convatlas.training.run import environment
 CLASSES, CAMVID_VOID = 11, 11
 DOUBT = 0.01  # added to the pooled truth before its logarithm: nobody is certain
 GRID = {"bilateral_weight": (0.5, 1.0, 2.0, 4.0), "position_px": (30.0, 67.0), "colour": (3.0, 6.0)}
-Predict = Callable[[Tensor, Tensor], Tensor]  # picture (3, H, W) and its mask (H, W) -> logits (K, h, w)
+Predict = Callable[[Tensor, Tensor], Tensor]  # picture (3, H, W) and its mask (H, W) -> logits (K, H, W)
 
 
 def read(folder: Path, limit: int) -> list[tuple[Tensor, Tensor]]:
@@ -65,15 +64,10 @@ def pooled_truth(factor: int) -> Predict:
 
 
 def trained(run: str) -> Predict:
-    """A run's network on the whole picture, in its own size."""
+    """A run's network on whole pictures."""
     source = open_source(run)
-
-    def predict(picture: Tensor, mask: Tensor) -> Tensor:
-        image = convert_channels(picture, source.preprocessing.channels)
-        with torch.inference_mode():
-            return source.net(normalise(image[None], source.preprocessing))[0].float().clone()
-
-    return predict
+    segmenter = Segmenter(source.net, source.preprocessing)
+    return lambda picture, mask: segmenter.logits(picture).clone()  # no inference tensor: the CRF keeps it
 
 
 def measure(predict: Predict, crf: DenseCRF | None, pictures: list[tuple[Tensor, Tensor]]) -> dict[str, Any]:
@@ -83,7 +77,7 @@ def measure(predict: Predict, crf: DenseCRF | None, pictures: list[tuple[Tensor,
         logits = predict(picture, mask)
         started = time.perf_counter()
         if crf is not None:
-            logits = crf(logits, centre_crop(picture, (logits.shape[1], logits.shape[2])))
+            logits = crf(logits, picture)
         seconds.append(time.perf_counter() - started)
         for each in (meter, boundary, trimap):
             each.add(logits.argmax(0)[None], mask[None])
@@ -106,7 +100,7 @@ def search(predict: Predict, pictures: list[tuple[Tensor, Tensor]]) -> DenseCRF:
     def mean_iu(crf: DenseCRF) -> float:
         meter = ConfusionMeter(CLASSES)
         for logits, picture, mask in known:
-            marginals = crf(logits, centre_crop(picture, (logits.shape[1], logits.shape[2])))
+            marginals = crf(logits, picture)
             meter.add(marginals.argmax(0)[None], mask[None])
         return scores(meter.confusion).mean_iu
 

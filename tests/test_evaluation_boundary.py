@@ -93,6 +93,8 @@ def test_the_widest_band_is_the_whole_picture() -> None:
     assert meter.mean_iu[1].item() == scores(whole).mean_iu
 
 
-def test_widths_that_do_not_rise_are_refused() -> None:
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(UsageError, match="the mask has class 3; expected 0 to 1, or 255"):
+        boundary_f1(torch.zeros(2, 2), torch.tensor([[0, 3], [255, 1]]), 2)
     with pytest.raises(UsageError, match="expected rising numbers from 1"):
         TrimapMeter(2, widths=(2, 1))

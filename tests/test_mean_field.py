@@ -200,5 +200,7 @@ def test_fields_that_do_not_fit_are_refused() -> None:
         MeanField(2)(torch.zeros(1, 2, 4, 5), torch.zeros(1, 3, 5, 5))
     with pytest.raises(UsageError, match="all finite"):
         Lattice.of(torch.tensor([[math.nan]]))
+    with pytest.raises(UsageError, match="all finite"):
+        Lattice.of(torch.zeros(0, 2))
     with pytest.raises(UsageError, match="steps of the lattice"):
         Lattice.of(torch.rand(4, 5) * 1e6)

@@ -43,7 +43,7 @@ class Lattice:
         Raises:
             UsageError: features are no finite (N, d), or too far apart for the lattice's numbering.
         """
-        if features.ndim != 2 or features.shape[1] == 0 or not bool(features.isfinite().all()):
+        if features.ndim != 2 or features.numel() == 0 or not bool(features.isfinite().all()):
             raise UsageError(f"features are {tuple(features.shape)}; expected (N, d), all finite")
         d = features.shape[1]
         keys, shares = _simplex(features.detach().double())

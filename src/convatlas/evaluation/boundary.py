@@ -71,15 +71,17 @@ def boundary_f1(
     the truth, or that has no boundary in either: one alone fills the picture. 0 where only one of them has a boundary.
 
     Raises:
-        UsageError: the prediction is larger than the mask.
+        UsageError: the prediction is larger than the mask, or the mask has an unknown class.
     """
     true = centre_crop(mask, (predicted.shape[0], predicted.shape[1])).cpu().numpy()
     found = predicted.cpu().numpy()
     reach = tolerance * math.hypot(*true.shape)
     f1 = torch.full((num_classes,), math.nan, dtype=torch.float64)
     for label in np.unique(true):
-        if label == void or not 0 <= label < num_classes:
+        if label == void:
             continue
+        if not 0 <= label < num_classes:
+            raise UsageError(f"the mask has class {label}; expected 0 to {num_classes - 1}, or {void} for void")
         of_truth, of_prediction = boundary(true == label), boundary(found == label)
         judged = of_prediction & (true != void)
         if not of_truth.any() and not judged.any():
