@@ -157,6 +157,12 @@ def test_boxes_of_each_class_are_suppressed_apart() -> None:
     assert found.boxes.tolist() == [[0, 0, 10, 10], [0, 0, 9, 9], [20, 20, 30, 30]]
 
 
+def test_boxes_beyond_the_corner_suppress_none_of_another_class() -> None:
+    boxes = torch.tensor([[100.0, 0, 200, 10], [-101, -201, -1, -191]])  # the second, moved by 201, is the first
+    found = suppress(boxes, torch.tensor([[0.9, 0.0], [0.0, 0.8]]), score_above=0.1, iou_above=0.5)
+    assert found.labels.tolist() == [0, 1]
+
+
 def test_nothing_certain_is_an_empty_result() -> None:
     found = suppress(some_boxes(4), torch.zeros(4, 3), score_above=0.5, iou_above=0.5, most=10)
     assert (found.boxes.shape, found.labels.dtype, found.scores.shape) == ((0, 4), torch.int64, (0,))

@@ -143,5 +143,6 @@ def suppress(
         per_class = per_class.gather(0, rows.unsqueeze(-1).expand(-1, -1, 4))
     row, label = (scores > score_above).nonzero(as_tuple=True)
     candidates, certain = per_class[row, label], scores[row, label]
-    kept = batched_nms(candidates, certain, label, iou_above)[:most]
+    lowest = torch.cat([per_class.flatten(), per_class.new_zeros(1)]).amin()
+    kept = batched_nms(candidates - lowest, certain, label, iou_above)[:most]  # it takes no coordinates below 0
     return Detections(candidates[kept], label[kept], certain[kept])

@@ -1,6 +1,7 @@
 """An exported ONNX file as a network: it carries its card, so that a prediction needs nothing else."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convatlas import weights
-from convatlas.inference.engines.backends import Run, require, run_in_onnx_runtime
-from convatlas.structures import ConvatlasError, Preprocessing
+from convatlas import registry, weights
+from convatlas.inference.engines.backends import Run, outputs_in_onnx_runtime, require, run_in_onnx_runtime
+from convatlas.structures import ConvatlasError, Detections, Preprocessing
 from convatlas.weights.cards import check_card
 
 KEY = "convatlas"  # of the metadata
@@ -33,7 +34,22 @@ class ExportedNet(nn.Module):
         return self._run(x)
 
 
-def read_exported(path: Path) -> tuple[ExportedNet, dict[str, Any], Preprocessing]:
+class ExportedDetector(nn.Module):
+    """A detector that ONNX Runtime computes, suppression and its thresholds included."""
+
+    def __init__(self, model: bytes) -> None:
+        super().__init__()
+        self.onnx_model = model
+        self._run: Callable[[Tensor], tuple[Tensor, ...]] | None = None
+
+    def detect(self, images: Tensor) -> list[Detections]:
+        """(B, C, H, W) -> B; the file takes one picture at a time."""
+        if self._run is None:
+            self._run = outputs_in_onnx_runtime(self.onnx_model)
+        return [Detections(*self._run(image[None])) for image in images]
+
+
+def read_exported(path: Path) -> tuple[ExportedNet | ExportedDetector, dict[str, Any], Preprocessing]:
     """The network of a file that `convatlas export` wrote, its card, and how it wants its pictures.
 
     A file that normalises by itself takes values of 0 to 255.
@@ -59,6 +75,8 @@ def read_exported(path: Path) -> tuple[ExportedNet, dict[str, Any], Preprocessin
         raise ConvatlasError(f"the card of {path} has no preprocessing")
     if card.get("input") == "uint8":
         preprocessing = replace(preprocessing, mean=(0.0,), std=(1 / 255,), channel_order="rgb")
+    if registry.card(card["network"]).task == "detection":
+        return ExportedDetector(content).eval(), card, preprocessing
     return ExportedNet(content, quantised=bool(card.get("int8"))).eval(), card, preprocessing
 
 

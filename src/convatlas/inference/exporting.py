@@ -5,7 +5,7 @@ Every file is run before it gets its name, and compared with the network.
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,8 @@ from convatlas.inference.engines.backends import require, run_in_onnx_runtime
 from convatlas.inference.engines.build import TOLERANCE
 from convatlas.inference.engines.fused import fuse
 from convatlas.inference.engines.graph import OPSET, quietly, to_onnx
-from convatlas.inference.exported import KEY, ExportedNet, WithNormalisation
+from convatlas.inference.exported import KEY, ExportedDetector, ExportedNet, WithNormalisation
+from convatlas.inference.exporting_detectors import WithSuppression, compare_detections, detector_to_onnx
 from convatlas.inference.source import Source
 from convatlas.structures import ConvatlasError, UsageError
 
@@ -37,7 +38,9 @@ class Exported:
     format: str
     opset: int | None  # of ONNX
     size_bytes: int
-    difference: float  # of its logits from the network's, as a part of the largest logit; NaN for int8
+    difference: (
+        float  # of its logits, as a part of the largest; of a detector's boxes, the part that differs; NaN for int8
+    )
 
 
 def export(
@@ -47,8 +50,11 @@ def export(
     format: Format = "onnx",  # noqa: A002 - the word for it
     pixels: bool = False,
     licence: str | None = None,
+    thresholds: Mapping[str, float] | None = None,
 ) -> Exported:
     """Writes a trained network for any batch size, completely or not at all.
+
+    A detector's file takes one picture at a time and gives `boxes`, `labels` and `scores`, suppression done.
 
     Args:
         source: from `open_source`.
@@ -56,29 +62,42 @@ def export(
         format: "onnx" (normalisations folded), "torch-export" (a program for torch.export.load) or "torchscript".
         pixels: put the normalisation and the channel order inside, so that uint8 RGB pictures of the right size go in.
         licence: of the weights, for the card.
+        thresholds: arguments of a detector's `detect`, which are then fixed; None: the paper's.
 
     Raises:
-        UsageError: an unknown format, or another ending.
+        UsageError: an unknown format, another ending, or thresholds that the network does not have.
         ConvatlasError: a package is missing, the network can't be expressed, or the file computes something else.
     """
     path = Path(path)
     check_format(format, path)
     net = source.net.cpu().eval()
-    if isinstance(net, ExportedNet):
+    if isinstance(net, (ExportedNet, ExportedDetector)):
         raise UsageError(f"{source.name} comes from an exported file; expected a run folder or a network with weights")
     card = card_of(source, pixels=pixels, licence=licence)
     shape = (source.preprocessing.channels, *source.preprocessing.size)
+    detects = callable(getattr(net, "detect", None))
+    if detects:
+        if format != "onnx":
+            raise UsageError(f"--format {format}; expected onnx, which knows suppression, for a detector")
+        net = WithSuppression(net, thresholds or {}).eval()
+    elif thresholds:
+        raise UsageError(f"thresholds are {dict(thresholds)}; expected none, as {source.name} is no detector")
     whole = WithNormalisation(net, source.preprocessing).eval() if pixels else net
     dtype = torch.uint8 if pixels else torch.float32
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        if format == "onnx":
+        if detects:
+            temporary.write_bytes(with_card(detector_to_onnx(whole, shape, dtype=dtype), card))
+        elif format == "onnx":
             folded = fuse(net, shape, batch_size=1, pack=False)
             folded = WithNormalisation(folded, source.preprocessing).eval() if pixels else folded
             temporary.write_bytes(with_card(to_onnx(folded, shape, dtype=dtype), card))
         else:
             _WRITERS[format](whole, torch.zeros(2, *shape, dtype=dtype), card, temporary)
-        difference = compare(_read_back(temporary, format), whole, source, pixels=pixels)
+        if detects:
+            difference = compare_detections(temporary.read_bytes(), whole, noise(source, pixels=pixels))
+        else:
+            difference = compare(_read_back(temporary, format), whole, source, pixels=pixels)
         temporary.replace(path)
     finally:
         with suppress(OSError):  # the folder may be absent
@@ -133,9 +152,7 @@ def compare(run: Callable[[Tensor], Tensor], net: nn.Module, source: Source, *, 
     Raises:
         ConvatlasError: it is more than engines are allowed.
     """
-    shape = (source.preprocessing.channels, *source.preprocessing.size)
-    noise = torch.randint(0, 256, (3, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    batch = noise if pixels else normalise(noise, source.preprocessing)
+    batch = noise(source, pixels=pixels)
     difference = 0.0
     with torch.inference_mode():
         for part in (batch[:1], batch):
@@ -145,6 +162,13 @@ def compare(run: Callable[[Tensor], Tensor], net: nn.Module, source: Source, *, 
     if not difference <= TOLERANCE:
         raise ConvatlasError(f"the exported file differs from the network by {difference:.1g} of its largest logit")
     return difference
+
+
+def noise(source: Source, *, pixels: bool) -> Tensor:
+    """Three inputs, (3, C, H, W): uint8, or normalised."""
+    shape = (source.preprocessing.channels, *source.preprocessing.size)
+    values = torch.randint(0, 256, (3, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return values if pixels else normalise(values, source.preprocessing)
 
 
 def _write_program(net: nn.Module, sample: Tensor, card: dict[str, Any], path: Path) -> None:

@@ -68,6 +68,12 @@ BUILDERS: dict[str, Builder] = {
 
 
 def run_in_onnx_runtime(model: bytes) -> Run:
+    """A model's first output. Raises ConvatlasError for a model that it refuses."""
+    run = outputs_in_onnx_runtime(model)
+    return lambda x: run(x)[0]
+
+
+def outputs_in_onnx_runtime(model: bytes) -> Callable[[Tensor], tuple[Tensor, ...]]:
     """A session with as many threads as torch uses. Raises ConvatlasError for a model that it refuses."""
     import onnxruntime
 
@@ -81,7 +87,7 @@ def run_in_onnx_runtime(model: bytes) -> Run:
         raise ConvatlasError(f"ONNX Runtime refuses the model: {str(error).splitlines()[0]}") from error
     source = session.get_inputs()[0]
     cast = _to_uint8 if source.type == "tensor(uint8)" else Tensor.contiguous
-    return lambda x: torch.from_numpy(session.run(None, {source.name: cast(x).numpy()})[0])
+    return lambda x: tuple(map(torch.from_numpy, session.run(None, {source.name: cast(x).numpy()})))
 
 
 def run_in_open_vino(model: bytes, batch_size: int) -> Run:
