@@ -38,9 +38,7 @@ class Exported:
     format: str
     opset: int | None  # of ONNX
     size_bytes: int
-    difference: (
-        float  # of its logits, as a part of the largest; of a detector's boxes, the part that differs; NaN for int8
-    )
+    difference: float  # of its logits, as a part of the largest; NaN for int8. The part of a detector's boxes
 
 
 def export(
