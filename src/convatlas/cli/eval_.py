@@ -27,7 +27,7 @@ def command(
         str | None,
         typer.Option(
             help="1-crop, 10-crop, 144-crop, grid or dense; by default the recipe's, 1-crop for weights. Detectors: "
-            "voc07, voc10 or coco."
+            "voc07, voc10 or coco. Two-class segmenters: membranes, as the ISBI challenge scores."
         ),
     ] = None,
     scales: Annotated[

@@ -23,8 +23,11 @@ def evaluate(
 ) -> None:
     """`convatlas eval` for a segmenter or a detector."""
     if opened.task == "segmentation":
+        if protocol == "membranes":
+            _evaluate_membranes(opened, data, root, device, json)
+            return
         if protocol is not None:
-            raise UsageError(f"--protocol {protocol} is for classifiers and detectors; a segmenter sees whole pictures")
+            raise UsageError(f"--protocol {protocol}; a segmenter sees whole pictures: expected none, or membranes")
         _evaluate_masks(opened, data, root, report, crf, device, json)
     elif opened.task == "detection":
         _evaluate_boxes(opened, data, root, protocol or "voc10", device, json)
@@ -91,6 +94,28 @@ def _evaluate_masks(
             out.print(f"\nreport {report}: the worst pictures and their boundaries; open it in a browser")
     for problem in found.problems:
         warn(f"{problem.path}: {problem.reason}")
+
+
+def _evaluate_membranes(opened: Any, data: str | None, root: Path | None, device: Any, json: bool) -> None:
+    from typing import cast
+
+    from convatlas.data.dense.splits import MaskSplit
+    from convatlas.inference.evaluate import load_data
+    from convatlas.inference.membranes import score_membranes
+
+    dataset = load_data(opened, data, root)
+    with progress("Evaluating") as step:
+        found = score_membranes(opened, cast(MaskSplit, dataset.test), device=device, on_progress=step)
+    if json:
+        print_json({"network": opened.name, "data": dataset.name, **asdict(found)})
+        return
+    out = console()
+    out.print(f"{opened.name} on {dataset.name}: {found.pictures} test pictures, {found.protocol}", markup=False)
+    for name, best in (("pixel", found.pixel), ("foreground Rand", found.foreground_rand), ("Rand", found.rand)):
+        out.print(f"{name} error {best.error:.4f} at threshold {best.threshold:.2f}", highlight=False)
+    out.print(f"warping error {found.warping:.6f}", highlight=False)
+    if opened.recipe is not None and opened.recipe.expected:
+        out.print(f"published: {opened.recipe.expected}", markup=False)
 
 
 def _evaluate_boxes(opened: Any, data: str | None, root: Path | None, protocol: Any, device: Any, json: bool) -> None:
