@@ -48,7 +48,7 @@ def command(
     """Test error with its 95% interval, loss, and a table of classes, on the test part of the data.
 
     Each picture is looked at as a paper did: `--protocol 10-crop`, or `dense --scales 256,384,512`. The published
-    results stand beside, each with its protocol. Released weights are tested on the whole of data without a test part.
+    results stand beside, each with its protocol. Data without a test part are taken whole, but a run's own.
     """
     from convatlas import inference, report
 

@@ -48,6 +48,7 @@ def planned(
     """A recipe by name or from a file, and the data that it is for."""
     from convatlas import data as data_sets
     from convatlas import registry
+    from convatlas.data import lasting
     from convatlas.training import DataSource, adapted, start_from
     from convatlas.training.recipe import read
 
@@ -99,6 +100,7 @@ def choose(card: Any, variant: str | None, weights: Path | None, loaded: Any) ->
     """The recipe and the preprocessing: the weights' own, where a network starts from some."""
     from convatlas import data as data_sets
     from convatlas import weights as trained
+    from convatlas.data import lasting
     from convatlas.training import TRANSFER, find, start_from
 
     known = trained.read_card(weights, card.name) if weights else None
@@ -125,8 +127,3 @@ def with_options(chosen: "Recipe", batch_size: int | None, lr: float | None, set
     own = [] if batch_size is None else [f"batch_size={batch_size}"]
     own += [] if lr is None else [f"optimizer.lr={lr!r}"]
     return changed(chosen, own + settings)
-
-
-def lasting(spec: str) -> str:
-    """A path that holds from any folder; a name stays."""
-    return os.path.abspath(spec) if os.sep in spec or os.path.exists(spec) else spec

@@ -20,7 +20,7 @@ from convatlas.data.division import Division, read_division
 from convatlas.data.encoded import EncodedSplit, FileSplit, PackedSplit, ShardSplit
 from convatlas.data.loader import Batch, Loader
 from convatlas.data.preprocess import normalise, prepare
-from convatlas.data.sources import load, parts
+from convatlas.data.sources import lasting, load, parts
 from convatlas.data.splits import ArraySplit, DataSet, Split
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "Split",
     "decode",
     "default_preprocessing",
+    "lasting",
     "load",
     "measured",
     "normalise",

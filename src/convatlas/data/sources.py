@@ -208,3 +208,8 @@ def _align(
     places = torch.tensor([classes.index(c) if c in classes else -1 for c in its_classes])
     held_out.labels.copy_(places[held_out.labels])
     return held_out, classes
+
+
+def lasting(spec: str) -> str:
+    """A path that holds from any folder; a name stays."""
+    return os.path.abspath(spec) if os.sep in spec or os.path.exists(spec) else spec

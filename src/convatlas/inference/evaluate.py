@@ -27,7 +27,7 @@ def evaluate_source(
 ) -> tuple[data.DataSet, Evaluation]:
     """Runs the test part of a data set through the network; gives the data set and the result.
 
-    Released weights, which come from no run, are tested on the whole of data that have no test part.
+    Data without a test part are taken whole, but for the run's own, which are divided as they were for training.
 
     Args:
         source: from `open_source`.
@@ -86,8 +86,8 @@ def load_data(source: Source, spec: str | None, root: Path | None) -> data.DataS
     """The data set that is named, or the run's own."""
     recipe = source.recipe
     task = registry.card(source.name).task
-    if spec is not None:
-        return data.load(spec, root=root, test=spec if source.run is None else None, task=task)
+    if spec is not None and (recipe is None or data.lasting(spec) != recipe.data.spec):
+        return data.load(spec, root=root, test=spec, task=task)
     if recipe is None:
         raise UsageError("--data is absent and the network comes from no run; expected a data set or a folder")
     known = recipe.data
