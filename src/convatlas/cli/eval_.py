@@ -54,10 +54,10 @@ def command(
 
     opened = inference.open_source(source, weights)
     if opened.task != "classification":
-        from convatlas.cli import marked
+        from convatlas.cli import eval_marked
 
         where = inference.resolve_device(device)
-        marked.evaluate(opened, data, data_root, protocol, report_to, crf=crf, device=where, json=json)
+        eval_marked.evaluate(opened, data, data_root, protocol, report_to, crf=crf, device=where, json=json)
         return
     if classes is not None:
         opened = inference.with_classes(opened, classes)

@@ -50,11 +50,11 @@ def command(
     opened = inference.open_source(source, weights)
     where = inference.resolve_device(device)
     if opened.task != "classification":
-        from convatlas.cli import marked
+        from convatlas.cli import predict_marked
 
         if not inputs or as_csv:
             raise UsageError(f"{opened.name} is for {opened.task}: expected pictures, and text or --json")
-        if not marked.predict(opened, inputs, out, crf=crf, least_score=least_score, device=where, json=json):
+        if not predict_marked.predict(opened, inputs, out, crf=crf, least_score=least_score, device=where, json=json):
             raise typer.Exit(1)
         return
     say = warn if verbose else lambda _: None
