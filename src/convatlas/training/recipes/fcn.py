@@ -1,12 +1,9 @@
-"""How the fully convolutional networks were trained, and how those on SqueezeNet are, without a GPU."""
+"""How the fully convolutional networks were trained. Those on SqueezeNet have the modern recipe alone."""
 
-from convatlas.data.augment import HorizontalFlip
-from convatlas.data.dense.augment import RandomScale
 from convatlas.structures import Preprocessing
 from convatlas.training.dense_losses import PixelCrossEntropy
-from convatlas.training.recipe import SGD, AdamW, Recipe
+from convatlas.training.recipe import SGD, Recipe
 from convatlas.training.recipes.common import CAFFE_BIASES
-from convatlas.training.schedules import Polynomial
 
 # Whole pictures of VOC, of at most 500 px; 0 to 255 less the mean of ImageNet, RGB.
 VOC_PICTURES = Preprocessing(
@@ -56,25 +53,6 @@ def _light(network: str, lr: float, source: str, result: str, *, passes: int) ->
     )
 
 
-def _without_gpu(network: str) -> Recipe:
-    """30 passes over CamVid, at its full 360 x 480."""
-    return Recipe(
-        network=network,
-        variant="camvid",
-        source="this project; AdamW: Loshchilov and Hutter 2019, decay: Chen et al. 2016",
-        expected="not measured yet",
-        cost="about half an hour on two cores (estimated from the time of a step)",
-        epochs=30,
-        batch_size=4,
-        optimizer=AdamW(lr=1e-3, weight_decay=1e-2),
-        schedule=Polynomial(power=0.9),
-        loss=PixelCrossEntropy(),
-        augment=(RandomScale((0.75, 1.5)), HorizontalFlip()),
-        channels_last=True,
-        notes=("From ImageNet weights of squeezenet_v1_1, named with --weights; pictures are then read as these ask.",),
-    )
-
-
 RECIPES = (
     _heavy("fcn32s_vgg16_voc", 1e-10, "VGG-16 (vgg_d)", "59.4"),
     _heavy("fcn16s_vgg16_voc", 1e-12, "FCN-32s (fcn32s_vgg16_voc)", "62.4"),
@@ -82,6 +60,4 @@ RECIPES = (
     _heavy("fcn8s_vgg16_voc_at_once", 1e-10, "VGG-16 (vgg_d)", "about that of FCN-8s in stages, 62.7", passes=35),
     _light("fcn_alexnet_voc", 1e-4, "solver.prototxt of the release", "39.8", passes=235),
     _light("googlenet_fcn", 5e-5, "Long, Shelhamer, Darrell 2015, section 4.3", "42.5", passes=175),
-    _without_gpu("fcn8s_squeezenet"),
-    _without_gpu("unet_squeezenet"),
 )
