@@ -63,7 +63,7 @@ def print_table(entries: "list[Entry]") -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for column in (
         "network",
-        "top-1",
+        "accuracy",
         "parameters",
         "MACs",
         "batch",

@@ -9,6 +9,7 @@ from convatlas.inference.pictures import find_pictures
 from convatlas.inference.poses import evaluate_poses, find_poses
 from convatlas.inference.predict import classify, predict, select_engine
 from convatlas.inference.quantise import Quantised, quantise
+from convatlas.inference.score import score
 from convatlas.inference.source import Source, open_source, resolve_device
 from convatlas.inference.video import read_frames
 
@@ -31,6 +32,7 @@ __all__ = [
     "quantise",
     "read_frames",
     "resolve_device",
+    "score",
     "segment",
     "select_engine",
     "survey_masks",

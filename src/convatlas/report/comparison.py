@@ -32,7 +32,7 @@ class Entry:
     network: str
     input_shape: Shape
     cost: Cost
-    accuracy: float | None  # top-1, fraction
+    accuracy: float | None  # fraction: top-1, or the score that `accuracy_from` names
     accuracy_from: str  # "published: ILSVRC-2012 validation, 10 crops", "measured: digits", "unknown"
     memory_bytes: dict[int, int]  # batch -> weights and the peak of a forward pass
     timings: dict[int, Timing]  # by batch
@@ -119,8 +119,9 @@ def _accuracy(
     source: inference.Source | None, network: str, data: str | None, data_root: Path | None
 ) -> tuple[float | None, str]:
     if source is not None:
-        dataset, found = inference.evaluate_source(source, data, root=data_root)
-        return 1 - found.top1_error, f"measured: {dataset.name}, {len(found.labels):,} pictures"
+        dataset, found = inference.score(source, data, root=data_root)
+        what = next(iter(found.scores()), "top-1").replace("_", " ")
+        return 1 - found.error, f"measured: {dataset.name}, {what}, {len(dataset.test):,} samples"
     results = [result for result in published_results(network) if result.top1_error is not None]
     if not results:
         return None, "unknown"
