@@ -30,11 +30,7 @@ def draw_boxes(
 
     Of detections the most certain lie on top; difficult objects have thin lines.
     """
-    pixels = image.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
-    canvas = Image.fromarray(pixels)
-    scale = longest / max(canvas.size)
-    size = (max(1, round(canvas.width * scale)), max(1, round(canvas.height * scale)))
-    canvas = canvas.resize(size, Image.Resampling.NEAREST if scale > 2 else Image.Resampling.LANCZOS)
+    canvas, scale = to_canvas(image, longest)
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(max(9, longest // 40))
     scores = marked.scores.tolist() if isinstance(marked, Detections) else [None] * len(marked.labels)
     thin = [False] * len(scores) if isinstance(marked, Detections) else marked.difficult.tolist()
@@ -46,11 +42,19 @@ def draw_boxes(
         pen.rectangle(corners, outline=colour, width=1 if is_thin else max(1, round(longest / 140)))
         if named:
             text = str(classes[label]) if score is None else f"{classes[label]} {score:.2f}"
-            _tag(pen, font, (x1, y1), text, colour, size)
+            tag(pen, font, (x1, y1), text, colour, canvas.size)
     return canvas
 
 
-def _tag(
+def to_canvas(image: Tensor, longest: int) -> tuple[Image.Image, float]:
+    """A picture uint8 (C, H, W) with its longer side brought to `longest` pixels, and its new pixels for an old one."""
+    canvas = Image.fromarray(image.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy())
+    scale = longest / max(canvas.size)
+    size = (max(1, round(canvas.width * scale)), max(1, round(canvas.height * scale)))
+    return canvas.resize(size, Image.Resampling.NEAREST if scale > 2 else Image.Resampling.LANCZOS), scale
+
+
+def tag(
     pen: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, corner: tuple[float, float],
     text: str, colour: Colour, size: tuple[int, int],
 ) -> None:  # fmt: skip

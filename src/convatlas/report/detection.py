@@ -1,0 +1,150 @@
+"""What a report shows of a detector: its classes and curves, what kind of mistakes it makes, the worst pictures."""
+
+import math
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from PIL import Image
+
+from convatlas.data.detection import DetectionSplit
+from convatlas.data.detection.drawing import draw_boxes
+from convatlas.evaluation.error_analysis import (
+    KINDS,
+    ClassErrors,
+    PictureErrors,
+    analyse,
+    best_threshold,
+    picture_errors,
+    worst_pictures,
+)
+from convatlas.report import sections as pages
+from convatlas.report import tables
+from convatlas.report.pictures import array_uri
+from convatlas.structures import ConvatlasError, DetectionEvaluation, UsageError
+from convatlas.visualise import boxes, detection_curves, overlays
+from convatlas.visualise.style import inline_svg
+
+LONGEST_SIDE = 480  # pixels of a picture in the page
+MEASURES = {
+    "voc07": "Average precision as VOC measured it until 2009: the mean over eleven recalls, at IoU 0.5.",
+    "voc10": "Average precision as VOC measures it since 2010: the area under the curve, at IoU 0.5.",
+    "coco": "Average precision as COCO measures it: the mean over IoU 0.50 to 0.95.",
+}
+
+
+def sections(evaluation: DetectionEvaluation, test: DetectionSplit, *, worst: int = 8) -> Markup:
+    """The sections "classes", "curves", "mistakes" and "worst" for a page with the reports' style.
+
+    Args:
+        evaluation: with the detections of every picture.
+        test: the pictures, in the same order.
+        worst: how many pictures are shown.
+
+    Raises:
+        UsageError: the evaluation has no detections, or those of other pictures.
+    """
+    if len(evaluation.detections) != len(test):
+        raise UsageError(
+            f"the evaluation has detections of {len(evaluation.detections)} pictures; expected {len(test)}"
+        )
+    truth = [test.objects(index) for index in range(len(test))]
+    analysed = analyse(evaluation.detections, truth, evaluation.classes)
+    thresholds = [best_threshold(curve) for curve in evaluation.curves]
+    errors = picture_errors(evaluation.detections, truth, thresholds)
+    rows = class_rows(evaluation, analysed, thresholds)
+    values = {
+        "rows": rows,
+        "unseen": [row["name"] for row in rows if not row["objects"]],
+        "mean_ap": _known(evaluation.mean_ap),
+        "measure": MEASURES[evaluation.protocol],
+        "name_of_ap": "AP" if evaluation.protocol == "coco" else "AP50",
+        "curves": _svg(detection_curves.precision_recall_figure(evaluation), "Precision against recall, by class"),
+        "kinds": _svg(detection_curves.kinds_figure(analysed, evaluation.classes), "Kinds of detections, by class"),
+        "trend": _svg(detection_curves.trend_figure(analysed), "Kinds of false detections"),
+        "costs": costs(analysed),
+        "examples": [shown(evaluation, test, errors, index) for index in worst_pictures(errors, worst)],
+        **{
+            name: f"rgb{colour}"
+            for name, colour in (
+                ("right", overlays.RIGHT), ("missed", overlays.MISSED), ("invented", overlays.INVENTED),
+            )
+        },
+    }  # fmt: skip
+    return pages.render("detection.html", values)
+
+
+def page(evaluation: DetectionEvaluation, test: DetectionSplit, title: str, *, worst: int = 8) -> str:
+    """A whole page of `sections` below the protocol's numbers."""
+    objects = sum(curve.objects for curve in evaluation.curves)
+    speed = f"{1000 * evaluation.seconds / max(len(test), 1):,.0f} ms"
+    mean = "mean AP" if evaluation.protocol == "coco" else "mean AP50"
+    tiles = [(tables.percent(_known(evaluation.mean_ap), 1), mean, f"by the rules of {evaluation.protocol}")]
+    if evaluation.protocol == "coco":
+        for name in ("AP50", "AP75", "AR100"):
+            tiles.append((tables.percent(_known(evaluation.numbers[name]), 1), name, "over the classes"))
+    tiles += [
+        (f"{sum(len(found.labels) for found in evaluation.detections):,}", "detections", "at any score"),
+        (speed if evaluation.seconds else "-", "a picture", "with reading"),
+    ]
+    lead = f"{objects:,} objects of {len(evaluation.classes):,} classes on {len(test):,} pictures."
+    return pages.standalone(title, lead, tiles, sections(evaluation, test, worst=worst))
+
+
+def class_rows(
+    evaluation: DetectionEvaluation, analysed: tuple[ClassErrors, ...], thresholds: list[float]
+) -> list[dict[str, Any]]:
+    """One row a class, in the order of the classes; what is undefined is None."""
+    rows = []
+    for label, (name, curve) in enumerate(zip(evaluation.classes, evaluation.curves, strict=True)):
+        last = int((curve.scores >= thresholds[label]).sum()) - 1  # the last answer that counts
+        rows.append(
+            {
+                "name": name,
+                "ap": _known(evaluation.ap[label].item()),
+                "objects": curve.objects,
+                "missed": analysed[label].missed,
+                "threshold": f"{thresholds[label]:.2f}" if last >= 0 else "-",
+                "precision": curve.precision[last].item() if last >= 0 else None,
+                "recall": curve.recall[last].item() if last >= 0 else None,
+            }
+        )
+    return rows
+
+
+def costs(analysed: tuple[ClassErrors, ...]) -> list[tuple[str, str]]:
+    """For each kind of mistake, by how many points the mean AP would rise without it."""
+    counted = [one for one in analysed if one.objects]
+    gains = [np.mean([one.ap_without[kind] - one.ap for one in counted] or [0.0]) for kind in range(1, len(KINDS))]
+    return [(kind, f"{100 * gain:.1f}") for kind, gain in zip(KINDS[1:], gains, strict=True)]
+
+
+def shown(evaluation: DetectionEvaluation, test: DetectionSplit, errors: list[PictureErrors], index: int) -> Any:
+    """What the template names of one picture."""
+    try:
+        image, truth = test.read(index)
+    except ConvatlasError as error:
+        raise ConvatlasError(f"a picture that was evaluated is gone: {error}") from error
+    found, one = evaluation.detections[index], errors[index]
+    right = int(one.right.sum())
+    return {
+        "path": test.name(index),
+        "mistakes": one.mistakes,
+        "right": right,
+        "wrong": len(one.shown) - right - int(one.ignored.sum()),
+        "missed": len(one.missed),
+        "truth": _uri(draw_boxes(image, truth, evaluation.classes, longest=LONGEST_SIDE)),
+        "found": _uri(boxes.verdicts(image, found, truth, one, evaluation.classes, longest=LONGEST_SIDE)),
+    }
+
+
+def _uri(picture: Image.Image) -> str:
+    return array_uri(np.asarray(picture), LONGEST_SIDE)
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _svg(figure: Any, label: str) -> Markup:
+    return Markup(inline_svg(figure, label))  # our own drawing: its texts were escaped by matplotlib
