@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from convatlas import registry, weights
-from convatlas.architectures.detection import ssd_squeezenet
 from convatlas.data.detection import open_detection
 from convatlas.data.detection.loader import DetectionBatch, DetectionLoader
 from convatlas.evaluation.detection import voc_average_precision
@@ -43,6 +42,6 @@ def test_ssd_on_squeezenet(data_root: Path) -> None:
     torch.manual_seed(0)
     net = registry.build("ssd300_squeezenet", num_classes=3)
     trained = weights.create("squeezenet_v1_1", weights=data_root / "weights" / "squeezenet1_1_caffe_bgr.pth")
-    ssd_squeezenet.start_from(net, trained)  # type: ignore[arg-type]
+    net.start_from(trained.state_dict())  # type: ignore[operator]
     batch = four(data_root, SQUEEZENET)
     assert learn(net, batch, lr=1e-3, steps=150) > 0.95

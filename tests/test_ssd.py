@@ -28,7 +28,7 @@ from convatlas.architectures.detection.multibox import (
     multibox_detections,
     multibox_losses,
 )
-from convatlas.structures import Objects, UsageError
+from convatlas.structures import Objects, StartsFromOthers, UsageError
 
 NETWORKS = ("ssd300", "ssd512", "ssd300_squeezenet")
 PAPER = {"score_above": 0.01, "iou_above": 0.45, "most": 200, "most_per_class": 400}
@@ -215,27 +215,32 @@ def test_vgg_starts_ssd_with_every_fourth_unit_of_its_fully_connected_layers() -
     with torch.no_grad():
         fc6 = vgg.fc6.weight.detach().view(4096, 512, 7, 7)
         fc6[::4, :, ::3, ::3] = torch.randn(1024, 512, 3, 3)
-    copied = ssd.start_from(net, vgg)
-    assert len(copied) == 15
+    copied = net.start_from(vgg.state_dict())
+    assert len(copied) == 30  # weights and biases of 15 layers
+    assert not any(name.startswith(net.own_layers) for name in copied)
+    assert {name for name in net.state_dict() if not name.startswith(net.own_layers)} == set(copied)
     assert torch.equal(net.conv5_3.weight, vgg.conv5_3.weight)
     assert torch.equal(net.fc6.weight[5, 7, 2, 1], fc6[20, 7, 6, 3])
     assert torch.equal(net.fc7.weight[3, 9, 0, 0], vgg.fc7.weight[12, 36])
 
 
 def test_another_classifier_can_not_start_a_detector() -> None:
-    net = on_meta("ssd300", 2)
-    with torch.device("meta"), pytest.raises(UsageError, match="expected those of vgg_d"):
-        ssd.start_from(net, VGG("A"))
-    small = on_meta("ssd300_squeezenet", 2)
-    with torch.device("meta"), pytest.raises(UsageError, match="conv1 has weights"):
-        ssd_squeezenet.start_from(small, SqueezeNetV11(in_channels=1))
+    with torch.device("meta"):
+        wrong = SqueezeNetV11(in_channels=1).state_dict()
+    for name in ("ssd300", "ssd300_squeezenet"):
+        net = on_meta(name, 2)
+        assert isinstance(net, StartsFromOthers)
+        with pytest.raises(UsageError, match="conv1" if name == "ssd300_squeezenet" else "have no layer of SSD"):
+            net.start_from(wrong)
 
 
 @pytest.mark.data
 def test_real_weights_start_the_small_one(data_root: Path) -> None:
     classifier = weights.create("squeezenet_v1_1", weights=data_root / "weights" / "squeezenet1_1_caffe_bgr.pth")
     net = registry.build("ssd300_squeezenet", num_classes=3)
-    assert ssd_squeezenet.start_from(net, classifier)[-1] == "fire9"
+    copied = net.start_from(classifier.state_dict())
+    assert copied[-1] == "fire9.expand3x3.bias"
+    assert {name for name in net.state_dict() if not name.startswith(net.own_layers)} == set(copied)
     x = 50 * torch.randn(1, 3, 60, 60)
     seen = x
     for name in net.encoder:

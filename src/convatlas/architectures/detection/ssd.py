@@ -14,10 +14,10 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from convatlas.architectures.classification.vgg import COLUMNS, VGG, WIDTHS
+from convatlas.architectures.classification.vgg import COLUMNS, WIDTHS
 from convatlas.architectures.detection.multibox import DefaultBoxes, L2Norm, MultiBoxDetector, initialise
+from convatlas.blocks.transplant import transplant
 from convatlas.registry import register
-from convatlas.structures import UsageError
 
 # For each layer behind fc7: filters, size, stride, padding.
 Layer = tuple[int, int, int, int]
@@ -59,7 +59,7 @@ ROWS_512 = {
 
 
 class SSD(MultiBoxDetector):
-    """(B, in_channels, H, W) -> `MultiBoxOutputs` of N default boxes.
+    """(B, in_channels, H, W) -> `MultiBoxOutputs` of N default boxes. It starts from a trained VGG-16 (D).
 
     Args:
         extra: the layers behind fc7.
@@ -94,6 +94,7 @@ class SSD(MultiBoxDetector):
         self.conv4_3_norm = L2Norm(512, scale=20)  # 512 x 38 x 38
         widths |= {"conv4_3_norm": 512, "fc7": 1024}
         self.add_heads([widths[name] for name in rows], num_classes)
+        self.own_layers = tuple(name for name in self._modules if name not in self.trunk or name in extra)
         initialise(list(self.children()))
 
     def maps(self, x: Tensor) -> list[Tensor]:
@@ -106,31 +107,17 @@ class SSD(MultiBoxDetector):
                 found.append(x)
         return [self.conv4_3_norm(found[0]), *found[1:]]
 
+    def start_from(self, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """Copies the layers of the same names; of VGG-16's fc6 and fc7 every fourth unit, at every third position.
 
-def start_from(net: SSD, classifier: VGG) -> tuple[str, ...]:
-    """Copies VGG-16 (D) into a detector, and of its fc6 and fc7 every fourth unit at every third position (section 3).
-
-    Returns:
-        The names of the copied layers.
-
-    Raises:
-        UsageError: the classifier is no VGG-16 of 224 pixels with as many input channels; nothing was copied.
-    """
-    names = [
-        name for name in net.trunk if name.startswith("conv") and isinstance(getattr(classifier, name, None), nn.Conv2d)
-    ]
-    ours, theirs = net.state_dict(), classifier.state_dict()
-    wanted = {f"{name}.{entry}": theirs[f"{name}.{entry}"] for name in names for entry in ("weight", "bias")}
-    if theirs["fc6.weight"].shape == (4096, 512 * 7 * 7):
-        wanted["fc6.weight"] = theirs["fc6.weight"].view(4096, 512, 7, 7)[::4, :, ::3, ::3]
-        wanted["fc7.weight"] = theirs["fc7.weight"][::4, ::4, None, None]
-        wanted |= {f"{name}.bias": theirs[f"{name}.bias"][::4] for name in ("fc6", "fc7")}
-    for name in ("conv1_1", "conv5_3", "fc6"):
-        shape = tuple(wanted[f"{name}.weight"].shape) if f"{name}.weight" in wanted else None
-        if shape != ours[f"{name}.weight"].shape:
-            raise UsageError(f"classifier's {name} has weights {shape}; expected those of vgg_d")
-    net.load_state_dict(ours | wanted)
-    return (*names, "fc6", "fc7")
+        Returns and raises as `transplant`.
+        """
+        taken = dict(tensors)
+        if "fc6.weight" in taken and taken["fc6.weight"].numel() == 4096 * 512 * 7 * 7:
+            taken["fc6.weight"] = taken["fc6.weight"].view(4096, 512, 7, 7)[::4, :, ::3, ::3].contiguous()
+            taken["fc7.weight"] = taken["fc7.weight"].view(4096, 4096)[::4, ::4].contiguous()
+            taken |= {f"{name}.bias": taken[f"{name}.bias"][::4] for name in ("fc6", "fc7")}
+        return transplant(self, taken)
 
 
 @register(task="detection", paper="liu2015_ssd", input_shape=(3, 300, 300), num_classes=20, aliases=("ssd300_vgg16",))

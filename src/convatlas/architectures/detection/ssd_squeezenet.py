@@ -11,12 +11,14 @@ Departs  SqueezeNet pads nothing in its first layers, which moves its maps. So d
 Shapes   B batch, C channels, H x W map, N default boxes, K classes without the background.
 """
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 from convatlas.architectures.classification.squeezenet import SqueezeNetV11
 from convatlas.architectures.detection.multibox import DefaultBoxes, L2Norm, MultiBoxDetector, initialise
+from convatlas.blocks.transplant import transplant
 from convatlas.registry import register
-from convatlas.structures import UsageError
 
 ROWS = {
     "fire5_norm": DefaultBoxes(21, 45, (2,), step=8, first=7.5),
@@ -31,7 +33,9 @@ ENCODER_END = "fire9"
 
 
 class SSDSqueezeNet(MultiBoxDetector):
-    """(B, in_channels, 300, 300) -> `MultiBoxOutputs` of N = 8,096 default boxes; larger pictures are accepted too."""
+    """(B, in_channels, 300, 300) -> `MultiBoxOutputs` of N = 8,096 default boxes. It starts from a
+    trained SqueezeNet v1.1. Larger pictures are accepted too.
+    """
 
     def __init__(self, *, num_classes: int = 20, in_channels: int = 3) -> None:
         super().__init__(ROWS)
@@ -59,7 +63,8 @@ class SSDSqueezeNet(MultiBoxDetector):
         self.conv13_2 = nn.Conv2d(64, 128, 3)  # 128 x 1 x 1
         self.relu_conv13_2 = nn.ReLU()
         self.add_heads(WIDTHS, num_classes)
-        initialise([layer for name, layer in self.named_children() if name not in self.encoder])
+        self.own_layers = tuple(name for name in self._modules if name not in self.encoder)
+        initialise([self.get_submodule(name) for name in self.own_layers])
 
     def maps(self, x: Tensor) -> list[Tensor]:
         """(B, C, H, W) -> six maps, (B, C, H, W) each; those of the encoder scaled to the same length everywhere."""
@@ -76,22 +81,9 @@ class SSDSqueezeNet(MultiBoxDetector):
             maps.append(x)
         return maps
 
-
-def start_from(net: SSDSqueezeNet, classifier: SqueezeNetV11) -> tuple[str, ...]:
-    """Copies SqueezeNet v1.1 up to fire9 into the detector.
-
-    Returns:
-        The names of the copied layers.
-
-    Raises:
-        UsageError: the classifier has another number of input channels; nothing was copied.
-    """
-    ours, theirs = (tuple(part.get_submodule("conv1").get_parameter("weight").shape) for part in (net, classifier))
-    if ours != theirs:
-        raise UsageError(f"classifier's conv1 has weights {theirs}; expected {ours}")
-    for name in net.encoder:
-        net.get_submodule(name).load_state_dict(classifier.get_submodule(name).state_dict())
-    return net.encoder
+    def start_from(self, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """Copies the layers of the same names, of SqueezeNet v1.1 all up to fire9; as `transplant`."""
+        return transplant(self, tensors)
 
 
 @register(task="detection", paper="liu2015_ssd", input_shape=(3, 300, 300), num_classes=20)

@@ -14,7 +14,7 @@ Shapes   B batch, C channels, S x S cells of the grid, P boxes a cell, K classes
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from torchvision.ops import box_convert, clip_boxes_to_image
 
 from convatlas.blocks.boxes import paired_iou, suppress
+from convatlas.blocks.transplant import transplant
 from convatlas.registry import register
-from convatlas.structures import Detections, Objects, UsageError
+from convatlas.structures import Detections, Objects
 
 SIDE, PER_CELL = 7, 2  # S and P
 COORDINATE_WEIGHT, EMPTY_WEIGHT = 5.0, 0.5
@@ -176,7 +177,17 @@ class YOLO(nn.Sequential):
         self.drop = nn.Dropout(0.5)  # 4096
         self.add_module(f"fc{len(hidden) + 1}", nn.Linear(units, SIDE * SIDE * (num_classes + 5 * PER_CELL)))
         self.grid = Grid(num_classes)  # 7 x 7 x 30
+        pretrained = {f"conv{place}" for place in range(1, 21)}
+        weighted = [name for name, layer in self.named_children() if isinstance(layer, (nn.Conv2d, nn.Linear))]
+        self.own_layers = tuple(f"{name}." for name in weighted if name not in pretrained)
         _initialise(self)
+
+    def start_from(self, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """Copies the layers of the same names: of a `pretraining_net` its convolutions (section 2.2).
+
+        Returns and raises as `transplant`.
+        """
+        return transplant(self, tensors)
 
     def losses(self, images: Tensor, targets: Sequence[Objects]) -> dict[str, Tensor]:
         """The sums of equation 3, scalars whose sum is minimised.  (B, C, H, W), B pictures' objects"""
@@ -249,28 +260,6 @@ def pretraining_net(*, num_classes: int = 1000, in_channels: int = 3) -> nn.Sequ
     )
     _initialise(net)
     return net
-
-
-def start_from(net: YOLO, classifier: nn.Sequential) -> tuple[str, ...]:
-    """Copies the first 20 convolutions of a `pretraining_net` into a detector (section 2.2).
-
-    Returns:
-        The names of the copied layers.
-
-    Raises:
-        UsageError: a layer is absent or of another shape; nothing was copied.
-    """
-    names = tuple(f"conv{place}" for place in range(1, 21))
-    for name in names:
-        ours, theirs = (
-            tuple(part.get_submodule(name).get_parameter("weight").shape) if hasattr(part, name) else None
-            for part in (net, classifier)
-        )
-        if ours is None or ours != theirs:
-            raise UsageError(f"classifier's {name} has weights {theirs}; expected {ours}")
-    for name in names:
-        net.get_submodule(name).load_state_dict(classifier.get_submodule(name).state_dict())
-    return names
 
 
 @register(task="detection", paper="redmon2015_yolo", input_shape=(3, 448, 448), num_classes=20, aliases=("yolo",))
