@@ -1,0 +1,63 @@
+"""How SSD was trained, and how the one on SqueezeNet is, without a GPU."""
+
+from convatlas.data.detection.augment import SSD_AUGMENTATION, Mirror, Photometric, SampledCrop
+from convatlas.training.detector_loss import DetectorLoss
+from convatlas.training.mechanisms import ParameterGroup
+from convatlas.training.recipe import SGD, AdamW, Recipe
+from convatlas.training.recipes.common import CAFFE_BIASES, CAFFE_MEAN, pixels
+from convatlas.training.schedules import Cosine, Drops
+
+PASSES = 232  # 120,000 steps of 32 of the 16,551 pictures of VOC 2007 and 2012
+HELD = ("conv1.*", "fire2.*", "fire3.*")
+SLOW = tuple(f"fire{place}.*" for place in range(4, 10))
+
+
+def _published(network: str, side: int, result: str) -> Recipe:
+    """ssd_pascal.py of the release: 80,000 steps at 1e-3, 20,000 at 1e-4, 20,000 at 1e-5."""
+    return Recipe(
+        network=network,
+        variant="published",
+        source="Liu et al. 2016, sections 3.1 and 3.6; examples/ssd/ssd_pascal.py of the release",
+        expected=f"{result} mAP on VOC 2007 test, from VOC 2007 and 2012 trainval",
+        cost="120,000 steps of 32 pictures",
+        epochs=PASSES,
+        batch_size=32,
+        optimizer=SGD(lr=1e-3, momentum=0.9, weight_decay=5e-4),
+        schedule=Drops(at=(80 / 120, 100 / 120)),
+        loss=DetectorLoss(),
+        augment=SSD_AUGMENTATION,
+        preprocessing=pixels(side, mean=CAFFE_MEAN, resize="stretch", resize_to=side),
+        groups=CAFFE_BIASES,
+        notes=(
+            "The paper starts from VGG-16 (vgg_d): name its file with --weights. Caffe's files want BGR pictures.",
+            "The release chooses among five ways of interpolation when it resizes; here it is bilinear.",
+        ),
+    )
+
+
+RECIPES = (
+    _published("ssd300", 300, "77.2"),
+    _published("ssd512", 512, "79.8"),
+    Recipe(
+        network="ssd300_squeezenet",
+        variant="bccd",
+        source="this project; AdamW: Loshchilov and Hutter 2019, crops and distortions: Liu et al. 2016",
+        expected="AP50 on the validation list of BCCD: 0.78 after 5 passes over its training list, 0.84 after 10, 0.88 "
+        "after 15; tried with torchvision's crops, and not to the end",
+        cost="22 s of one core for a pass of 205 pictures",
+        epochs=40,
+        batch_size=8,
+        optimizer=AdamW(lr=1e-3, weight_decay=1e-4),
+        schedule=Cosine(warm_up=0.05),
+        loss=DetectorLoss(),
+        augment=(Photometric(), SampledCrop(), Mirror(vertical=0.5)),
+        groups=(
+            *(ParameterGroup(match=match, frozen=True) for match in HELD),
+            *(ParameterGroup(match=match, lr_scale=0.2) for match in SLOW),
+        ),
+        notes=(
+            "From ImageNet weights of squeezenet_v1_1, named with --weights; pictures are then read as these ask.",
+            "Mirrored both ways, since cells have no up.",
+        ),
+    ),
+)
