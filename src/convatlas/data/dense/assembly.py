@@ -5,10 +5,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision import tv_tensors
-from torchvision.transforms.v2 import functional as V
 
-from convatlas.data.dense.augment import augment, window
+from convatlas.data.dense.augment import augment, resized_mask, window
 from convatlas.data.preprocess import convert_channels, resize
 from convatlas.structures import Preprocessing
 
@@ -32,7 +30,7 @@ class MaskAssembly:
         """Without a generator nothing is augmented, and the window is the middle."""
         image = resize(convert_channels(image, self.preprocessing.channels), self.preprocessing)
         if mask.shape != image.shape[1:]:
-            mask = V.resize(tv_tensors.Mask(mask), list(image.shape[1:])).as_subclass(Tensor)
+            mask = resized_mask(mask, (image.shape[1], image.shape[2]))
         if self.margin_px:
             image, mask = (self._mirrored(part) for part in (image, mask))
         if generator is not None:

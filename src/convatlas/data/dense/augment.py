@@ -33,7 +33,7 @@ class RandomScale:
         low, high = (math.log(factor) for factor in self.factors)
         factor = math.exp(low + (high - low) * _uniform(generator))
         size = [max(1, round(side * factor)) for side in mask.shape]
-        return tuple(V.resize(part, size, antialias=True) for part in _wrapped(image, mask))  # pyright: ignore
+        return V.resize(tv_tensors.Image(image), size, antialias=True), resized_mask(mask, (size[0], size[1]))
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,14 @@ def augment(steps: tuple[Any, ...], image: Tensor, mask: Tensor, generator: torc
                 "RandomOrientation, GridElastic, or changes of colour"
             )
     return image.as_subclass(Tensor), mask.as_subclass(Tensor)
+
+
+def resized_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """(H, W) -> (h, w): each pixel has the class of the one that its middle lies in.
+
+    Torchvision's resizing of masks takes the one that its corner lies in: they slip beside their pictures.
+    """
+    return F.interpolate(mask[None, None], size, mode="nearest-exact")[0, 0]
 
 
 def window(image: Tensor, mask: Tensor, size: tuple[int, int], fill: Tensor, generator: torch.Generator | None) -> Pair:

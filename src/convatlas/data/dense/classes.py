@@ -22,7 +22,8 @@ _LARGEST = 254  # classes; 255 is void
 class MaskClasses:
     """K classes of a mask.
 
-    A mask file holds a number for each pixel (grey or palette pictures) or a colour (RGB pictures).
+    A mask file holds a number for each pixel (grey or palette pictures) or a colour (RGB pictures). Grey colours that
+    the table lacks are numbers too.
     """
 
     names: tuple[str, ...]
@@ -30,6 +31,7 @@ class MaskClasses:
     values: tuple[int, ...]  # of each class in a file that holds numbers
     void: tuple[int, ...] = (VOID,)  # other numbers that are void
     unknown_is_void: bool = False  # or else a value that is no class is an error
+    void_colours: tuple[Colour, ...] = ()
 
     def decode(self, path: str | Path) -> Tensor:
         """The class of each pixel, or 255 where it is void: uint8 (H, W)
@@ -38,13 +40,18 @@ class MaskClasses:
             ConvatlasError: the file can't be read, or holds a value or colour that is no class.
         """
         pixels = read_values(path)
-        table = self._by_colour() if pixels.ndim == 3 else self._by_value()
-        codes = _packed(pixels) if pixels.ndim == 3 else pixels
+        if pixels.ndim == 2:
+            return self._looked_up(pixels, self._by_value(), "value {}")
+        codes, table = _packed(pixels), self._by_colour()
+        if alike(pixels) and not np.isin(codes, list(table)).all():
+            return self._looked_up(pixels[..., 0], self._by_value(), "value {}")
+        return self._looked_up(codes, table, "colour #{:06x}")
+
+    def _looked_up(self, codes: np.ndarray, table: dict[int, int], what: str) -> Tensor:
         found, places = np.unique(codes, return_inverse=True)
         unknown = [int(code) for code in found if int(code) not in table]
         if unknown and not self.unknown_is_void:
-            what = f"colour #{unknown[0]:06x}" if pixels.ndim == 3 else f"value {unknown[0]}"
-            raise ConvatlasError(f"{what} is none of the {len(self.names)} classes")
+            raise ConvatlasError(f"{what.format(unknown[0])} is none of the {len(self.names)} classes")
         classes = np.array([table.get(int(code), VOID) for code in found], dtype=np.uint8)
         return torch.from_numpy(classes[places].reshape(codes.shape))
 
@@ -52,7 +59,8 @@ class MaskClasses:
         return dict.fromkeys(self.void, VOID) | {value: index for index, value in enumerate(self.values)}
 
     def _by_colour(self) -> dict[int, int]:
-        return {(r << 16) + (g << 8) + b: index for index, (r, g, b) in enumerate(self.colours)}
+        void = [(VOID, colour) for colour in self.void_colours]
+        return {(r << 16) + (g << 8) + b: index for index, (r, g, b) in (*void, *enumerate(self.colours))}
 
 
 def read_values(path: str | Path) -> np.ndarray:
@@ -68,6 +76,11 @@ def read_values(path: str | Path) -> np.ndarray:
             return np.array(picture if picture.mode in ("L", "P", "I", "I;16") else picture.convert("RGB"))
     except Exception as error:
         raise ConvatlasError(f"not a mask that can be read ({type(error).__name__}: {error})") from error
+
+
+def alike(pixels: np.ndarray) -> bool:
+    """Whether (H, W, 3) is grey throughout: many programs save the numbers of a mask as red, green and blue alike."""
+    return bool((pixels == pixels[..., :1]).all())
 
 
 def _packed(pixels: np.ndarray) -> np.ndarray:
@@ -92,7 +105,7 @@ VOC_NAMES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
     "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
-VOC = MaskClasses(VOC_NAMES, voc_colours(21), tuple(range(21)))
+VOC = MaskClasses(VOC_NAMES, voc_colours(21), tuple(range(21)), void_colours=((224, 224, 192),))
 
 # The 11 classes that SegNet's authors kept of CamVid's 32, in their order and colours; 11 is void.
 CAMVID = MaskClasses(
@@ -159,10 +172,14 @@ def _read_csv(path: Path) -> MaskClasses:
 
 def _classes(rows: list[tuple[int, str]], colours: dict[int, Colour], path: Path) -> MaskClasses:
     kept = [(value, name) for value, name in rows if name.lower() not in _VOID_NAMES]
-    void = tuple({VOID, *(value for value, name in rows if name.lower() in _VOID_NAMES)})
+    left = [value for value, name in rows if name.lower() in _VOID_NAMES]
     if not 2 <= len(kept) <= _LARGEST:
         raise ConvatlasError(f"{path} names {len(kept)} classes; expected 2 to {_LARGEST}")
-    usual = voc_colours(len(kept))
     values, names = zip(*kept, strict=True)
+    for what, entries in (("value", [*values, *left]), ("class", names)):
+        if twice := [entry for entry in entries if entries.count(entry) > 1]:
+            raise ConvatlasError(f"{path}: {what} {twice[0]} is there twice; expected one row each")
+    usual = voc_colours(len(kept))
     chosen = tuple(colours.get(value, usual[index]) for index, value in enumerate(values))
-    return MaskClasses(names, chosen, values, tuple(v for v in void if v not in values))
+    void = tuple({*left, VOID} - {*values})
+    return MaskClasses(names, chosen, values, void, void_colours=tuple(colours[v] for v in left if v in colours))

@@ -13,6 +13,7 @@ from convatlas.data.dense.classes import (
     CITYSCAPES_TRAIN_IDS,
     VOC,
     MaskClasses,
+    alike,
     find_table,
     read_values,
     voc_colours,
@@ -73,7 +74,7 @@ def _find(path: Path) -> Layout:
             return _voc(top)
     if (path / "leftImg8bit").is_dir():
         return _cityscapes(path)
-    if (path / "trainannot").is_dir():
+    if (path / "trainannot").is_dir() and (path / "train").is_dir():
         return _segnet_camvid(path)
     return _plain(path)
 
@@ -83,45 +84,49 @@ def _voc(top: Path) -> Layout:
     images, masks = _files(top / "JPEGImages"), _files(top / "SegmentationClass")
     parts: dict[str, Pairs] = {}
     problems: list[Problem] = []
-    for name in ("train", "trainval", "val"):
+    for name in ("train", "val", "trainval"):
         listing = top / "ImageSets" / "Segmentation" / f"{name}.txt"
-        if not listing.is_file():
+        if not listing.is_file() or (name == "trainval" and "train" in parts):
             continue
         wanted = listing.read_text().split()
         lost = [stem for stem in wanted if stem not in images or stem not in masks]
         problems += [Problem(stem, f"named in {listing.name}, but picture or mask is absent") for stem in lost]
         parts[name] = [(images[stem], masks[stem]) for stem in wanted if stem not in lost]
     if not parts:
-        parts["train"] = _joined(images, masks)[0]
+        parts["train"], lonely = _joined(images, masks)
+        problems += _without_masks(lonely, top / "SegmentationClass")
     train = parts.get("train") or parts.get("trainval") or []
     return Layout(train, parts.get("val"), VOC, tuple(problems))
 
 
 def _cityscapes(path: Path) -> Layout:
-    fine, parts, trained = path / "gtFine", {}, False
+    """The masks of labelTrainIds where all have them, or else those of labelIds."""
+    fine, found = path / "gtFine", {}
     for part in ("train", "val"):
-        pairs: Pairs = []
         for image in sorted((path / "leftImg8bit" / part).glob("*/*_leftImg8bit.png")):
-            stem = image.name.removesuffix("_leftImg8bit.png")
-            for kind in ("labelTrainIds", "labelIds"):
-                mask = fine / part / image.parent.name / f"{stem}_gtFine_{kind}.png"
-                if mask.is_file():
-                    trained |= kind == "labelTrainIds"
-                    pairs.append((str(image), str(mask)))
-                    break
-        parts[part] = pairs
-    return Layout(parts["train"], parts["val"] or None, CITYSCAPES_TRAIN_IDS if trained else CITYSCAPES)
+            mask = fine / part / image.parent.name / image.name.removesuffix("_leftImg8bit.png")
+            found[image] = (part, f"{mask}_gtFine_labelTrainIds.png", f"{mask}_gtFine_labelIds.png")
+    trained = all(os.path.isfile(by_train) or not os.path.isfile(by_id) for _, by_train, by_id in found.values())
+    parts: dict[str, Pairs] = {"train": [], "val": []}
+    lonely = []
+    for image, (part, by_train, by_id) in found.items():
+        if os.path.isfile(mask := by_train if trained else by_id):
+            parts[part].append((str(image), mask))
+        else:
+            lonely.append(str(image))
+    classes = CITYSCAPES_TRAIN_IDS if trained else CITYSCAPES
+    return Layout(parts["train"], parts["val"] or None, classes, tuple(_without_masks(lonely, fine)))
 
 
 def _segnet_camvid(path: Path) -> Layout:
     """As SegNet's authors hand CamVid out: train, val and test, and a folder of masks beside each."""
-    found = {
-        part: _joined(_files(path / part), _files(path / f"{part}annot"))[0]
-        for part in ("train", "test", "val")
-        if (path / part).is_dir() and (path / f"{part}annot").is_dir()
-    }
-    test = found.get("test") or found.get("val")
-    return Layout(found["train"], test, CAMVID)
+    found, problems = {}, []
+    for part in ("train", "test", "val"):
+        images, masks = path / part, path / f"{part}annot"
+        if images.is_dir() and masks.is_dir():
+            found[part], lonely = _joined(_files(images), _files(masks))
+            problems += _without_masks(lonely, masks)
+    return Layout(found["train"], found.get("test") or found.get("val"), CAMVID, tuple(problems))
 
 
 def _plain(path: Path) -> Layout:
@@ -149,17 +154,23 @@ def _named(path: Path, folders: list[tuple[Path, Path]]) -> Layout:
     for images, masks in folders[:2]:
         pairs, lonely = _joined(_files(images), _files(masks))
         parts.append(pairs)
-        problems += [Problem(image, f"has no mask in {masks}") for image in lonely]
-    known = CAMVID if "camvid" in path.resolve().name.lower() else None
-    if known and any(mask is None for mask in map(_fits_camvid, [mask for _, mask in parts[0][:_LOOKED_AT]])):
-        known = None
+        problems += _without_masks(lonely, masks)
+    called = "camvid" in path.resolve().name.lower()
+    known = CAMVID if called and all(_fits_camvid(mask) for _, mask in parts[0][:_LOOKED_AT]) else None
     return Layout(parts[0], parts[1] if len(parts) > 1 else None, known, tuple(problems))
 
 
-def _fits_camvid(mask: str) -> bool | None:
-    """True where a mask holds nothing but 0 to 11 and 255; else None."""
-    values = read_values(mask)
-    return (values.ndim == 2 and bool(np.isin(values, [*range(12), VOID]).all())) or None
+def _without_masks(images: list[str], masks: Path) -> list[Problem]:
+    return [Problem(image, f"has no mask in {masks}") for image in images]
+
+
+def _fits_camvid(mask: str) -> bool:
+    """Whether a mask holds nothing but 0 to 11 and 255, as far as it can be read."""
+    try:
+        values = read_values(mask)
+    except ConvatlasError:
+        return True  # the loader will name it
+    return values.ndim == 2 and bool(np.isin(values, [*range(12), VOID]).all())
 
 
 def _told_by_values(path: Path, masks: list[str]) -> MaskClasses:
@@ -170,7 +181,7 @@ def _told_by_values(path: Path, masks: list[str]) -> MaskClasses:
             values = read_values(mask)
         except ConvatlasError:
             continue  # the loader will name it
-        if values.ndim == 3:
+        if values.ndim == 3 and not alike(values):
             raise ConvatlasError(
                 f"{mask} holds colours; expected {path / 'classes.csv'} with columns value, name, colour"
             )
