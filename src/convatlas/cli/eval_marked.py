@@ -30,7 +30,7 @@ def evaluate(
             raise UsageError(f"--protocol {protocol}; a segmenter sees whole pictures: expected none, or membranes")
         _evaluate_masks(opened, data, root, report, crf, device, json)
     elif opened.task == "detection":
-        _evaluate_boxes(opened, data, root, protocol or "voc10", device, json)
+        _evaluate_boxes(opened, data, root, protocol or "voc10", report, device, json)
     else:
         if protocol is not None:
             raise UsageError(f"--protocol {protocol} is for classifiers and detectors; {opened.name} finds poses")
@@ -118,7 +118,9 @@ def _evaluate_membranes(opened: Any, data: str | None, root: Path | None, device
         out.print(f"published: {opened.recipe.expected}", markup=False)
 
 
-def _evaluate_boxes(opened: Any, data: str | None, root: Path | None, protocol: Any, device: Any, json: bool) -> None:
+def _evaluate_boxes(
+    opened: Any, data: str | None, root: Path | None, protocol: Any, report: Path | None, device: Any, json: bool
+) -> None:
     from rich.table import Table
 
     from convatlas import inference
@@ -130,6 +132,15 @@ def _evaluate_boxes(opened: Any, data: str | None, root: Path | None, protocol: 
         dataset, found = inference.evaluate_boxes(
             opened, data, protocol=protocol, root=root, device=device, on_progress=step
         )
+    if report is not None:
+        from typing import cast
+
+        from convatlas.data.detection.split import DetectionSplit
+        from convatlas.report import detection
+        from convatlas.report.page import save
+
+        pictures = cast(DetectionSplit, dataset.test)
+        save(report, detection.page(found, pictures, f"{opened.name} on {dataset.name}"))
     if json:
         print_json({
             "network": opened.name, "data": dataset.name, "pictures": len(dataset.test), "protocol": found.protocol,

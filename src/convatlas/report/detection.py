@@ -77,18 +77,23 @@ def sections(evaluation: DetectionEvaluation, test: DetectionSplit, *, worst: in
 def page(evaluation: DetectionEvaluation, test: DetectionSplit, title: str, *, worst: int = 8) -> str:
     """A whole page of `sections` below the protocol's numbers."""
     objects = sum(curve.objects for curve in evaluation.curves)
-    speed = f"{1000 * evaluation.seconds / max(len(test), 1):,.0f} ms"
+    lead = f"{objects:,} objects of {len(evaluation.classes):,} classes on {len(test):,} pictures."
+    return pages.standalone(title, lead, tiles(evaluation, len(test)), sections(evaluation, test, worst=worst))
+
+
+def tiles(evaluation: DetectionEvaluation, pictures: int) -> list[tuple[str, str, str]]:
+    """The large numbers of a page: value, name, and what it is of."""
+    speed = f"{1000 * evaluation.seconds / max(pictures, 1):,.0f} ms"
     mean = "mean AP" if evaluation.protocol == "coco" else "mean AP50"
-    tiles = [(tables.percent(_known(evaluation.mean_ap), 1), mean, f"by the rules of {evaluation.protocol}")]
+    found = [(tables.percent(_known(evaluation.mean_ap), 1), mean, f"by the rules of {evaluation.protocol}")]
     if evaluation.protocol == "coco":
         for name in ("AP50", "AP75", "AR100"):
-            tiles.append((tables.percent(_known(evaluation.numbers[name]), 1), name, "over the classes"))
-    tiles += [
-        (f"{sum(len(found.labels) for found in evaluation.detections):,}", "detections", "at any score"),
+            found.append((tables.percent(_known(evaluation.numbers[name]), 1), name, "over the classes"))
+    return [
+        *found,
+        (f"{sum(len(one.labels) for one in evaluation.detections):,}", "detections", "at any score"),
         (speed if evaluation.seconds else "-", "a picture", "with reading"),
     ]
-    lead = f"{objects:,} objects of {len(evaluation.classes):,} classes on {len(test):,} pictures."
-    return pages.standalone(title, lead, tiles, sections(evaluation, test, worst=worst))
 
 
 def class_rows(

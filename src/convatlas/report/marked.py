@@ -16,7 +16,7 @@ from convatlas.inference import open_source, survey_masks
 from convatlas.inference.maps import Survey
 from convatlas.inference.poses import pose_of
 from convatlas.inference.source import Source
-from convatlas.report import pose, segmentation, tables
+from convatlas.report import detection, pose, segmentation, tables
 from convatlas.report import sections as pages
 from convatlas.report.page import save, verification
 from convatlas.structures import PoseEvaluation, SegmentationEvaluation
@@ -40,7 +40,7 @@ def write_marked(run: Path, evaluation: Any, test: Any, *, on_progress: Progress
     elif isinstance(evaluation, PoseEvaluation):
         tiles, body = _numbers(evaluation), _pose(source, evaluation, test)
     else:
-        tiles, body = _numbers(evaluation), Markup("")
+        tiles, body = detection.tiles(evaluation, len(test)), detection.sections(evaluation, test, worst=WORST)
     assert source.recipe is not None  # a run folder has one
     card = registry.card(source.name)
     data = Path(source.recipe.data.spec).name
