@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from convatlas import registry
+from convatlas import registry, weights
 from convatlas.architectures.classification.squeezenet import SqueezeNetV11
 from convatlas.architectures.detection.fast_rcnn import start_from
 from convatlas.architectures.detection.faster_rcnn import FasterOutputs, FasterRCNN
@@ -22,7 +22,10 @@ from convatlas.blocks.region_proposals import (
     sample_anchors,
 )
 from convatlas.blocks.within_channel import WithinChannelNorm
-from convatlas.structures import Objects, UsageError
+from convatlas.data.detection import DetectionLoader, open_detection
+from convatlas.evaluation.detector import evaluate_detector
+from convatlas.structures import Objects, Preprocessing, UsageError
+from convatlas.training.recipes.common import CAFFE_MEAN
 
 # The release's anchors.mat, whose pixels are counted from 1 and whose last pixel belongs to the box.
 PUBLISHED = [
@@ -176,23 +179,26 @@ def test_a_trained_classifier_is_taken_over() -> None:
         start_from(net, torch.nn.Linear(3, 3))
 
 
-def cells(root: Path, names: tuple[str, ...], side: int) -> tuple[Tensor, list[Objects]]:
-    """Blood cells on pictures of `side` pixels, in Caffe's values: BGR minus the mean."""
-    import xml.etree.ElementTree as ElementTree
-
-    from torchvision.io import decode_image
-    from torchvision.transforms.functional import resize
-
-    images, found = [], []
-    for name in names:
-        picture = decode_image(str(root / "JPEGImages" / f"{name}.jpg"))
-        scale = torch.tensor([side / picture.shape[2], side / picture.shape[1]]).repeat(2)
-        rows, labels = [], []
-        for each in ElementTree.parse(root / "Annotations" / f"{name}.xml").getroot().iter("object"):
-            rows.append([float(each.findtext(f"bndbox/{k}") or 0) for k in ("xmin", "ymin", "xmax", "ymax")])
-            labels.append(("RBC", "WBC", "Platelets").index(each.findtext("name") or ""))
-        boxes = torch.tensor(rows) * scale
-        found.append(Objects(boxes, torch.tensor(labels), torch.zeros(len(rows), dtype=torch.bool)))
-        small = resize(picture, [side, side], antialias=True).float().flip(0)
-        images.append(small - torch.tensor([104.0, 117, 123]).reshape(3, 1, 1))
-    return torch.stack(images), found
+@pytest.mark.slow
+@pytest.mark.data
+def test_four_real_pictures_are_learnt_by_heart(data_root: Path) -> None:
+    """Four pictures of VOC with one or two large objects, from SqueezeNet's real weights."""
+    split = open_detection(str(data_root / "voc100" / "gts" / "coco_format_v1" / "instances_default.json"))
+    large = [
+        place
+        for place, page in enumerate(split.train.pages)
+        if 1 <= len(page.boxes) <= 2 and ((page.boxes[:, 2:] - page.boxes[:, :2]) / max(page.size)).min() > 0.3
+    ]
+    preprocessing = Preprocessing(
+        (224, 224), resize="stretch", resize_to=224, mean=CAFFE_MEAN, std=(1 / 255,) * 3, channel_order="bgr"
+    )
+    loader = DetectionLoader(split.train.select(large[:4]), preprocessing, batch_size=4)
+    (batch,) = loader.epoch(0)
+    net = squeezenet(len(split.classes))
+    start_from(net, weights.create("squeezenet_v1_1", weights=data_root / "weights" / "squeezenet1_1_caffe_bgr.pth"))
+    optimizer = torch.optim.Adam(net.parameters(), lr=3e-4)
+    for _ in range(20):
+        optimizer.zero_grad()
+        torch.stack(list(net.losses(batch.images, batch.labels).values())).sum().backward()
+        optimizer.step()
+    assert evaluate_detector(net, loader, classes=split.classes).numbers["AP50"] > 0.95
