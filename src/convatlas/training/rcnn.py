@@ -1,4 +1,4 @@
-"""What R-CNN fits on the features of its network: a linear SVM and a box regression for each class.
+"""What R-CNN and SPPnet fit on the features of their networks: an SVM and a box regression for each class.
 
 Girshick et al. 2014, sections 2.3 and 3.5, appendices B and C, with the constants of the release.
 
@@ -18,7 +18,8 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from convatlas.architectures.detection.rcnn import AT_ONCE, RCNN, SvmHeads, warp
+from convatlas.architectures.detection.rcnn import RCNN, SvmHeads
+from convatlas.architectures.detection.spp import SPPDetector
 from convatlas.blocks.boxes import encode
 from convatlas.blocks.regions import easy
 from convatlas.structures import ConvatlasError, Objects
@@ -54,7 +55,10 @@ class _Class:
 
 
 def fit_svms(
-    net: RCNN, pictures: Iterable[tuple[Tensor, Tensor, Objects]], num_classes: int, settings: SvmSettings | None = None
+    net: RCNN | SPPDetector,
+    pictures: Iterable[tuple[Tensor, Tensor, Objects]],
+    num_classes: int,
+    settings: SvmSettings | None = None,
 ) -> SvmHeads:
     """Fits SVMs and box regressions, and gives them to `net`, whose `detect` then uses them.
 
@@ -95,12 +99,11 @@ def fit_svms(
 
 
 @torch.no_grad()
-def _features(net: RCNN, image: Tensor, boxes: Tensor, layers: tuple[str, ...]) -> tuple[np.ndarray, ...]:
-    parts = [net.features(warp(image, part), layers) for part in boxes.split(AT_ONCE)]
-    return tuple(torch.cat(values).cpu().double().numpy() for values in zip(*parts, strict=True))
+def _features(net: RCNN | SPPDetector, image: Tensor, boxes: Tensor, layers: tuple[str, ...]) -> tuple[np.ndarray, ...]:
+    return tuple(values.cpu().double().numpy() for values in net.describe(image, boxes, layers))
 
 
-def _scale(net: RCNN, seen: list[tuple[Tensor, Tensor, Objects]], chosen: SvmSettings) -> float:
+def _scale(net: RCNN | SPPDetector, seen: list[tuple[Tensor, Tensor, Objects]], chosen: SvmSettings) -> float:
     """So that features of objects have a mean norm of 20."""
     boxes = [(image, objects.boxes) for image, _, objects in seen if len(objects.boxes)]
     norms = [np.linalg.norm(_features(net, image, each, (chosen.layer,))[0], axis=1) for image, each in boxes]
@@ -162,7 +165,7 @@ def ridge(x: np.ndarray, y: np.ndarray, strength: float) -> np.ndarray:
 
 def _heads(classes: list[_Class], scale: float, chosen: SvmSettings) -> SvmHeads:
     weights, biases, boxes = [], [], []
-    width = 256 * 6 * 6 + 1  # of pool5 and the constant
+    width = max((rows.shape[1] for each in classes for rows in each.near), default=1)  # of pool5 and the constant
     for each in classes:
         if each.svm is None:
             raise ConvatlasError("no proposal lies away from the objects; expected negatives for the SVMs")

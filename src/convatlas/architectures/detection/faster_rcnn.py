@@ -146,7 +146,7 @@ class FasterRCNN(RegionNetwork):
         return region_losses(*self.classify(features, [each.boxes for each in regions]), regions)
 
 
-def _zf_trunk(in_channels: int) -> Trunk:
+def zf_trunk(in_channels: int) -> Trunk:
     """ZFNet padded so that a cell's centre stays where it was, and normalised within maps before its pools."""
     encoder: Layers = OrderedDict(
         conv1=nn.Conv2d(in_channels, 96, 7, stride=2, padding=3),  # 96 x 300 x 500
@@ -209,7 +209,7 @@ def faster_rcnn_vgg16(*, num_classes: int = 20, in_channels: int = 3) -> FasterR
 @register(task="detection", paper="ren2015_faster", input_shape=(3, 600, 1000), num_classes=20)
 def faster_rcnn_zf(*, num_classes: int = 20, in_channels: int = 3) -> FasterRCNN:
     """Faster R-CNN on ZFNet, with a quarter of VGG-16's time."""
-    return FasterRCNN(_zf_trunk(in_channels), num_classes=num_classes, width=(256, 256))
+    return FasterRCNN(zf_trunk(in_channels), num_classes=num_classes, width=(256, 256))
 
 
 @register(task="detection", paper="ren2015_faster", input_shape=(3, 600, 1000), num_classes=20)

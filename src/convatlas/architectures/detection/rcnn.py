@@ -96,6 +96,11 @@ class RCNN(CaffeNet):
                 break
         return tuple(found[name] for name in wanted)
 
+    def describe(self, image: Tensor, boxes: Tensor, layers: Sequence[str] = ("fc7",)) -> tuple[Tensor, ...]:
+        """The same of each region of a picture.  (C, H, W), (N, 4) -> (N, D) each"""
+        parts = [self.features(warp(image, part), layers) for part in boxes.split(AT_ONCE)]
+        return tuple(torch.cat(values) for values in zip(*parts, strict=True))
+
     def losses(
         self, images: Tensor, targets: list[Objects], proposals: Sequence[Tensor] | None = None
     ) -> dict[str, Tensor]:

@@ -1,0 +1,179 @@
+"""SPPnet as a detector: R-CNN's classifiers on windows of one map, each pooled into a pyramid of bins.
+
+He, Zhang, Ren, Sun, "Spatial Pyramid Pooling in Deep Convolutional Networks for Visual Recognition", arXiv:1406.4729,
+2014 (ECCV 2014).
+
+Follows  Section 4 and the appendix: five scales, of which each window takes the one where it is nearest to 224 x 224
+         pixels; its corners go to the map's cells whose centres lie inside. Only the fully connected layers are
+         fine-tuned. `training.rcnn` fits the SVMs and the box regression.
+Departs  The paper fine-tunes on 128 windows of all pictures, here they are of the pictures of a step. Its positives are
+         the objects themselves; here also proposals with an IoU of at least 0.5.
+Shapes   B batch, C channels, H x W picture, h x w map, N windows of one picture, K classes, D features.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import clip_boxes_to_image
+
+from convatlas.architectures.detection.faster_rcnn import zf_trunk
+from convatlas.architectures.detection.rcnn import SvmHeads
+from convatlas.blocks.boxes import decode, suppress
+from convatlas.blocks.pyramid import LEVELS, SpatialPyramidPool
+from convatlas.blocks.regions import sample_regions
+from convatlas.blocks.selective_search import proposals_for
+from convatlas.registry import register
+from convatlas.structures import Detections, Objects, UsageError
+
+SCALES = (480, 576, 688, 864, 1200)  # pixels of the short side
+STRIDE = 16
+BEST_AREA = 224 * 224
+FEATURES = {"pool5": 0, "fc6": 2, "fc7": 5}  # how many layers after the pyramid, the relu included
+
+
+def cells(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """The windows' cells on an h x w map: first and last column and row (appendix A).  (N, 4) -> (N, 4) int64
+
+    A cell lies at the picture's pixel 16 i. Of a window that no cell's centre is in, the cell nearest to its own.
+    """
+    first = (boxes[:, :2] / STRIDE).floor() + 1
+    last = ((boxes[:, 2:] - 1) / STRIDE).ceil() - 1
+    middle = ((boxes[:, :2] + boxes[:, 2:] - 1) / 2 / STRIDE).round()
+    empty = last < first
+    first, last = torch.where(empty, middle, first), torch.where(empty, middle, last)
+    limits = boxes.new_tensor([size[1] - 1, size[0] - 1])
+    return torch.cat([first.clamp(min=0).minimum(limits), last.clamp(min=0).minimum(limits)], 1).long()
+
+
+def nearest_scale(boxes: Tensor, short_side: int, scales: Sequence[int] = SCALES) -> Tensor:
+    """The scale at which each window's area is nearest to 224 x 224 pixels.  (N, 4) -> (N,) places in `scales`"""
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    factors = boxes.new_tensor([scale / short_side for scale in scales])
+    return (areas.unsqueeze(1) * factors.square() - BEST_AREA).abs().argmin(1)
+
+
+class SPPDetector(nn.Module):
+    """(B, in_channels, H, W) -> (B, K + 1) logits of one window a picture, the whole of it.
+
+    Args:
+        num_classes: K, without the background.
+        in_channels: of the pictures.
+        scales: short sides, in pixels, to which `detect` and `losses` scale a picture.
+    """
+
+    def __init__(self, *, num_classes: int, in_channels: int = 3, scales: Sequence[int] = SCALES) -> None:
+        super().__init__()
+        if not scales or min(scales) < 1:
+            raise UsageError(f"scales are {tuple(scales)}; expected short sides of at least 1 pixel")
+        trunk = zf_trunk(in_channels)
+        self.scales = tuple(scales)
+        self.encoder_layers, self.head_layers = tuple(trunk.encoder), tuple(trunk.head)
+        for name, layer in trunk.encoder.items():
+            self.add_module(name, layer.requires_grad_(False))
+        self.spp = SpatialPyramidPool()
+        for name, layer in trunk.head.items():
+            self.add_module(name, layer)
+        self.fc6 = nn.Linear(256 * sum(bins * bins for bins in LEVELS), 4096)
+        self.fc8 = nn.Linear(4096, num_classes + 1)
+        for layer in (self.fc6, self.fc8):
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.bias)
+        self.svms: SvmHeads | None = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        height, width = images.shape[2:]
+        whole = torch.tensor([[0.0, 0, width, height]], device="cpu")  # a number, so that it can be traced
+        return self.classify(self.pool(self.features(images), whole))
+
+    def features(self, images: Tensor) -> Tensor:
+        """(B, in_channels, H, W) -> (B, 256, h, w)"""
+        for name in self.encoder_layers:
+            images = self.get_submodule(name)(images)
+        return images
+
+    def pool(self, features: Tensor, boxes: Tensor) -> Tensor:
+        """The pyramid of each window.  (1, 256, h, w), (N, 4) in pixels of the scaled picture -> (N, 12800)
+
+        One window may be of several pictures: (B, 256, h, w), (1, 4) -> (B, 12800).
+        """
+        size = (features.shape[2], features.shape[3])
+        rows = [self.spp(features[:, :, y1 : y2 + 1, x1 : x2 + 1]) for x1, y1, x2, y2 in cells(boxes, size).tolist()]
+        return torch.cat(rows) if rows else features.new_zeros(0, self.fc6.in_features)
+
+    def classify(self, pooled: Tensor) -> Tensor:
+        """(N, 12800) -> (N, K + 1)"""
+        for name in self.head_layers:
+            pooled = self.get_submodule(name)(pooled)
+        return self.fc8(pooled)
+
+    def describe(self, image: Tensor, boxes: Tensor, layers: Sequence[str] = ("fc7",)) -> tuple[Tensor, ...]:
+        """The outputs of these layers for each window, rectified.  (C, H, W), (N, 4) -> (N, D) each"""
+        unknown = [layer for layer in layers if layer not in FEATURES]
+        if unknown:
+            raise UsageError(f"layer is {unknown[0]!r}; expected one of {', '.join(FEATURES)}")
+        found = [self.pyramids(image, boxes)]
+        for name in self.head_layers:
+            found.append(self.get_submodule(name)(found[-1]))
+        return tuple(found[FEATURES[layer]] for layer in layers)
+
+    def pyramids(self, image: Tensor, boxes: Tensor) -> Tensor:
+        """Each window pooled at its own scale; a scale that no window takes costs nothing.  -> (N, 12800)"""
+        height, width = image.shape[1:]
+        chosen = nearest_scale(boxes, min(height, width), self.scales)
+        pooled = boxes.new_zeros(len(boxes), self.fc6.in_features)
+        for place in chosen.unique().tolist():
+            factor = self.scales[place] / min(height, width)
+            size = (max(round(height * factor), 1), max(round(width * factor), 1))
+            scaled = F.interpolate(image[None], size, mode="bilinear", antialias=True)
+            own = chosen == place
+            ratio = boxes.new_tensor([size[1] / width, size[0] / height] * 2)
+            pooled[own] = self.pool(self.features(scaled), boxes[own] * ratio)
+        return pooled
+
+    def losses(
+        self, images: Tensor, targets: list[Objects], proposals: Sequence[Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Fine-tuning's, on 128 windows in all, a quarter of them objects.  (B, C, H, W), B objects, B times (N, 4)"""
+        given = proposals_for(images, proposals)
+        regions = [
+            sample_regions(boxes, each, count=max(128 // len(images), 1), background_iou=(0.1, 0.5))
+            for boxes, each in zip(given, targets, strict=True)
+        ]
+        pooled = [self.pyramids(image, each.boxes) for image, each in zip(images, regions, strict=True)]
+        scores, classes = self.classify(torch.cat(pooled)), torch.cat([each.classes for each in regions])
+        return {"classes": F.cross_entropy(scores, classes) if len(classes) else scores.sum()}
+
+    @torch.no_grad()
+    def detect(
+        self,
+        images: Tensor,
+        proposals: Sequence[Tensor] | None = None,
+        *,
+        score_above: float | None = None,
+        iou_above: float = 0.3,
+        most: int = 100,
+    ) -> list[Detections]:
+        """What is in each picture; `proposals` are B times (N, 4), selective search's where there are none.
+
+        `score_above` is -1 for the margins of SVMs and 0.05 for probabilities, unless another is given.
+        """
+        threshold = (0.05 if self.svms is None else -1.0) if score_above is None else score_above
+        found = []
+        for image, boxes in zip(images, proposals_for(images, proposals), strict=True):
+            if self.svms is None:
+                fitted, scores = boxes, self.classify(self.pyramids(image, boxes)).softmax(1)[:, 1:]
+            else:
+                pool5, features = self.describe(image, boxes, ("pool5", self.svms.layer))
+                scores = features @ self.svms.weight.T + self.svms.bias
+                fitted = decode(self.svms.codes(pool5), boxes.unsqueeze(1))
+            fitted = clip_boxes_to_image(fitted, (image.shape[1], image.shape[2]))
+            found.append(suppress(fitted, scores, score_above=threshold, iou_above=iou_above, most=most))
+        return found
+
+
+@register(task="detection", paper="he2014_spp", input_shape=(3, 600, 1000), num_classes=20)
+def sppnet_zf5(*, num_classes: int = 20, in_channels: int = 3) -> SPPDetector:
+    """SPPnet's detector on ZF-5: five scales, and only the fully connected layers learn."""
+    return SPPDetector(num_classes=num_classes, in_channels=in_channels)
