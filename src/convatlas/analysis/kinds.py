@@ -18,6 +18,7 @@ MODULE_KINDS = {
     **dict.fromkeys(("MaxPool1d", "MaxPool2d", "MaxPool3d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d"), "maxpool"),
     **dict.fromkeys(("AvgPool1d", "AvgPool2d", "AvgPool3d", "AdaptiveAvgPool1d", "AdaptiveAvgPool2d"), "avgpool"),
     "AdaptiveAvgPool3d": "avgpool",
+    "ConvolutionBackward": "deconv",
     "MaxUnpool2d": "unpool",
     **dict.fromkeys(("BatchNorm1d", "BatchNorm2d", "BatchNorm3d"), "batchnorm"),
     "GroupNorm": "groupnorm",
@@ -61,6 +62,7 @@ MODULE_KINDS = {
 
 FUNCTION_KINDS = {
     **dict.fromkeys(("add", "sub", "mul", "div", "neg", "pow", "square", "sqrt", "rsqrt", "exp", "log", "abs"), None),
+    **dict.fromkeys(("gt", "ge", "lt", "le", "clamp_min"), None),
     **dict.fromkeys(("addcmul", "clamp", "maximum", "minimum", "sum", "mean", "amax", "max", "min"), None),
     **dict.fromkeys(("relu", "leaky_relu", "tanh", "sigmoid", "softmax", "log_softmax", "dropout"), None),
     **dict.fromkeys(("cat", "stack", "pad", "batch_norm", "zeros_like", "new_zeros", "clone", "contiguous"), None),

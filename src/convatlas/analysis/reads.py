@@ -19,7 +19,20 @@ POINTWISE_KINDS = frozenset(
 )
 POINTWISE_FUNCTIONS = frozenset(
     {"add", "sub", "mul", "div", "truediv", "neg", "pow", "square", "sqrt", "rsqrt", "exp", "log", "abs", "addcmul"}
-    | {"clamp", "maximum", "minimum", "relu", "leaky_relu", "tanh", "sigmoid", "dropout", "batch_norm", "rsub", "gelu"}
+    | {
+        "clamp",
+        "clamp_min",
+        "maximum",
+        "minimum",
+        "relu",
+        "leaky_relu",
+        "tanh",
+        "sigmoid",
+        "dropout",
+        "batch_norm",
+        "rsub",
+        "gelu",
+    }
     | {"clone", "contiguous", "data", "detach", "to", "float", "local_response_norm", "expand", "gt", "ge", "lt", "le"}
     | {"where", "hardtanh", "silu", "softplus", "prelu", "elu", "selu", "type_as", "positive"}
 )
