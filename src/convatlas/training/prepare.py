@@ -50,7 +50,7 @@ def make_optimizer(recipe: Recipe, net: nn.Module) -> Optimizer | None:
             raise UsageError(f"optimizer OwnRule needs a network with a rule of its own; {recipe.network} has none")
         return None
     rates = finetuning.rates(net, recipe.network, recipe.fine_tune) if recipe.fine_tune else ()
-    groups: Any = parameter_groups(net, (*recipe.groups, *rates))
+    groups: Any = parameter_groups(net, recipe.groups, rates)
     match recipe.optimizer:
         case DiagonalLM(mu=mu, patterns=patterns):
             if not isinstance(net, nn.Sequential):
@@ -72,10 +72,12 @@ def make_optimizer(recipe: Recipe, net: nn.Module) -> Optimizer | None:
             return torch.optim.SGD(groups, lr=sgd.lr, fused=not plain, **settings)
 
 
-def parameter_groups(net: nn.Module, groups: Sequence[ParameterGroup]) -> list[dict[str, Any]]:
+def parameter_groups(
+    net: nn.Module, groups: Sequence[ParameterGroup], further: Sequence[ParameterGroup] = ()
+) -> list[dict[str, Any]]:
     """What an optimiser takes: the parameters by the first of the groups that they fit, the others in one more.
 
-    Frozen ones lose their gradient and are left out.
+    The `further` groups come after the others, which may have left nothing to some of them. Frozen ones lose their gradient and are left out.
 
     Raises:
         UsageError: a group's pattern fits no parameter, or nothing is left to learn.
@@ -85,17 +87,17 @@ def parameter_groups(net: nn.Module, groups: Sequence[ParameterGroup]) -> list[d
         for prefix, layer in net.named_modules()
         for name, _ in layer.named_parameters(recurse=False)
     }
-    others, found = ParameterGroup(), [[] for _ in range(len(groups) + 1)]
+    every, found = (*groups, *further, ParameterGroup()), [[] for _ in range(len(groups) + len(further) + 1)]
     for name, parameter in net.named_parameters():
-        fits = (i for i, g in enumerate(groups) if fnmatchcase(name, g.match) and g.of in ("any", kinds[name]))
-        found[next(fits, len(groups))].append(parameter)
+        fits = (i for i, g in enumerate(every) if fnmatchcase(name, g.match) and g.of in ("any", kinds[name]))
+        found[next(fits)].append(parameter)
     for group, members in zip(groups, found, strict=False):
         if not members and group.match != "*":
             raise UsageError(f"groups: {group.match!r} fits no parameter; they are named like {next(iter(kinds))}")
         for parameter in members if group.frozen else ():
             parameter.requires_grad_(False)
     result = []
-    for group, members in zip((*groups, others), found, strict=True):
+    for group, members in zip(every, found, strict=True):
         learning = [p for p in members if p.requires_grad]
         if learning:
             entry = {"params": learning, "lr_scale": group.lr_scale}
