@@ -7,7 +7,7 @@ Classification", ACL 2018, section 3.2: a learning rate for each layer, and the 
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,14 +53,6 @@ def head_of(network: str) -> frozenset[str]:
         net = registry.build(network)
     own = net.own_layers if isinstance(net, StartsFromOthers) else ()
     return follows_classes(network) | {name for name in net.state_dict() if name.startswith(own)}
-
-
-@functools.cache
-def fixed_in(network: str) -> frozenset[str]:
-    """The parameters that never learn, such as a bilinear enlargement."""
-    with torch.device("meta"):
-        net = registry.build(network)
-    return frozenset(name for name, parameter in net.named_parameters() if not parameter.requires_grad)
 
 
 def start(net: nn.Module, network: str, classes: Sequence[str], fine_tune: FineTune) -> bool:
@@ -110,9 +102,12 @@ def rates(net: nn.Module, network: str, fine_tune: FineTune) -> tuple[ParameterG
     )
 
 
-def hold_back(net: nn.Module, network: str, fine_tune: FineTune, epoch: int) -> None:
-    """After `net.train()`, before a pass (counted from 0): who learns in it, and whose statistics stay."""
-    head, fixed = head_of(network), fixed_in(network)
+def hold_back(net: nn.Module, network: str, fine_tune: FineTune, epoch: int, fixed: Collection[str] = ()) -> None:
+    """After `net.train()`, before a pass (counted from 0): who learns in it, and whose statistics stay.
+
+    `fixed` are the parameters that never learn: a bilinear enlargement, or a frozen group of the recipe.
+    """
+    head = head_of(network)
     for name, parameter in net.named_parameters():
         parameter.requires_grad_(name not in fixed and (name in head or epoch >= fine_tune.head_epochs))
     for layer in net.modules():

@@ -77,7 +77,8 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """What an optimiser takes: the parameters by the first of the groups that they fit, the others in one more.
 
-    The `further` groups come after the others, which may have left nothing to some of them. Frozen ones lose their gradient and are left out.
+    The `further` groups come after the others, which may have left nothing to some of them. Frozen parameters lose
+    their gradient and are left out.
 
     Raises:
         UsageError: a group's pattern fits no parameter, or nothing is left to learn.

@@ -91,6 +91,7 @@ class Learner:
         self._shared = trained if self._sharded else processes.share(trained, unused=unused)
         weights = None if class_weights is None else class_weights.to(device)
         self._wrong = wrong
+        self._fixed = frozenset(name for name, parameter in net.named_parameters() if not parameter.requires_grad)
         self._plain = partial(forward, self._shared, recipe, class_weights=weights)
         self._fast = compile_with(self._plain) if compile_with else self._plain
         self._dtype = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[recipe.precision]
@@ -100,7 +101,7 @@ class Learner:
         """Before the first step of a pass (counted from 0), or of what is left of it."""
         self.net.train()
         if self.recipe.fine_tune:
-            finetuning.hold_back(self.net, self.recipe.network, self.recipe.fine_tune, epoch)
+            finetuning.hold_back(self.net, self.recipe.network, self.recipe.fine_tune, epoch, self._fixed)
 
     def learn(self, batch: Batch, step: int, rate: float) -> tuple[Tensor, Tensor]:
         """One step, counted from 0 over the run; (2,) the sum of the losses and the errors of this process's samples,
