@@ -134,8 +134,9 @@ def test_a_trained_classifier_becomes_the_encoder(name: str, classifier: Path) -
 
 def test_first_what_is_new_learns_and_a_fixed_enlargement_never() -> None:
     net = registry.build("unet_squeezenet")
+    fixed = {name for name, parameter in net.named_parameters() if not parameter.requires_grad}
     for epoch, encoder_learns in ((0, False), (1, True)):
-        finetuning.hold_back(net, "unet_squeezenet", FineTune("", head_epochs=1), epoch)
+        finetuning.hold_back(net, "unet_squeezenet", FineTune("", head_epochs=1), epoch, fixed)
         assert net.get_parameter("fire2.squeeze1x1.weight").requires_grad is encoder_learns
         assert net.get_parameter("u8.upconv.weight").requires_grad
         assert not net.get_parameter("upscore2.weight").requires_grad
