@@ -16,8 +16,8 @@ from convatlas.data.assembly import Request, Requests, in_workers
 from convatlas.data.loader import Batch
 from convatlas.data.preprocess import normalise
 from convatlas.data.random import permutation, uniforms
-from convatlas.data.splits import Split
-from convatlas.structures import ConvatlasError, Preprocessing, Problem, UsageError
+from convatlas.data.splits import Split, problem_of
+from convatlas.structures import ConvatlasError, Preprocessing, UsageError
 
 Assemble = Callable[[Tensor, Any, torch.Generator | None], tuple[Tensor, Tensor]]
 
@@ -35,7 +35,7 @@ class _Assembled:
     images: Tensor  # uint8 (B, C, h, w)
     targets: Tensor  # (B, ...)
     indices: Tensor  # (B,)
-    damaged: tuple[tuple[int, str], ...]
+    damaged: tuple[tuple[int, ConvatlasError], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,13 @@ class _PairAssembly(Dataset):
             return error
 
     def _assembled(self, epoch: int, wanted: tuple[int, ...]) -> _Assembled:
-        made, kept, damaged = [], [], []
+        made, kept = [], []
+        damaged: list[tuple[int, ConvatlasError]] = []
         for index in wanted:
             try:
                 image, target = self.split.read_pair(index)
             except ConvatlasError as error:
-                damaged.append((index, str(error)))
+                damaged.append((index, error))
                 continue
             made.append(self.assemble(image, target, generator_of(self.seed, epoch, index) if self.random else None))
             kept.append(index)
@@ -150,8 +151,8 @@ class PairedLoader:
             self._in_workers = in_workers(self._assembly, self._requests, workers=self.workers, pin_memory=pinned)
         return iter(self._in_workers)
 
-    def _report(self, damaged: tuple[tuple[int, str], ...]) -> None:
-        for index, reason in damaged:
-            problem = Problem(self.split.name(index), reason.removeprefix(f"{self.split.name(index)}: "))
+    def _report(self, damaged: tuple[tuple[int, ConvatlasError], ...]) -> None:
+        for index, error in damaged:
+            problem = problem_of(self.split.name(index), error)
             if problem not in self.split.problems:
                 self.split.problems.append(problem)

@@ -55,6 +55,11 @@ class Split(Protocol):
         ...
 
 
+def problem_of(name: str, error: ConvatlasError) -> Problem:
+    """What an error says of the picture that it names, without naming it twice."""
+    return Problem(name, str(error).removeprefix(f"{name}: ").removeprefix(f"{name} can't be read: "))
+
+
 @dataclass(frozen=True)
 class DataSet:
     """A training and a test part with the same classes."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from convatlas.data.pose.assembly import STRIDE, PersonAssembly
 from convatlas.data.pose.people import PeopleSplit, mirrored
 from convatlas.data.preprocess import normalise
+from convatlas.data.splits import problem_of
 from convatlas.evaluation.classifier import evaluating
 from convatlas.evaluation.pose import decode, mean_with_mirror, normalised_distances, summarise
 from convatlas.structures import ConvatlasError, PoseEvaluation, Preprocessing, Problem
@@ -48,7 +49,7 @@ def evaluate_pose(
             try:
                 image, person = split.read_pair(index)
             except ConvatlasError as error:
-                problems.append(Problem(split.name(index), str(error).removeprefix(f"{split.name(index)}: ")))
+                problems.append(problem_of(split.name(index), error))
                 continue
             picture, truth = assemble(image, person, None)
             batch = normalise(picture[None].to(device), preprocessing)
@@ -65,7 +66,8 @@ def evaluate_pose(
         distances = gather(distances.to(device)).cpu()
         total, count = gather(torch.tensor([[total, count]], dtype=torch.float64, device=device)).sum(0).tolist()
     if count == 0:
-        raise ConvatlasError(f"none of the {len(split)} pictures can be read; the first: {problems[0].reason}")
+        first = f"; the first: {problems[0].reason}" if problems else ""  # another process may have met them
+        raise ConvatlasError(f"none of the {len(split)} pictures can be read{first}")
     return summarise(
         distances,
         total / count,
@@ -73,6 +75,6 @@ def evaluate_pose(
         time.perf_counter() - start,
         threshold=THRESHOLDS[split.measure],
         measure=split.measure,
-        problems=(*split.problems, *problems),
+        problems=(*split.problems, *(problem for problem in problems if problem not in split.problems)),
         protocol="one view and its mirror image" if mirror else "one view",
     )

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from convatlas.data.dense.splits import MaskSplit
 from convatlas.data.preprocess import convert_channels, normalise, resize
+from convatlas.data.splits import problem_of
 from convatlas.evaluation.classifier import evaluating
 from convatlas.evaluation.segmentation import ConfusionMeter, summarise
 from convatlas.evaluation.tiles import overlap_tile
@@ -128,7 +129,7 @@ def evaluate_segmenter(
     preprocessing: Preprocessing,
     *,
     classes: Sequence[str],
-    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+    loss: Callable[[Tensor, Tensor], Tensor],
     device: str | torch.device = "cpu",
     progress: Callable[[int, int], None] | None = None,
     refine: Refine | None = None,
@@ -141,7 +142,7 @@ def evaluate_segmenter(
     Args:
         net: a segmenter. Its mode is restored.
         classes: K names.
-        loss: (logits, masks) -> the mean over the batch.
+        loss: (logits, masks) -> the mean over the batch; it knows void.
         progress: called with (pictures done, pictures).
         refine: what is done to the logits of each picture, such as a CRF.
         share: (rank, processes): this process takes every so many-th picture.
@@ -157,7 +158,7 @@ def evaluate_segmenter(
             try:
                 image, mask = split.read_pair(index)
             except ConvatlasError as error:
-                problems.append(Problem(split.name(index), str(error).removeprefix(f"{split.name(index)}: ")))
+                problems.append(problem_of(split.name(index), error))
                 continue
             logits, truth = segmenter.logits(image), mask.long().to(device)
             predicted = logits.argmax(dim=0)
@@ -173,7 +174,8 @@ def evaluate_segmenter(
         confusion = gather(confusion[None].to(device)).sum(0).cpu()
         total, count = gather(torch.tensor([[total, count]], dtype=torch.float64, device=device)).sum(0).tolist()
     if count == 0:
-        raise ConvatlasError(f"none of the {len(split)} test pictures can be read; the first: {problems[0].reason}")
+        first = f"; the first: {problems[0].reason}" if problems else ""  # another process may have met them
+        raise ConvatlasError(f"none of the {len(split)} test pictures can be read{first}")
     seconds = time.perf_counter() - start
     found = (*split.problems, *(problem for problem in problems if problem not in split.problems))
     return summarise(confusion, total / count, classes, seconds, found, segmenter.protocol)

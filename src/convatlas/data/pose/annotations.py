@@ -34,14 +34,14 @@ def read_people(path: Path) -> tuple[PeopleSplit, PeopleSplit | None, tuple[str,
         parts = {part: file for file in files for part in ("train", "val", "test") if part in file.stem}
         train = parts.get("train", files[0])
         held_out = parts.get("val")
-        make = lambda file: _split(_coco(_load(file)), pictures, COCO, "PCK@0.2")  # noqa: E731
+        make = lambda file: _split(_coco(file), pictures, COCO, "PCK@0.2")  # noqa: E731
         return make(train), make(held_out) if held_out not in (None, train) else None, COCO
     if files := sorted(path.rglob("mpii_human_pose*.mat")):
         return _split(_mpii_release(files[0]), pictures, MPII, "PCKh@0.5"), None, MPII
     train, valid = (next(path.rglob(f"{name}.json"), None) for name in ("train", "valid"))
     if train is not None:
-        first = _split(_mpii_json(_load(train)), pictures, MPII, "PCKh@0.5")
-        return first, _split(_mpii_json(_load(valid)), pictures, MPII, "PCKh@0.5") if valid else None, MPII
+        first = _split(_mpii_json(train), pictures, MPII, "PCKh@0.5")
+        return first, _split(_mpii_json(valid), pictures, MPII, "PCKh@0.5") if valid else None, MPII
     raise ConvatlasError(f"{path} has no annotations of people; expected {LAYOUTS}")
 
 
@@ -73,28 +73,31 @@ def _load(file: Path) -> Any:
         raise ConvatlasError(f"{file}: no annotations that can be read ({error})") from error
 
 
-def _named(reader: Callable[[Any], Iterator[Found]]) -> Callable[[Any], Iterator[Found]]:
+def _named(reader: Callable[[Path], Iterator[Found]]) -> Callable[[Path], Iterator[Found]]:
     """A reader whose errors say that the file does not look as expected."""
 
-    def read(content: Any) -> Iterator[Found]:
+    def read(file: Path) -> Iterator[Found]:
         try:
-            yield from reader(content)
+            yield from reader(file)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise ConvatlasError(f"annotations of another form ({type(error).__name__}: {error})") from error
+            raise ConvatlasError(f"{file}: annotations of another form ({type(error).__name__}: {error})") from error
 
     return read
 
 
 @_named
-def _coco(content: Any) -> Iterator[Found]:
+def _coco(file: Path) -> Iterator[Found]:
     """Everyone with at least one joint; crowds are left out. Lengths are the longer side of the box."""
+    content = _load(file)
     names = {image["id"]: image["file_name"] for image in content["images"]}
     for entry in content["annotations"]:
         if entry.get("iscrowd") or not entry.get("num_keypoints"):
             continue
+        if (count := len(entry["keypoints"])) != 3 * len(COCO):
+            raise ValueError(f"keypoints of {count} numbers; expected {3 * len(COCO)}")
         table = torch.tensor(entry["keypoints"], dtype=torch.float32).view(-1, 3)
         x, y, width, height = entry["bbox"]
-        longer = float(max(width, height))
+        longer = float(max(width, height, 1))
         person = Person(
             (x + width / 2, y + height / 2), _COCO_MARGIN * longer, table[:, :2] + _HALF, table[:, 2] > 0, longer
         )
@@ -102,30 +105,31 @@ def _coco(content: Any) -> Iterator[Found]:
 
 
 @_named
-def _mpii_json(content: Any) -> Iterator[Found]:
+def _mpii_json(file: Path) -> Iterator[Found]:
     """The JSON that is usual for the release's people; without head boxes, so the head is from neck to top."""
-    for entry in content:
+    for entry in _load(file):
         joints = torch.tensor(entry["joints"], dtype=torch.float32)
         marked = torch.tensor(entry["joints_vis"]) > 0
         marked &= (joints > 0).all(dim=1)
         head = (joints[MPII.index("head top")] - joints[MPII.index("upper neck")]).norm().item()
-        yield entry["image"], _mpii_person(entry["center"], entry["scale"], joints, marked, max(head, 1.0))
+        yield entry["image"], _mpii_person(entry["center"], entry["scale"], joints, marked, head)
 
 
 @_named
 def _mpii_release(file: Path) -> Iterator[Found]:
     """The training pictures of MPII's Matlab file: those of the test part have no joints."""
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         release = loadmat(file, struct_as_record=False, squeeze_me=True)["RELEASE"]
-    except (OSError, NotImplementedError) as error:
+    except (OSError, NotImplementedError, MatReadError) as error:
         raise ConvatlasError(f"{file}: not MPII's Matlab file ({error})") from error
     for picture, is_training in zip(_many(release.annolist), _many(release.img_train), strict=True):
         for someone in _many(picture.annorect) if is_training else ():
             points = getattr(getattr(someone, "annopoints", None), "point", None)
-            if points is None or not hasattr(someone, "objpos"):
-                continue
+            if points is None or not hasattr(getattr(someone, "objpos", None), "x"):
+                continue  # a field that somebody lacks is an empty matrix
             joints, marked = torch.zeros(len(MPII), 2), torch.zeros(len(MPII), dtype=torch.bool)
             for point in _many(points):
                 joints[int(point.id)] = torch.tensor([float(point.x), float(point.y)])
@@ -143,4 +147,5 @@ def _many(value: Any) -> list[Any]:
 def _mpii_person(centre: Any, scale: float, joints: torch.Tensor, marked: torch.Tensor, head: float) -> Person:
     """Matlab counts pixels from 1. The centre lies somewhat low, as in the hourglass's release: 15 pixels a scale."""
     x, y = float(centre[0]), float(centre[1]) + 15 * scale
-    return Person((x - _HALF, y - _HALF), _MPII_MARGIN * _MPII_UNIT * scale, joints - _HALF, marked, head)
+    side = _MPII_MARGIN * _MPII_UNIT * scale
+    return Person((x - _HALF, y - _HALF), side, joints - _HALF, marked, max(head, 1.0))
