@@ -38,18 +38,6 @@ def modern_segmentation(network: NetworkCard, preprocessing: Preprocessing) -> R
     )
 
 
-STEPS = 3_000  # of four pictures each, that a run from trained weights makes in all
-EPOCHS = (10, 100)
-
-
-def transfer_segmentation(network: NetworkCard, preprocessing: Preprocessing, weights: str, samples: int) -> Recipe:
-    """The modern recipe from trained weights: the new layers alone for a pass, then all, the first ones slowest."""
-    recipe = modern_segmentation(network, preprocessing)
-    epochs = min(max(STEPS * recipe.batch_size // samples, EPOCHS[0]), EPOCHS[1])
-    start = FineTune(weights, head_epochs=1, last_rate=0.5, first_rate=0.1)
-    return replace(recipe, variant="transfer", epochs=epochs, preprocessing=preprocessing, fine_tune=start)
-
-
 def modern_detection(network: NetworkCard, preprocessing: Preprocessing) -> Recipe:
     """AdamW, cosine, SSD's sampled crops and photometric distortions, mirrored; keeps the last weights."""
     return Recipe(
@@ -65,13 +53,6 @@ def modern_detection(network: NetworkCard, preprocessing: Preprocessing) -> Reci
         clip=ClipNorm(10.0),
         channels_last=True,
     )
-
-
-def transfer_detection(network: NetworkCard, preprocessing: Preprocessing, weights: str, samples: int) -> Recipe:
-    """The modern recipe from trained weights: the new layers alone for two passes, then all, the first ones slowest."""
-    start = FineTune(weights, head_epochs=2, last_rate=0.5, first_rate=0.1)
-    recipe = modern_detection(network, preprocessing)
-    return replace(recipe, variant="transfer", preprocessing=preprocessing, fine_tune=start)
 
 
 def modern_pose(network: NetworkCard, preprocessing: Preprocessing) -> Recipe:
@@ -92,8 +73,27 @@ def modern_pose(network: NetworkCard, preprocessing: Preprocessing) -> Recipe:
     )
 
 
+STEPS = 3_000  # of four pictures each, that a segmenter makes from trained weights
+EPOCHS = (10, 100)
+
+
+def transfer_segmentation(network: NetworkCard, preprocessing: Preprocessing, weights: str, samples: int) -> Recipe:
+    """The modern recipe from trained weights, with as many passes as make `STEPS`, within `EPOCHS`."""
+    recipe = _started(modern_segmentation(network, preprocessing), preprocessing, weights)
+    return replace(recipe, epochs=min(max(STEPS * recipe.batch_size // samples, EPOCHS[0]), EPOCHS[1]))
+
+
+def transfer_detection(network: NetworkCard, preprocessing: Preprocessing, weights: str, samples: int) -> Recipe:
+    """The modern recipe from trained weights."""
+    return _started(modern_detection(network, preprocessing), preprocessing, weights)
+
+
 def transfer_pose(network: NetworkCard, preprocessing: Preprocessing, weights: str, samples: int) -> Recipe:
-    """The modern recipe from trained weights: the new layers alone for a pass, then all, the first ones slowest."""
+    """The modern recipe from trained weights."""
+    return _started(modern_pose(network, preprocessing), preprocessing, weights)
+
+
+def _started(recipe: Recipe, preprocessing: Preprocessing, weights: str) -> Recipe:
+    """The new layers alone for a pass, then all, the first ones slowest."""
     start = FineTune(weights, head_epochs=1, last_rate=0.5, first_rate=0.1)
-    recipe = modern_pose(network, preprocessing)
     return replace(recipe, variant="transfer", preprocessing=preprocessing, fine_tune=start)
