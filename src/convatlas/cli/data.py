@@ -20,7 +20,7 @@ app = typer.Typer(
     help="Read every picture of a data set and name what is wrong with it.",
 )
 SHOWN_FINDINGS, SHOWN_CLASSES = 20, 20
-Task = Literal["classification", "detection"]
+Task = Literal["classification", "segmentation", "detection"]
 
 
 @app.callback()
@@ -35,15 +35,16 @@ def check(
         typer.Argument(
             metavar="DATA",
             help="A folder, a .csv, .tsv or .jsonl list, .npz, .parquet or .tar files, or the name of a data set. "
-            "For detection VOC's folder, COCO's .json, YOLO's data.yaml or folder, or a .csv of boxes.",
+            "For segmentation a folder of pictures and masks. For detection VOC's folder, COCO's .json, YOLO's "
+            "data.yaml or folder, or a .csv of boxes.",
         ),
     ],
     task: Annotated[
-        Task, typer.Option(help="What the pictures are marked with: classes, or boxes.")
+        Task, typer.Option(help="What the pictures are marked with: classes, masks or boxes.")
     ] = "classification",
     data_root: Annotated[Path | None, typer.Option(help="Where the known data sets lie.")] = None,
     sheet: Annotated[
-        Path | None, typer.Option(help="Write a contact sheet of every class, or of boxes, to this .png file.")
+        Path | None, typer.Option(help="Write a contact sheet of every class, or of masks or boxes, to this .png file.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
 ) -> None:
@@ -52,6 +53,10 @@ def check(
     Ends with 1 if a picture can't be used, is in both parts, or in two classes; else with 0. With [bold]--task
     detection[/] boxes are looked at too: those that are empty, reversed, outside or doubled, and unknown classes.
     """
+    if task == "segmentation":
+        from convatlas.cli.data_segmentation import check_segmentation
+
+        check_segmentation(path, sheet, json)
     if task == "detection":
         from convatlas.cli.data_detection import check_detection
 

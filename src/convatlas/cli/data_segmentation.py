@@ -1,0 +1,98 @@
+"""`convatlas data check --task segmentation`: masks looked at before they are trusted."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from convatlas.cli.common import console, print_json, progress
+from convatlas.cli.data_detection import list_some
+from convatlas.structures import UsageError
+
+if TYPE_CHECKING:
+    from convatlas.data.dense.check import CheckedMasks
+
+SHEET_PICTURES, SHEET_COLUMNS = 24, 6
+
+
+def check_segmentation(path: str, sheet: Path | None, json: bool) -> None:
+    """Ends with 1 if a picture or mask can't be used, or a picture is in two parts; else with 0."""
+    from convatlas.data.dense.check import HARMFUL, MEANING, check_masks
+    from convatlas.data.dense.folders import read_masks_folder
+
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise UsageError(f"{path} is no folder; expected one of pictures and masks")
+    train, test, classes = read_masks_folder(folder)
+    parts = {"train": train} | ({"test": test} if test is not None else {})
+    shown: list[Any] = []
+    with progress("Reading pictures") as step:
+        checked = check_masks(
+            parts, classes.names, on_progress=step, on_picture=lambda *pair: shown.append(pair) if sheet else None
+        )
+    if sheet:
+        draw_sheet(shown[:: max(1, len(shown) // SHEET_PICTURES)][:SHEET_PICTURES], classes, sheet)
+    if json:
+        print_json(
+            {"data": path, "harmful": checked.harmful, **asdict(checked), "sheet": str(sheet) if sheet else None}
+        )
+    else:
+        describe(checked)
+        for kind, meaning in MEANING.items():
+            lines = [f"{finding.path}: {finding.detail}" for finding in checked.findings if finding.kind == kind]
+            list_some(kind, meaning, lines, "red" if kind in HARMFUL else "yellow")
+        if not checked.findings:
+            console().print("\nnothing is wrong with it")
+        if sheet:
+            console().print(f"\ncontact sheet {sheet}", markup=False)
+    raise typer.Exit(1 if checked.harmful else 0)
+
+
+def describe(checked: "CheckedMasks") -> None:
+    from rich.table import Table
+
+    say = console().print
+    total = sum(checked.pictures.values())
+    where = " and ".join(f"{count:,} in {part}" for part, count in checked.pictures.items())
+    say(
+        f"[bold]{total:,} pictures[/] ({where}) with masks of {len(checked.classes):,} classes, read in "
+        f"{checked.seconds:.1f} s"
+    )
+    table = Table(box=None, pad_edge=False)
+    table.add_column("class")
+    for part in checked.pixels:
+        table.add_column(f"pixels of {part}", justify="right")
+        table.add_column("pictures", justify="right")
+    for label, name in enumerate(checked.classes):
+        cells = []
+        for part, pixels in checked.pixels.items():
+            cells += [f"{100 * pixels[label] / max(sum(pixels), 1):.2f}%", f"{checked.present[part][label]:,}"]
+        table.add_row(name, *cells)
+    say(table)
+    say("void: " + ", ".join(f"{100 * share:.2f}% of {part}" for part, share in checked.void.items()))
+    sizes = list(checked.sizes.items())
+    more = f" and {len(sizes) - 6} more sizes" if len(sizes) > 6 else ""
+    say(", ".join(f"{count:,} of {size}" for size, count in sizes[:6]) + more + " pixels")
+
+
+def draw_sheet(pairs: list[Any], classes: Any, out: Path) -> None:
+    """Small overlays of pictures and masks, side by side, with the colours' names below."""
+    import numpy as np
+    from PIL import Image
+
+    from convatlas.visualise import overlays
+
+    palette = np.array(classes.colours, dtype=np.uint8)
+    tiles = []
+    for image, mask in pairs:
+        picture = overlays.as_rgb(image.permute(1, 2, 0).squeeze(-1).numpy())
+        tile = Image.fromarray(overlays.overlay(picture, mask.numpy(), palette))
+        tile.thumbnail((200, 200))
+        tiles.append(tile)
+    rows = -(-len(tiles) // SHEET_COLUMNS)
+    page = Image.new("RGB", (SHEET_COLUMNS * 204, max(rows, 1) * 204), "white")
+    for place, tile in enumerate(tiles):
+        page.paste(tile, (place % SHEET_COLUMNS * 204 + 2, place // SHEET_COLUMNS * 204 + 2))
+    named = overlays.with_legend(np.array(page), classes.names, palette, range(len(classes.names)))
+    Image.fromarray(named).save(out, "png")
