@@ -8,9 +8,12 @@ import json
 import random
 import resource
 import signal
+import struct
 import sys
 import tempfile
 import zipfile
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,8 @@ from torch import nn
 
 from convatlas import weights
 from convatlas.structures import ConvatlasError
-from convatlas.weights.formats import deep_compression
+from convatlas.weights import make_card
+from convatlas.weights.formats import deep_compression, huffman
 from convatlas.weights.layouts.rows import compression_table, darknet_steps
 from foreign import (
     caffemodel,
@@ -43,15 +47,20 @@ EXTREMES = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 1 << 40, (
 LAYERS = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(72, 4))
 
 
-def compressed_lenet() -> bytes:
-    """A hundredth of the weights of LeNet."""
+def compressed_lenet() -> dict[str, Any]:
+    """A hundredth of the weights of LeNet: layer -> (codebook, codes, biases)."""
     net, rng = random_net("caffe_lenet"), np.random.default_rng(0)
     codebook = np.linspace(0, 1, 20, dtype=np.float32)
     layers = {}
     for layer, shape in compression_table(net).items():
         codes = (rng.integers(1, 20, shape) * (rng.random(shape) < 0.01)).astype(np.uint8)
         layers[layer] = (codebook, codes, net.get_parameter(f"{layer}.bias"))
-    return deep_compression.write(layers)
+    return layers
+
+
+def huffman_lenet() -> bytes:
+    coded = {layer: huffman.encode(*parts) for layer, parts in compressed_lenet().items()}
+    return huffman.write(coded, make_card("caffe_lenet", num_classes=10, in_channels=1))
 
 
 def torch_file(**options: Any) -> bytes:
@@ -80,7 +89,8 @@ def seeds() -> dict[str, tuple[str, bytes, str | None]]:
         "keras": (".h5", keras_h5(keras, whole_model=True), None),
         "keras_gzip": (".h5", keras_h5({"fc": {"k": keras["fc"]["kernel"]}}, compression="gzip", chunks=True), None),
         "keras_zip": (".keras", keras_zip({name: (kinds[name], arrays) for name, arrays in keras.items()}), None),
-        "deep_compression": (".net", compressed_lenet(), "caffe_lenet"),
+        "deep_compression": (".net", deep_compression.write(compressed_lenet()), "caffe_lenet"),
+        "huffman": (".huff", huffman_lenet(), None),
         "safetensors": (".safetensors", safetensors.torch.save(state(LAYERS)), None),
         "pickle": (".pth", torch_file(), None),
         "pickle_old": (".pth", torch_file(_use_new_zipfile_serialization=False), None),
@@ -129,12 +139,25 @@ def mutate_inside(data: bytes, seed: int) -> bytes:
     return out.getvalue()
 
 
+def mutate_checked(data: bytes, seed: int) -> bytes:
+    """What a checksum of ours covers is mutated, and the checksum made anew."""
+    head = len(huffman.MAGIC)
+    body = mutate(data[head + 4 :], seed)
+    return huffman.MAGIC + struct.pack("<I", zlib.crc32(body)) + body
+
+
+def mutator(data: bytes) -> Callable[[bytes, int], bytes]:
+    """The way past what guards a format's contents, if anything does."""
+    guarded = {b"PK": mutate_inside, huffman.MAGIC[:2]: mutate_checked}
+    return guarded.get(data[:2], mutate)
+
+
 def run(ending: str, data: bytes, network: str | None, count: int, folder: Path) -> tuple[int, int, list[str]]:
     read, refused, others = 0, 0, []
     path = folder / f"mutated{ending}"
-    inside = data[:2] == b"PK"
+    inside = mutator(data)
     for seed in range(count):
-        path.write_bytes(mutate_inside(data, seed) if inside and seed % 2 else mutate(data, seed))
+        path.write_bytes(inside(data, seed) if seed % 2 else mutate(data, seed))
         signal.alarm(SECONDS)
         try:
             weights.open_file(path, network)

@@ -1,7 +1,6 @@
 """Deep Compression: pruning, sharing and codes by hand; the released weights; the command."""
 
 import csv
-import heapq
 import json
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from torch.nn import functional as F
 from convatlas import cli, data, registry, weights
 from convatlas.data import decode, normalise, prepare
 from convatlas.structures import ConvatlasError, UsageError
-from convatlas.weights.compress import Retraining, code_lengths, huffman_bytes, prune, share, with_tensors
+from convatlas.weights.compress import Retraining, prune, share, with_tensors
 from foreign import random_net
 
 
@@ -46,31 +45,6 @@ def test_more_bits_are_nearer() -> None:
         errors.append(float(np.square(codebook[codes] - values).mean()))
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 1e-3
-
-
-def test_code_lengths_by_hand() -> None:
-    """Huffman's own kind of example: 1 and 1 make 2, with 2 makes 4, with 4 makes 8."""
-    assert code_lengths([4, 2, 1, 1, 0]) == [1, 2, 3, 3, 0]
-    assert code_lengths([0, 7]) == [0, 1]
-    assert code_lengths([]) == []
-
-
-def test_codes_are_complete_and_as_short_as_can_be() -> None:
-    frequencies = np.random.default_rng(1).integers(0, 50, 256).tolist()
-    lengths = code_lengths(frequencies)
-    assert sum(2.0**-length for length in lengths if length) == 1  # Kraft
-    heap = [frequency for frequency in frequencies if frequency]
-    heapq.heapify(heap)
-    least = 0
-    while len(heap) > 1:
-        merged = heapq.heappop(heap) + heapq.heappop(heap)
-        least += merged
-        heapq.heappush(heap, merged)
-    assert sum(f * length for f, length in zip(frequencies, lengths, strict=True)) == least
-
-
-def test_bytes_of_codes() -> None:
-    assert huffman_bytes(np.array([0] * 4 + [1] * 2 + [2, 3], np.uint8), 4) == 2 + 4  # 14 bits, and 4 lengths
 
 
 def test_a_network_comes_back_from_its_container(tmp_path: Path) -> None:
@@ -129,6 +103,20 @@ def test_the_command(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFix
     found = json.loads(capsys.readouterr().out)
     assert out.stat().st_size == sum(layer["stored_bytes"] for layer in found["layers"])
     assert len(found["top1_error"]) == 2
+    coded = out.with_suffix(".huff")
+    assert cli.main(["weights", "compress", str(run_folder), "--out", str(coded), "--sparsity", "0.8"]) == 0
+    size = coded.stat().st_size
+    assert size == found["huffman_file_bytes"]
+    assert f"{size:,} B" in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("all"))
+    ours = tmp_path / "lenet.safetensors"
+    assert cli.main(["weights", "import", str(coded), "--out", str(ours)]) == 0
+    assert weights.read_card(ours) == weights.read_card(coded)
+    assert weights.read_card(ours)["classes"] == list("0123456789")
+    tensors = weights.create("caffe_lenet", weights=out).state_dict()
+    for file in (coded, ours):
+        again = weights.create("caffe_lenet", weights=file).state_dict()
+        assert all(torch.equal(again[name], value) for name, value in tensors.items())
+    capsys.readouterr()
     assert cli.main(["weights", "compress", str(run_folder), "--out", str(tmp_path / "x.pth")]) == 2
     assert cli.main(["weights", "compress", str(run_folder), "--out", str(out), "--retrain", "1"]) == 2
     assert "expected pictures to learn from" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import pytest
 
 FORMATS = (
     "caffe", "caffe_v1", "mat", "mat_dag", "darknet", "torch7", "keras", "keras_gzip", "keras_zip",
-    "deep_compression", "safetensors", "pickle", "pickle_old",
+    "deep_compression", "huffman", "safetensors", "pickle", "pickle_old",
 )  # fmt: skip
 SCRIPT = Path(__file__).with_name("mutate.py")
 

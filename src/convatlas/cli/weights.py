@@ -119,7 +119,9 @@ def compress(
     source: Annotated[
         str, typer.Argument(metavar="RUN|NAME", help="A run folder, or a network's name with --weights.")
     ],
-    out: Annotated[Path, typer.Option(help="The container to write, .net, or the shared weights as .safetensors.")],
+    out: Annotated[
+        Path, typer.Option(help="Written with Huffman's codes, .huff; as the paper's .net; or .safetensors.")
+    ],
     weights: Annotated[Path | None, typer.Option(help="A weights file for a network's name.")] = None,
     sparsity: Annotated[float, typer.Option(help="The share of weights of each layer that become 0.")] = 0.67,
     bits: Annotated[int, typer.Option(help="Bits of a code: 2^bits - 1 shared weights a layer.")] = 8,
@@ -129,14 +131,16 @@ def compress(
     rate: Annotated[float, typer.Option(min=0, help="The learning rate of --retrain.")] = 1e-3,
     json: JSON = False,
 ) -> None:
-    """Deep Compression: prune, share weights, and tell the sizes, with Huffman's codes too, and the accuracy."""
+    """Deep Compression: prune, share weights, code them by Huffman's method; tell the sizes and the accuracy."""
     from convatlas import data as loading
     from convatlas import inference
     from convatlas import weights as trained
+    from convatlas.weights import files
     from convatlas.weights.compress import Retraining, with_tensors
+    from convatlas.weights.formats import huffman
 
-    if out.suffix not in (".net", ".safetensors"):
-        raise UsageError(f"--out is {out}; expected a name that ends in .net or .safetensors")
+    if out.suffix not in (".huff", ".net", ".safetensors"):
+        raise UsageError(f"--out is {out}; expected a name that ends in .huff, .net or .safetensors")
     if retrain and data is None:
         raise UsageError(f"--retrain is {retrain} without --data; expected pictures to learn from")
     opened = inference.open_source(source, weights)
@@ -163,43 +167,46 @@ def compress(
         classes=opened.classes if opened.named_classes else None, preprocessing=opened.preprocessing,
         source=f"Deep Compression: sparsity {sparsity}, {bits} bits",
     )  # fmt: skip
-    if out.suffix == ".net":
-        out.write_bytes(compressed.data)
-    else:
+    packed = huffman.write(compressed.coded, card)
+    if out.suffix == ".safetensors":
         trained.save(out, opened.net, card)
+    else:
+        files.write(out, packed if out.suffix == ".huff" else compressed.data)
     if json:
         print_json({
             "network": opened.name, "sparsity": sparsity, "bits": bits, "out": str(out),
-            "layers": [asdict(layer) for layer in compressed.layers],
+            "layers": [asdict(layer) for layer in compressed.layers], "huffman_file_bytes": len(packed),
             "top1_error": [top1 for top1, _ in errors], "top5_error": [top5 for _, top5 in errors],
         })  # fmt: skip
         return
-    print_sizes(compressed.layers)
+    print_sizes(compressed.layers, len(packed))
     for when, (top1, top5) in zip(("before", "after"), errors, strict=False):
         console().print(f"error {when:<7}{100 * top1:.2f}%" + ("" if top5 is None else f", top-5 {100 * top5:.2f}%"))
     if out.suffix == ".net":
         console().print(f"{out} holds no card; it is read again with --to {opened.name}", markup=False)
 
 
-def print_sizes(layers: "Sequence[LayerSizes]") -> None:
-    """A row for each layer, and their sum."""
+def print_sizes(layers: "Sequence[LayerSizes]", huffman_file_bytes: int) -> None:
+    """A row for each layer, one for the header of the file with Huffman's codes, and their sums, the files' sizes."""
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     table.add_column("layer", no_wrap=True)
-    for heading in ("weights", "kept", "float32", "container", "with Huffman"):
+    for heading in ("weights", "kept", "float32", ".net", ".huff, Huffman"):
         table.add_column(heading, justify="right")
     columns = [
         [getattr(layer, field) for layer in layers]
         for field in ("weights", "kept", "dense_bytes", "stored_bytes", "huffman_bytes")
     ]
-    rows = [*zip((layer.name for layer in layers), *columns, strict=True), ("all", *map(sum, columns))]
+    *sums, coded = map(sum, columns)
+    rows = [*zip((layer.name for layer in layers), *columns, strict=True), ("all", *sums, huffman_file_bytes)]
     for name, count, kept, dense, stored, huffman in rows:
         table.add_row(name, f"{count:,}", f"{kept / count:.1%}", f"{dense:,} B", f"{stored:,} B", f"{huffman:,} B")
     out = console()
+    table.add_row("  of them header", "", "", "", "0 B", f"{huffman_file_bytes - coded:,} B")
     out.print(table)
     _, _, _, dense, stored, huffman = rows[-1]
-    out.print(f"{dense / stored:.1f} times smaller in the container, {dense / huffman:.1f} times with Huffman's codes")
+    out.print(f"{dense / stored:.1f} times smaller as .net, {dense / huffman:.1f} times as .huff with Huffman's codes")
 
 
 def describe(opened: "Read") -> str:

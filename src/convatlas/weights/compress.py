@@ -6,14 +6,12 @@ Coding", ICLR 2016, arXiv:1510.00149; Iandola et al. 2016 (SqueezeNet), section 
 Follows  Section 2 for pruning by magnitude, section 3 for k-means within each layer from centroids spaced linearly
          between the smallest and the largest weight, section 4 for the codes.
 Departs  What is left after pruning is retrained where pictures are given; shared weights are not trained any more. One
-         sparsity holds for all layers. The container holds 8-bit codes and 4-bit gaps, as released; the size with
-         Huffman's codes is computed, lengths of codes included.
+         sparsity holds for all layers. The released container has 8-bit codes and 4-bit gaps (`deep_compression`);
+         the one with Huffman's codes is our own (`huffman`), and its sizes include the lengths of the codes.
 """
 
 import copy
-import heapq
-import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +21,7 @@ from torch.nn import functional as F
 
 from convatlas.data import Loader
 from convatlas.structures import AuxiliaryOutputs, UsageError
-from convatlas.weights.formats import deep_compression
+from convatlas.weights.formats import deep_compression, huffman
 from convatlas.weights.layouts.rows import compression_table
 
 _ROUNDS = 50  # of k-means; most layers settle earlier
@@ -37,16 +35,17 @@ class LayerSizes:
     weights: int
     kept: int  # not pruned
     dense_bytes: int  # float32 weights and biases
-    stored_bytes: int  # in the container
-    huffman_bytes: int  # with Huffman's codes for shared weights and gaps
+    stored_bytes: int  # in the released container, .net
+    huffman_bytes: int  # in ours with Huffman's codes for shared weights and gaps, .huff, without its header
 
 
 @dataclass(frozen=True)
 class Compressed:
-    """A compressed network: the container, the network that it stands for, and the sizes."""
+    """A compressed network: its containers, the network that they stand for, and the sizes."""
 
-    data: bytes
-    tensors: dict[str, Tensor]  # as a reader of the container gets them
+    data: bytes  # the container as released
+    coded: Mapping[str, huffman.Coded]  # the layers of ours, which `huffman.write` joins
+    tensors: dict[str, Tensor]  # as a reader of either gets them
     layers: tuple[LayerSizes, ...]
 
 
@@ -86,14 +85,16 @@ def compress(net: nn.Module, *, sparsity: float, bits: int = 8, retraining: Retr
     if retraining is not None:
         retrain(net, [f"{layer}.weight" for layer in table], retraining)
     layers: dict[str, tuple[np.ndarray, np.ndarray, Tensor]] = {}
-    sizes = []
+    coded, sizes = {}, []
     for layer in table:
         weight, bias = net.get_parameter(f"{layer}.weight"), net.get_parameter(f"{layer}.bias")
         codebook, codes = share(weight.detach().cpu().numpy(), 2**bits - 1)
         layers[layer] = (codebook, codes, bias)
-        sizes.append(_sizes(layer, codes, bias.numel(), bits))
+        coded[layer] = huffman.encode(codebook, codes, bias)
+        sizes.append(_sizes(layer, codes, bias.numel(), len(coded[layer].data)))
     data = deep_compression.write(layers)
-    return Compressed(data, deep_compression.read(memoryview(data), "compressed", table).tensors, tuple(sizes))
+    tensors = deep_compression.read(memoryview(data), "compressed", table).tensors
+    return Compressed(data, coded, tensors, tuple(sizes))
 
 
 def prune(values: np.ndarray, sparsity: float) -> np.ndarray:
@@ -157,41 +158,16 @@ def _nearest(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     return np.searchsorted((centroids[1:] + centroids[:-1]) / 2, values)
 
 
-def _sizes(layer: str, codes: np.ndarray, biases: int, bits: int) -> LayerSizes:
-    stored, gaps = deep_compression.encode(codes.reshape(-1))
+def _sizes(layer: str, codes: np.ndarray, biases: int, huffman_bytes: int) -> LayerSizes:
+    stored, _ = deep_compression.encode(codes.reshape(-1))
     return LayerSizes(
         name=layer,
         weights=codes.size,
         kept=int(np.count_nonzero(codes)),
         dense_bytes=4 * (codes.size + biases),
         stored_bytes=deep_compression.size_of([len(stored)], {layer: (biases,)}),
-        huffman_bytes=4 * (2**bits - 1 + biases) + huffman_bytes(stored, 2**bits) + huffman_bytes(gaps, 16),
+        huffman_bytes=huffman_bytes,
     )
-
-
-def huffman_bytes(symbols: np.ndarray, alphabet: int) -> int:
-    """Bytes of the coded symbols, and of a byte for the length of each symbol's code."""
-    lengths = code_lengths(np.bincount(symbols, minlength=alphabet).tolist())
-    return -(-int(np.array(lengths, np.int64)[symbols].sum()) // 8) + alphabet
-
-
-def code_lengths(frequencies: Sequence[int]) -> list[int]:
-    """The length in bits of each symbol's code by Huffman's method; 0 for symbols that never occur.
-
-    Two rarest groups become one until one is left; each time the codes of their symbols grow by a bit.
-    """
-    lengths = [0] * len(frequencies)
-    order = itertools.count()  # ties go to the older group
-    groups = [(frequency, next(order), [symbol]) for symbol, frequency in enumerate(frequencies) if frequency]
-    if len(groups) == 1:
-        lengths[groups[0][2][0]] = 1
-    heapq.heapify(groups)
-    while len(groups) > 1:
-        (first, _, left), (second, _, right) = heapq.heappop(groups), heapq.heappop(groups)
-        for symbol in (joined := left + right):
-            lengths[symbol] += 1
-        heapq.heappush(groups, (first + second, next(order), joined))
-    return lengths
 
 
 def with_tensors(net: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:

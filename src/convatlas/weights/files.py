@@ -7,6 +7,7 @@ import os
 import re
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ def read_file(path: str | Path) -> Contents:
     if suffix in _PICKLED:
         return Contents("PyTorch", _state_dict(_unpickle(path), path))
     if suffix in READERS:
-        return read_foreign(path)
+        contents = read_foreign(path)
+        return contents if contents.card is None else replace(contents, card=check_card(contents.card, path))
     known = ", ".join((".safetensors", *_PICKLED, *READERS))
     raise UsageError(f"weights {path}: unknown ending; expected one of {known}")
 
@@ -71,7 +73,15 @@ def save(path: str | Path, weights: nn.Module | Mapping[str, Tensor], card: Mapp
         raise UsageError(f"weights path {path}; expected a name that ends in .safetensors")
     metadata = {_KEY: json.dumps(check_card(dict(card), path), ensure_ascii=False)}
     tensors = weights.state_dict() if isinstance(weights, nn.Module) else weights
-    data = safetensors.torch.save({name: _own_memory(tensor) for name, tensor in tensors.items()}, metadata)
+    write(path, safetensors.torch.save({name: _own_memory(tensor) for name, tensor in tensors.items()}, metadata))
+
+
+def write(path: Path, data: bytes) -> None:
+    """Writes a weights file, completely or not at all.
+
+    Raises:
+        ConvatlasError: it can't be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:

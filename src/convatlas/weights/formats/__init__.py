@@ -1,7 +1,7 @@
 """Readers of the formats in which weights were released, one module each: bytes in, named tensors out.
 
 No reader executes what it reads, and none allocates on a file's word: sizes are checked against the bytes that are
-there, nesting is limited, and what is compressed may unfold to 32 times its size at most.
+there, nesting is limited, and what is compressed may unfold to 32 times its size at most (sparse weights to 256 times).
 """
 
 import mmap
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from convatlas.weights.formats import caffe, darknet, deep_compression, matconvnet, torch7
+from convatlas.weights.formats import caffe, darknet, deep_compression, huffman, matconvnet, torch7
 from convatlas.weights.formats.contents import Contents, damaged
 
 Reader = Callable[[memoryview, object], Contents]
@@ -36,6 +36,7 @@ READERS: dict[str, Reader] = {
     ".weights": darknet.read,
     ".t7": torch7.read,
     ".net": _read_net,
+    ".huff": huffman.read,
     ".h5": _read_keras,
     ".hdf5": _read_keras,
     ".keras": _read_keras,
