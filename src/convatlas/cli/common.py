@@ -29,6 +29,15 @@ def without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and value != value else value
 
 
+def only_for(opened: Any, tasks: tuple[str, ...], given: dict[str, Any]) -> None:
+    """Raises UsageError for an option with a value that the network's task has no use for."""
+    from convatlas.structures import UsageError
+
+    for option, value in given.items():
+        if value and opened.task not in tasks:
+            raise UsageError(f"{option} is for {' or '.join(tasks)}; {opened.name} is for {opened.task}")
+
+
 def warn(sentence: str) -> None:
     """A line on standard error that does not end the command."""
     print(f"convatlas: {sentence}", file=sys.stderr)

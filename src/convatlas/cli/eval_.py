@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from convatlas.cli.common import console, print_json, progress, warn
+from convatlas.cli.common import console, only_for, print_json, progress, warn
 
 MANY, FEWER = 60, 20  # above this number of classes only so many are listed
 
@@ -53,6 +53,8 @@ def command(
     from convatlas import inference, report
 
     opened = inference.open_source(source, weights)
+    only_for(opened, ("segmentation",), {"--crf": crf})
+    only_for(opened, ("classification",), {"--scales": scales, "--with": along, "--classes": classes})
     if opened.task != "classification":
         from convatlas.cli import eval_marked
 

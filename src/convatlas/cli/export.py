@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from convatlas.cli.common import print_json, progress, warn
+from convatlas.cli.common import only_for, print_json, progress, warn
 from convatlas.structures import UsageError
 
 
@@ -43,6 +43,7 @@ def command(
     from convatlas import inference
 
     opened = inference.open_source(source, weights)
+    only_for(opened, ("classification",), {"--data": data})
     if calibration is not None:
         quantised = inference.quantise(opened, out, [calibration], pixels=pixels, licence=licence)
         found, problems = quantised.exported, quantised.problems

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from convatlas.cli.common import print_json, progress, warn
+from convatlas.cli.common import only_for, print_json, progress, warn
 from convatlas.structures import Prediction, UsageError
 
 
@@ -49,6 +49,8 @@ def command(
 
     opened = inference.open_source(source, weights)
     where = inference.resolve_device(device)
+    only_for(opened, ("segmentation",), {"--crf": crf})
+    only_for(opened, ("segmentation", "detection", "pose"), {"--out": out})
     if opened.task != "classification":
         from convatlas.cli import predict_marked
 

@@ -20,6 +20,7 @@ from convatlas.sizes import Sizes, bare_copy, find_sizes
 from convatlas.structures import ConvatlasError, Preprocessing, Problem, SegmentationEvaluation, Shape
 
 TILE_BYTES = 2 << 30  # of activations
+_LEAST = torch.finfo(torch.float32).tiny  # a probability that rounds to 0 would cost an infinite loss
 Refine = Callable[[Tensor, Tensor], Tensor]  # logits (K, H, W) and the picture, uint8 -> probabilities (K, H, W)
 
 
@@ -107,7 +108,10 @@ class Segmenter:
             out = self.net(F.pad(batch, (0, right, 0, down)))[:, :, :h, :w].float()
         if (h, w) != (height, width):
             out = F.interpolate(out, (height, width), mode="bilinear", align_corners=False)
-        return out[0] if self.refine is None else self.refine(out[0].cpu(), original).log().to(self.device)
+        if self.refine is None:
+            return out[0]
+        probabilities = self.refine(out[0].cpu(), original)
+        return probabilities.clamp_min(_LEAST).log().to(self.device)
 
 
 def next_length(length: int, sizes: Sizes) -> int:

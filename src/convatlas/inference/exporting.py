@@ -121,6 +121,8 @@ def card_of(source: Source, *, pixels: bool, licence: str | None, int8: bool = F
         classes=source.classes if source.named_classes else None,
         preprocessing=source.preprocessing,
     )
+    if source.colours is not None:
+        card["colours"] = [list(colour) for colour in source.colours]
     return card | {"input": "uint8" if pixels else "normalised", "int8": int8, "licence": licence}
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -125,7 +126,6 @@ def open_weights(name: str | None, path: Path, run: Path | None = None, recipe: 
     named = card["classes"] if card else None
     count = card["num_classes"] if card else network.num_classes
     classes = tuple(named) if named else tuple(str(index) for index in range(count))
-    colours = card.get("colours") if card else None
     return Source(
         net.eval(),
         network.name,
@@ -134,8 +134,14 @@ def open_weights(name: str | None, path: Path, run: Path | None = None, recipe: 
         run,
         recipe,
         named_classes=bool(named),
-        colours=tuple(tuple(colour) for colour in colours) if colours else None,
+        colours=colours_of(card),
     )
+
+
+def colours_of(card: Mapping[str, Any] | None) -> tuple[tuple[int, int, int], ...] | None:
+    """Of the classes in masks, where a card has any."""
+    colours = card.get("colours") if card else None
+    return tuple((red, green, blue) for red, green, blue in colours) if colours else None
 
 
 def open_exported(path: Path) -> Source:
@@ -144,7 +150,9 @@ def open_exported(path: Path) -> Source:
     net, card, preprocessing = read_exported(path)
     named = card["classes"]
     classes = tuple(named) if named else tuple(str(index) for index in range(card["num_classes"]))
-    return Source(net, card["network"], classes, preprocessing, run=None, named_classes=bool(named))
+    return Source(
+        net, card["network"], classes, preprocessing, run=None, named_classes=bool(named), colours=colours_of(card)
+    )
 
 
 def usual_preprocessing(network: NetworkCard) -> Preprocessing:

@@ -24,9 +24,11 @@ from convatlas.evaluation.pose_network import evaluate_pose
 from convatlas.evaluation.segmentation import centre_crop
 from convatlas.evaluation.segmenter import evaluate_segmenter, output_margin
 from convatlas.structures import VOID, Preprocessing, Problem, UsageError
+from convatlas.training.dense_losses import BorderCrossEntropy, HeatmapSquaredError, PixelCrossEntropy
 from convatlas.training.dense_weights import mask_class_weights
+from convatlas.training.detector_loss import DetectorLoss
 from convatlas.training.distributed import Processes
-from convatlas.training.losses import per_sample
+from convatlas.training.losses import CrossEntropy, MaximumAPosteriori, SquaredError, per_sample
 from convatlas.training.prepare import class_weights
 from convatlas.training.recipe import Recipe
 from convatlas.training.step import wrong_labels
@@ -70,6 +72,13 @@ class Parts:
 
 Progress = Callable[[int, int], None]
 
+LOSSES: dict[str, tuple[type, ...]] = {
+    "classification": (CrossEntropy, SquaredError, MaximumAPosteriori),
+    "segmentation": (PixelCrossEntropy, BorderCrossEntropy),
+    "detection": (DetectorLoss,),
+    "pose": (HeatmapSquaredError,),
+}
+
 
 def parts(
     task: str,
@@ -82,7 +91,14 @@ def parts(
     workers: int = 0,
     on_loading: Progress | None = None,
 ) -> Parts:
-    """The data of a run, batch by batch, and the way its network is scored. `net` is looked at, not changed."""
+    """The data of a run, batch by batch, and the way its network is scored. `net` is looked at, not changed.
+
+    Raises:
+        UsageError: the recipe's loss or one of its augmentations is for another task.
+    """
+    if not isinstance(recipe.loss, LOSSES[task]):
+        expected = ", ".join(loss.__name__ for loss in LOSSES[task])
+        raise UsageError(f"loss: {type(recipe.loss).__name__} is not for {task}; expected {expected}")
     if task == "detection":
         return _detection(recipe, data, preprocessing, processes, workers, on_loading)
     if task == "pose":
