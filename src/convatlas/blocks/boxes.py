@@ -14,9 +14,11 @@ import math
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms, box_convert
 
+from convatlas.lazy import Lazy
 from convatlas.structures import Detections, UsageError
+
+ops = Lazy("torchvision.ops")
 
 BACKGROUND = -1
 NEITHER = -2
@@ -33,8 +35,8 @@ def encode(boxes: Tensor, references: Tensor, *, variances: Variances = PLAIN) -
 
     Centres differ in widths and heights of the reference, sizes by their logarithm; both are divided by `variances`.
     """
-    x, y, w, h = box_convert(boxes, "xyxy", "cxcywh").unbind(-1)
-    rx, ry, rw, rh = box_convert(references, "xyxy", "cxcywh").unbind(-1)
+    x, y, w, h = ops.box_convert(boxes, "xyxy", "cxcywh").unbind(-1)
+    rx, ry, rw, rh = ops.box_convert(references, "xyxy", "cxcywh").unbind(-1)
     code = torch.stack([(x - rx) / rw, (y - ry) / rh, torch.log(w / rw), torch.log(h / rh)], -1)
     return code / code.new_tensor(variances)
 
@@ -45,9 +47,9 @@ def decode(codes: Tensor, references: Tensor, *, variances: Variances = PLAIN) -
     The logarithms of sizes are cut off at `LARGEST_LOG_SCALE`, so that no box becomes infinite.
     """
     dx, dy, dw, dh = (codes * codes.new_tensor(variances)).unbind(-1)
-    rx, ry, rw, rh = box_convert(references, "xyxy", "cxcywh").unbind(-1)
+    rx, ry, rw, rh = ops.box_convert(references, "xyxy", "cxcywh").unbind(-1)
     w, h = (log_scale.clamp(max=LARGEST_LOG_SCALE).exp() for log_scale in (dw, dh))
-    return box_convert(torch.stack([rx + dx * rw, ry + dy * rh, w * rw, h * rh], -1), "cxcywh", "xyxy")
+    return ops.box_convert(torch.stack([rx + dx * rw, ry + dy * rh, w * rw, h * rh], -1), "cxcywh", "xyxy")
 
 
 def paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
@@ -144,5 +146,5 @@ def suppress(
     row, label = (scores > score_above).nonzero(as_tuple=True)
     candidates, certain = per_class[row, label], scores[row, label]
     lowest = torch.cat([per_class.flatten(), per_class.new_zeros(1)]).amin()
-    kept = batched_nms(candidates - lowest, certain, label, iou_above)[:most]  # it takes no coordinates below 0
+    kept = ops.batched_nms(candidates - lowest, certain, label, iou_above)[:most]  # it takes no coordinates below 0
     return Detections(candidates[kept], label[kept], certain[kept])

@@ -11,11 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import box_iou, clip_boxes_to_image, nms, remove_small_boxes
 
 from convatlas.blocks.boxes import BACKGROUND, decode, encode, match_anchors
 from convatlas.blocks.regions import draw, easy
+from convatlas.lazy import Lazy
 from convatlas.structures import Objects
+
+ops = Lazy("torchvision.ops")
 
 RATIOS = (0.5, 1.0, 2.0)  # height over width
 BASE = 16  # pixels
@@ -82,12 +84,12 @@ def propose(
     scores, codes = outputs.flat()
     found = []
     for certain, code in zip(scores.softmax(2)[..., 1], codes, strict=True):
-        boxes = clip_boxes_to_image(decode(code, anchors), size)
-        kept = remove_small_boxes(boxes, smallest)
+        boxes = ops.clip_boxes_to_image(decode(code, anchors), size)
+        kept = ops.remove_small_boxes(boxes, smallest)
         boxes, certain = boxes[kept], certain[kept]
         best = certain.argsort(descending=True, stable=True)[:before]
         boxes, certain = boxes[best], certain[best]
-        found.append(boxes[nms(boxes, certain, iou_above)[:after]])
+        found.append(boxes[ops.nms(boxes, certain, iou_above)[:after]])
     return found
 
 
@@ -115,7 +117,7 @@ def sample_anchors(
     height, width = size
     limits = anchors.new_tensor([width, height])
     inside = ((anchors[:, :2] >= 0) & (anchors[:, 2:] <= limits)).all(1).nonzero().squeeze(1)
-    matches = match_anchors(box_iou(objects.boxes, anchors[inside]))
+    matches = match_anchors(ops.box_iou(objects.boxes, anchors[inside]))
     near = draw(matches >= 0, int(positive * count))
     far = draw(matches == BACKGROUND, count - len(near))
     codes = anchors.new_zeros(len(near) + len(far), 4)

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import box_iou, roi_pool
 
 from convatlas.blocks.boxes import SSD_VARIANCES, encode
+from convatlas.lazy import Lazy
 from convatlas.structures import Objects
+
+ops = Lazy("torchvision.ops")
 
 
 class RoIMaxPool(nn.Module):
@@ -30,7 +32,7 @@ class RoIMaxPool(nn.Module):
 
     def forward(self, features: Tensor, boxes: list[Tensor]) -> Tensor:
         first_and_last = [torch.cat([each[:, :2], each[:, 2:] - 1], 1).to(features) for each in boxes]
-        return roi_pool(features, first_and_last, self.bins, 1 / self.stride)
+        return ops.roi_pool(features, first_and_last, self.bins, 1 / self.stride)
 
 
 def whole_picture(images: Tensor) -> list[Tensor]:
@@ -81,7 +83,7 @@ def sample_regions(
     largest = boxes.new_zeros(len(boxes))
     nearest = torch.zeros_like(classes)
     if len(objects.boxes):
-        largest, nearest = box_iou(boxes, objects.boxes).max(1)
+        largest, nearest = ops.box_iou(boxes, objects.boxes).max(1)
     low, high = background_iou
     near = draw(largest >= foreground_iou, round(foreground * count))
     far = draw((largest >= low) & (largest < high), count - len(near))

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from pycocotools import mask as rle
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
+from convatlas.lazy import Lazy
 from convatlas.structures import Detections, Objects
+
+coco, cocoeval, rle = Lazy("pycocotools.coco"), Lazy("pycocotools.cocoeval"), Lazy("pycocotools.mask")
 
 NUMBERS = ("AP", "AP50", "AP75", "AP small", "AP medium", "AP large",
            "AR1", "AR10", "AR100", "AR small", "AR medium", "AR large")  # fmt: skip
@@ -54,14 +54,14 @@ def coco_average_precision(
         nothing = torch.full((num_classes,), torch.nan, dtype=torch.float64)
         return CocoPrecision(nothing, nothing.clone(), dict.fromkeys(NUMBERS, torch.nan))
     with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does
-        truth: Any = COCO()  # its stubs know files of COCO's alone
+        truth: Any = coco.COCO()  # its stubs know files of COCO's alone
         truth.dataset = {"info": {}, "images": images, "categories": categories, "annotations": marked}
         truth.createIndex()
-        found: Any = truth.loadRes(answers) if answers else COCO()
+        found: Any = truth.loadRes(answers) if answers else coco.COCO()
         if not answers:
             found.dataset = {"images": images, "categories": categories, "annotations": []}
             found.createIndex()
-        judge = COCOeval(truth, found, "segm" if masks else "bbox")
+        judge = cocoeval.COCOeval(truth, found, "segm" if masks else "bbox")
         judge.evaluate()
         judge.accumulate()
         judge.summarize()

@@ -13,9 +13,11 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
 
+from convatlas.lazy import Lazy
 from convatlas.structures import Detections, Objects, PrecisionRecall
+
+ops = Lazy("torchvision.ops")
 
 FALSE, TRUE, IGNORED = 0, 1, -1
 _ELEVEN = 11  # recalls at which the 2007 rule looks
@@ -77,7 +79,7 @@ def _nearest(boxes: Tensor, marked: Tensor) -> tuple[Tensor, Tensor]:
     """(n, 4), (m, 4) -> the largest overlap of each box, (n,) float64, and whose it is, (n,) int64"""
     if len(marked) == 0 or len(boxes) == 0:
         return torch.zeros(len(boxes), dtype=torch.float64), torch.zeros(len(boxes), dtype=torch.int64)
-    return box_iou(boxes.double(), marked.double()).nan_to_num(nan=0.0).max(1)  # of equal overlaps the first
+    return ops.box_iou(boxes.double(), marked.double()).nan_to_num(nan=0.0).max(1)  # of equal overlaps the first
 
 
 def _first(values: Tensor) -> Tensor:
@@ -183,7 +185,7 @@ def _paired(boxes: Tensor, marked: Tensor) -> Tensor:
     got = torch.zeros(len(marked), dtype=torch.float64)
     if len(boxes) == 0 or len(marked) == 0:
         return got
-    overlaps = box_iou(boxes.double(), marked.double()).nan_to_num(nan=0.0)
+    overlaps = ops.box_iou(boxes.double(), marked.double()).nan_to_num(nan=0.0)
     for _ in range(min(overlaps.shape)):
         box, place = divmod(int(overlaps.argmax()), overlaps.shape[1])
         got[place] = overlaps[box, place].clamp(min=0)

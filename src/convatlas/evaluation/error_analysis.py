@@ -11,10 +11,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from convatlas.evaluation.detection import FALSE, TRUE, Matches, average_precision, match, precision_recall
+from convatlas.lazy import Lazy
 from convatlas.structures import Detections, Objects, PrecisionRecall
+
+ops = Lazy("torchvision.ops")
 
 KINDS = ("correct", "localisation", "similar", "other", "background")
 CORRECT, LOCALISATION, SIMILAR, OTHER, BACKGROUND = range(5)
@@ -70,7 +72,7 @@ def error_kinds(
 def _kind(box: Tensor, truth: Objects, label: int, similar: Tensor) -> int:
     if len(truth.labels) == 0:
         return BACKGROUND
-    near = truth.labels[box_iou(box[None].double(), truth.boxes.double())[0] >= NEAR]
+    near = truth.labels[ops.box_iou(box[None].double(), truth.boxes.double())[0] >= NEAR]
     if (near == label).any():
         return LOCALISATION
     if similar[label][near].any():
@@ -153,7 +155,7 @@ def picture_errors(
             own = (truth.labels == label).nonzero()[:, 0]
             right = matches.places[matches.verdicts == TRUE]
             if len(right):
-                taken[own[box_iou(kept.boxes[right].double(), truth.boxes[own].double()).argmax(1)]] = True
+                taken[own[ops.box_iou(kept.boxes[right].double(), truth.boxes[own].double()).argmax(1)]] = True
         found.append(PictureErrors(shown, verdicts == TRUE, verdicts == -1, (~taken).nonzero()[:, 0]))
     return found
 

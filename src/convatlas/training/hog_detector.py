@@ -14,13 +14,15 @@ import numpy as np
 import torch
 from sklearn.svm import LinearSVC
 from torch import Tensor
-from torchvision.ops import batched_nms, box_iou
 
 from convatlas.data.detection.split import DetectionSplit
 from convatlas.data.random import uniforms
 from convatlas.evaluation.detector import Protocol, summarise_detections
+from convatlas.lazy import Lazy
 from convatlas.structures import ConvatlasError, DetectionEvaluation, Detections, Objects
 from convatlas.training.hog_features import BLOCK, CELL, MARGIN, Level, Template, looks_at, pyramid, warped, windows
+
+ops = Lazy("torchvision.ops")
 
 _LEAST_CELLS, _MOST_CELLS = 3, 10  # along a template's longer side, without its margin
 _FAR = 0.3  # overlap below which a window is a negative
@@ -46,7 +48,7 @@ class HogSvmDetector:
         found = [windows(image, level, template, min_score) for level, template in self._looks(image)]
         none = (torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
         boxes, scores, labels = (torch.cat(parts) for parts in zip(none, *found, strict=True))
-        kept = batched_nms(boxes, scores, labels, max_overlap)[:limit]
+        kept = ops.batched_nms(boxes, scores, labels, max_overlap)[:limit]
         return Detections(boxes[kept], labels[kept], scores[kept])
 
     def _looks(self, image: Tensor) -> Iterator[tuple[Level, Template]]:
@@ -227,4 +229,4 @@ def fit(template: Template, positives: Sequence[np.ndarray], negatives: Sequence
 
 def _far(boxes: Tensor, objects: Objects, label: int) -> Tensor:
     own = objects.boxes[objects.labels == label]
-    return box_iou(boxes, own).amax(1) < _FAR if len(own) else torch.ones(len(boxes), dtype=torch.bool)
+    return ops.box_iou(boxes, own).amax(1) < _FAR if len(own) else torch.ones(len(boxes), dtype=torch.bool)

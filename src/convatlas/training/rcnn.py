@@ -16,13 +16,15 @@ import numpy as np
 import torch
 from sklearn.svm import LinearSVC
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from convatlas.architectures.detection.rcnn import RCNN, SvmHeads
 from convatlas.architectures.detection.spp import SPPDetector
 from convatlas.blocks.boxes import encode
 from convatlas.blocks.regions import easy
+from convatlas.lazy import Lazy
 from convatlas.structures import ConvatlasError, Objects
+
+ops = Lazy("torchvision.ops")
 
 MEAN_NORM = 20.0  # to which features are scaled before the SVMs see them
 HARD, EASY = -1.0, -1.2  # a negative above the first is taken, one below the second is put away again
@@ -88,7 +90,7 @@ def fit_svms(
         features, pool5 = _features(net, image, proposals, (chosen.layer, "pool5"))
         for label, each in enumerate(classes):
             own = objects.boxes[objects.labels == label]
-            overlaps = box_iou(proposals, own).cpu()
+            overlaps = ops.box_iou(proposals, own).cpu()
             far = (overlaps < chosen.negative_iou).all(1).numpy()
             _mine(each, features[far] * scale, chosen)
             _gather_boxes(each, pool5, proposals, own, overlaps, chosen)

@@ -6,22 +6,15 @@ Files hold whole tensors under plain names: the weights may be used, and a run g
 from typing import Any
 
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
 from torch.optim import Optimizer
 
+from convatlas.lazy import Lazy
 from convatlas.structures import UsageError
 from convatlas.training.distributed import Processes
 from convatlas.training.recipe import DiagonalLM, OwnRule, Recipe
 
-_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+fsdp, device_mesh = Lazy("torch.distributed.fsdp"), Lazy("torch.distributed.device_mesh")
+states = Lazy("torch.distributed.checkpoint.state_dict")
 
 
 def shard(net: nn.Module, recipe: Recipe, processes: Processes) -> nn.Module:
@@ -38,29 +31,33 @@ def shard(net: nn.Module, recipe: Recipe, processes: Processes) -> nn.Module:
     ):
         if unfit:
             raise UsageError(f"shard = true does not go with {name}; without it each process holds the whole network")
-    mesh = init_device_mesh(processes.device.type, (processes.count,))
+    mesh = device_mesh.init_device_mesh(processes.device.type, (processes.count,))
     for child in net.children():
         if any(True for _ in child.parameters()):
-            fully_shard(child, mesh=mesh)
-    fully_shard(net, mesh=mesh)
+            fsdp.fully_shard(child, mesh=mesh)
+    fsdp.fully_shard(net, mesh=mesh)
     return net
 
 
 def whole_weights(net: nn.Module) -> dict[str, Tensor]:
     """The whole tensors on the first process, nothing on the others. All processes call it together."""
-    return get_model_state_dict(net, options=_WHOLE)  # pyright: ignore[reportReturnType]
+    return states.get_model_state_dict(net, options=_whole())
 
 
 def whole_optimizer(net: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
     """The optimiser's state by the names of the parameters, on the first process."""
-    return get_optimizer_state_dict(net, optimizer, options=_WHOLE)  # pyright: ignore[reportReturnType]
+    return states.get_optimizer_state_dict(net, optimizer, options=_whole())
 
 
 def load_whole_weights(net: nn.Module, weights: dict[str, Tensor]) -> None:
     """Gives each process its part of what `whole_weights` found; all of them have the whole in hand."""
-    set_model_state_dict(net, weights, options=_WHOLE)  # pyright: ignore[reportArgumentType]
+    states.set_model_state_dict(net, weights, options=_whole())
 
 
 def load_whole_optimizer(net: nn.Module, optimizer: Optimizer, state: dict[str, Any]) -> None:
     """Gives each process its part of what `whole_optimizer` found."""
-    set_optimizer_state_dict(net, optimizer, state, options=_WHOLE)
+    states.set_optimizer_state_dict(net, optimizer, state, options=_whole())
+
+
+def _whole() -> Any:
+    return states.StateDictOptions(full_state_dict=True, cpu_offload=True)

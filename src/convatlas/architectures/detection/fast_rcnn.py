@@ -17,15 +17,17 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import clip_boxes_to_image
 
 from convatlas.architectures.classification.alexnet import CaffeNet
 from convatlas.architectures.classification.vgg import VGG
 from convatlas.blocks.boxes import SSD_VARIANCES, decode, suppress
 from convatlas.blocks.regions import RoIMaxPool, region_losses, sample_regions, whole_picture
 from convatlas.blocks.selective_search import proposals_for, selective_search
+from convatlas.lazy import Lazy
 from convatlas.registry import register
 from convatlas.structures import Detections, Objects, UsageError
+
+ops = Lazy("torchvision.ops")
 
 Layers = OrderedDict[str, nn.Module]
 
@@ -99,7 +101,7 @@ class RegionNetwork(nn.Module):
             proposals, scores.softmax(1).split(counts), codes.unflatten(1, (-1, 4)).split(counts), strict=True
         ):
             fitted = decode(own[:, 1:], boxes.unsqueeze(1), variances=SSD_VARIANCES)  # (N, K, 4)
-            fitted = clip_boxes_to_image(fitted, (images.shape[2], images.shape[3]))
+            fitted = ops.clip_boxes_to_image(fitted, (images.shape[2], images.shape[3]))
             found.append(
                 suppress(fitted, probabilities[:, 1:], score_above=score_above, iou_above=iou_above, most=most)
             )

@@ -17,7 +17,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import box_convert, box_iou, clip_boxes_to_image
 
 from convatlas.blocks.boxes import (
     BACKGROUND,
@@ -28,7 +27,10 @@ from convatlas.blocks.boxes import (
     match_default_boxes,
     suppress,
 )
+from convatlas.lazy import Lazy
 from convatlas.structures import Detections, Objects
+
+ops = Lazy("torchvision.ops")
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def default_boxes(rows: Sequence[DefaultBoxes], maps: Sequence[tuple[int, int]])
         centres = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1).reshape(-1, 1, 2)
         sizes = torch.tensor(row.sizes(), dtype=torch.float64)
         grid = torch.cat([centres.expand(-1, len(sizes), 2), sizes.expand(len(centres), -1, 2)], -1)
-        boxes.append(box_convert(grid.flatten(0, 1), "cxcywh", "xyxy"))
+        boxes.append(ops.box_convert(grid.flatten(0, 1), "cxcywh", "xyxy"))
     return torch.cat(boxes).float()
 
 
@@ -79,7 +81,7 @@ class MultiBoxOutputs(NamedTuple):
 
 def multibox_losses(outputs: MultiBoxOutputs, targets: Sequence[Objects]) -> dict[str, Tensor]:
     """Equations 1 to 3: smooth L1 of the codes, and softmax over the matched and the hardest unmatched boxes."""
-    matches = torch.stack([match_default_boxes(box_iou(target.boxes, outputs.boxes)) for target in targets])
+    matches = torch.stack([match_default_boxes(ops.box_iou(target.boxes, outputs.boxes)) for target in targets])
     positive = matches != BACKGROUND
     chosen = [match[match != BACKGROUND] for match in matches]
     marked = torch.cat([target.boxes[match] for target, match in zip(targets, chosen, strict=True)])
@@ -114,7 +116,7 @@ def multibox_detections(
         suppress(*picture, **limits, most=most, most_per_class=most_per_class)
         for picture in zip(boxes, scores, strict=True)
     ]
-    return [replace(picture, boxes=clip_boxes_to_image(picture.boxes, size)) for picture in found]
+    return [replace(picture, boxes=ops.clip_boxes_to_image(picture.boxes, size)) for picture in found]
 
 
 class L2Norm(nn.Module):

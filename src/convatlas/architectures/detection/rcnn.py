@@ -16,14 +16,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import box_iou, clip_boxes_to_image
 
 from convatlas.architectures.classification.alexnet import CaffeNet
 from convatlas.blocks.boxes import decode, suppress
 from convatlas.blocks.regions import easy, sample_regions
 from convatlas.blocks.selective_search import proposals_for
+from convatlas.lazy import Lazy
 from convatlas.registry import register
 from convatlas.structures import Detections, Objects, UsageError
+
+ops = Lazy("torchvision.ops")
 
 SIDE = 227
 CONTEXT = 16
@@ -122,7 +124,7 @@ class RCNN(CaffeNet):
     def _hinge(self, images: Tensor, targets: list[Objects], given: list[Tensor]) -> dict[str, Tensor]:
         windows, signs = [], []
         for image, each, boxes in zip(images, map(easy, targets), given, strict=True):
-            far = boxes[(box_iou(boxes, each.boxes) < 0.3).all(1)]
+            far = boxes[(ops.box_iou(boxes, each.boxes) < 0.3).all(1)]
             far = far[torch.randperm(len(far), device=far.device)[: max(AT_ONCE // len(images), 1)]]
             windows.append(warp(image, torch.cat([each.boxes, far])))
             right = F.one_hot(each.labels, self.get_submodule("fc8").get_parameter("bias").numel())
@@ -150,7 +152,7 @@ class RCNN(CaffeNet):
         for image, boxes in zip(images, proposals_for(images, proposals), strict=True):
             parts = [self._judge(warp(image, part), part) for part in boxes.split(AT_ONCE)]  # of none: one, empty
             scores, fitted = (torch.cat(values) for values in zip(*parts, strict=True))
-            fitted = clip_boxes_to_image(fitted, (image.shape[1], image.shape[2]))
+            fitted = ops.clip_boxes_to_image(fitted, (image.shape[1], image.shape[2]))
             found.append(suppress(fitted, scores, score_above=threshold, iou_above=iou_above, most=most))
         return found
 

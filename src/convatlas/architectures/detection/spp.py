@@ -16,7 +16,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import clip_boxes_to_image
 
 from convatlas.architectures.detection.faster_rcnn import zf_trunk
 from convatlas.architectures.detection.rcnn import SvmHeads
@@ -24,8 +23,11 @@ from convatlas.blocks.boxes import decode, suppress
 from convatlas.blocks.pyramid import LEVELS, SpatialPyramidPool
 from convatlas.blocks.regions import sample_regions
 from convatlas.blocks.selective_search import proposals_for
+from convatlas.lazy import Lazy
 from convatlas.registry import register
 from convatlas.structures import Detections, Objects, UsageError
+
+ops = Lazy("torchvision.ops")
 
 SCALES = (480, 576, 688, 864, 1200)  # pixels of the short side
 STRIDE = 16
@@ -168,7 +170,7 @@ class SPPDetector(nn.Module):
                 pool5, features = self.describe(image, boxes, ("pool5", self.svms.layer))
                 scores = features @ self.svms.weight.T + self.svms.bias
                 fitted = decode(self.svms.codes(pool5), boxes.unsqueeze(1))
-            fitted = clip_boxes_to_image(fitted, (image.shape[1], image.shape[2]))
+            fitted = ops.clip_boxes_to_image(fitted, (image.shape[1], image.shape[2]))
             found.append(suppress(fitted, scores, score_above=threshold, iou_above=iou_above, most=most))
         return found
 

@@ -20,12 +20,14 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import box_convert, clip_boxes_to_image
 
 from convatlas.blocks.boxes import paired_iou, suppress
 from convatlas.blocks.transplant import transplant
+from convatlas.lazy import Lazy
 from convatlas.registry import register
 from convatlas.structures import Detections, Objects
+
+ops = Lazy("torchvision.ops")
 
 SIDE, PER_CELL = 7, 2  # S and P
 COORDINATE_WEIGHT, EMPTY_WEIGHT = 5.0, 0.5
@@ -77,7 +79,7 @@ class Cells(NamedTuple):
         places = torch.arange(SIDE, device=self.centres.device)
         corners = torch.stack(torch.meshgrid(places, places, indexing="xy"), -1).unsqueeze(2)  # S x S x 1 x 2
         centres = (self.centres + corners) / SIDE
-        return box_convert(torch.cat([centres, self.roots.square()], -1), "cxcywh", "xyxy")
+        return ops.box_convert(torch.cat([centres, self.roots.square()], -1), "cxcywh", "xyxy")
 
 
 def cells(grid: Tensor) -> Cells:
@@ -123,7 +125,7 @@ def responsible(predicted: Tensor, marked: Tensor) -> Tensor:
     The one that overlaps it most; where none does, the one whose centre and size differ least.
     """
     overlaps = paired_iou(predicted, marked[:, None])
-    differences = box_convert(predicted, "xyxy", "cxcywh") - box_convert(marked, "xyxy", "cxcywh")[:, None]
+    differences = ops.box_convert(predicted, "xyxy", "cxcywh") - ops.box_convert(marked, "xyxy", "cxcywh")[:, None]
     nearest = differences.square().sum(-1).argmin(1)
     return torch.where(overlaps.amax(1) > 0, overlaps.argmax(1), nearest)
 
@@ -138,7 +140,7 @@ def yolo_losses(grid: Tensor, targets: Sequence[Objects], size: tuple[int, int])
     predicted = found.boxes()[places].detach()
     box = responsible(predicted, boxes)
     overlap = paired_iou(predicted[each, box], boxes)
-    wanted = box_convert(boxes, "xyxy", "cxcywh")
+    wanted = ops.box_convert(boxes, "xyxy", "cxcywh")
     corners = torch.stack([places[2], places[1]], 1)
     centre_error = found.centres[places][each, box] - (wanted[:, :2] * SIDE - corners)
     root_error = found.roots[places][each, box] - wanted[:, 2:].sqrt()
@@ -216,7 +218,7 @@ def yolo_detections(
         suppress(*picture, score_above=score_above, iou_above=iou_above, most=most)
         for picture in zip(boxes, scores, strict=True)
     ]
-    return [replace(picture, boxes=clip_boxes_to_image(picture.boxes, size)) for picture in kept]
+    return [replace(picture, boxes=ops.clip_boxes_to_image(picture.boxes, size)) for picture in kept]
 
 
 def _convolutions(rows: Rows, in_channels: int) -> "OrderedDict[str, nn.Module]":

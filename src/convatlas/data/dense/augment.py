@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision import tv_tensors
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as V
 
 from convatlas.data.colour import ColourJitter, PCANoise, PhotometricDistortion
 from convatlas.data.crops import HorizontalFlip
+from convatlas.lazy import Lazy
 from convatlas.structures import VOID, UsageError
+
+transforms, tv_tensors = Lazy("torchvision.transforms"), Lazy("torchvision.tv_tensors")
+V = Lazy("torchvision.transforms.v2.functional")
 
 Pair = tuple[Tensor, Tensor]
 
@@ -45,7 +46,7 @@ class RandomRotation:
     def __call__(self, image: Tensor, mask: Tensor, generator: torch.Generator) -> Pair:
         angle = (2 * _uniform(generator) - 1) * self.degrees
         picture, marked = _wrapped(image, mask)
-        return V.rotate(picture, angle, InterpolationMode.BILINEAR), V.rotate(marked, angle, fill=[VOID])
+        return V.rotate(picture, angle, transforms.InterpolationMode.BILINEAR), V.rotate(marked, angle, fill=[VOID])
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,12 @@ import math
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
-from skimage import measure
 from torch import Tensor
 
+from convatlas.lazy import Lazy
 from convatlas.structures import VOID, UsageError
+
+ndimage, measure = Lazy("scipy.ndimage"), Lazy("skimage.measure")
 
 _FLOAT32_BITS = 24
 

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import box_iou
 
 from convatlas.data.colour import PhotometricDistortion
+from convatlas.lazy import Lazy
 from convatlas.structures import Objects, UsageError
+
+ops = Lazy("torchvision.ops")
 
 _TRIALS = 50  # of each kind of crop
 
@@ -97,7 +99,7 @@ class SampledCrop:
         crops = self._crops(draws, size)
         candidates = [(0, 0, size[1], size[0])]
         if len(objects.boxes):
-            best = box_iou(crops.flatten(0, 1), objects.boxes.double()).amax(1).view(crops.shape[:2])
+            best = ops.box_iou(crops.flatten(0, 1), objects.boxes.double()).amax(1).view(crops.shape[:2])
             for tried, overlap, wanted in zip(crops, best, self.overlaps, strict=True):
                 good = (overlap >= wanted).nonzero()
                 if len(good):
