@@ -3,6 +3,8 @@
 The public names are resolved on first use, so that `import convatlas` loads no torch.
 """
 
+# pyright: reportUnsupportedDunderAll=false
+
 import importlib
 from typing import Any
 
@@ -17,7 +19,7 @@ _PUBLIC = {
     "to_fully_convolutional": "convatlas.evaluation.dense",
 }
 
-__all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [
     "__version__", "card", "create", "features", "load", "names", "to_fully_convolutional",
 ]  # fmt: skip
 
