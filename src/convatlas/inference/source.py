@@ -1,9 +1,9 @@
 """A trained network with all that it needs to look at a picture: from a run folder, or a name with weights."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
@@ -13,6 +13,12 @@ from convatlas.structures import ConvatlasError, NetworkCard, Prediction, Prepro
 from convatlas.training.recipe import Recipe
 from convatlas.training.recipe import read as read_recipe
 
+if TYPE_CHECKING:
+    from convatlas.inference.boxes import BoxPrediction
+    from convatlas.inference.maps import MaskPrediction
+    from convatlas.inference.poses import PosePrediction
+
+T = TypeVar("T")
 BEST = Path("checkpoints", "best", "weights.safetensors")
 
 
@@ -45,7 +51,56 @@ class Source:
         """The most probable classes of files, folders and patterns, and what could not be read; as `predict`."""
         from convatlas.inference.predict import predict
 
+        self._check_task("classification")
         return predict(self, pictures, top_k=top_k, batch_size=batch_size, device=device, engine=engine)
+
+    def segment(
+        self, *pictures: str | Path, device: str | torch.device = "cpu"
+    ) -> "tuple[list[MaskPrediction], list[Problem]]":
+        """The masks of files, folders and patterns, and what could not be read; as `maps.segment`."""
+        from convatlas.inference.maps import segment
+
+        self._check_task("segmentation")
+        return _apart(segment(self, pictures, device=device))
+
+    def detect(
+        self, *pictures: str | Path, least_score: float = 0.5, device: str | torch.device = "cpu"
+    ) -> "tuple[list[BoxPrediction], list[Problem]]":
+        """The objects on files, folders and patterns, and what could not be read; as `boxes.detect`."""
+        from convatlas.inference.boxes import detect
+
+        self._check_task("detection")
+        return _apart(detect(self, pictures, least_score=least_score, device=device))
+
+    def find_poses(
+        self, *pictures: str | Path, device: str | torch.device = "cpu"
+    ) -> "tuple[list[PosePrediction], list[Problem]]":
+        """The joints on files, folders and patterns, and what could not be read; as `poses.find_poses`."""
+        from convatlas.inference.poses import find_poses
+
+        self._check_task("pose")
+        return _apart(find_poses(self, pictures, device=device))
+
+    def _check_task(self, task: str) -> None:
+        if self.task != task:
+            verbs = {
+                "classification": "predict",
+                "segmentation": "segment",
+                "detection": "detect",
+                "pose": "find_poses",
+            }
+            raise UsageError(f"{self.name} is for {self.task}, not {task}; expected {verbs[self.task]}()")
+
+
+def _apart(found: Iterable[T | Problem]) -> tuple[list[T], list[Problem]]:
+    predictions: list[T] = []
+    problems: list[Problem] = []
+    for one in found:
+        if isinstance(one, Problem):
+            problems.append(one)
+        else:
+            predictions.append(one)
+    return predictions, problems
 
 
 def resolve_device(device: str = "auto") -> torch.device:
