@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from convatlas.inference.poses import PosePrediction
 
 T = TypeVar("T")
+VERBS = {"classification": "predict", "segmentation": "segment", "detection": "detect", "pose": "find_poses"}
 BEST = Path("checkpoints", "best", "weights.safetensors")
 
 
