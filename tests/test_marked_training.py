@@ -124,6 +124,22 @@ def test_every_mechanism_survives(recipe, pairs, tmp_path, monkeypatch):
     assert_same(tmp_path / "alone", tmp_path / "run")
 
 
+@pytest.mark.slow
+def test_a_killed_pose_network_goes_on_to_the_same_weights(people, tmp_path, monkeypatch):
+    recipe = replace(
+        PLAIN,
+        network="stacked_hourglass_1",
+        loss=HeatmapSquaredError(),
+        auxiliary_weight=1.0,
+        augment=(TurnAndScale(), HorizontalFlip()),
+        preprocessing=Preprocessing((128, 128)),
+    )
+    train(recipe, people, tmp_path / "alone")
+    killed_at(monkeypatch, 3, recipe, people, tmp_path / "run")
+    train(recipe, people, tmp_path / "run", resume=True)
+    assert_same(tmp_path / "alone", tmp_path / "run")
+
+
 def _two_classes(folder: Path) -> None:
     import numpy as np
     from PIL import Image
