@@ -11,6 +11,8 @@ from convatlas.blocks.regions import Regions, RoIMaxPool, region_losses, sample_
 from convatlas.blocks.selective_search import selective_search
 from convatlas.structures import Objects
 
+NEAREST = torch.zeros(2, dtype=torch.int64)
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
@@ -103,7 +105,9 @@ def test_a_picture_without_objects_gives_background_where_the_range_begins_at_0(
 
 
 def test_the_multi_task_loss_by_hand() -> None:
-    regions = Regions(torch.zeros(2, 4), torch.tensor([2, 0]), torch.tensor([[0.5, 0, 3, 0], [9, 9, 9, 9]]))
+    regions = Regions(
+        torch.zeros(2, 4), torch.tensor([2, 0]), torch.tensor([[0.5, 0, 3, 0], [9, 9, 9, 9]]), NEAREST[:2]
+    )
     scores = torch.zeros(2, 3)
     losses = region_losses(scores, torch.zeros(2, 12), [regions])
     assert losses["classes"].item() == pytest.approx(math.log(3))
@@ -112,14 +116,14 @@ def test_the_multi_task_loss_by_hand() -> None:
 
 def test_only_the_box_of_the_right_class_learns() -> None:
     codes = torch.zeros(1, 12, requires_grad=True)
-    regions = Regions(torch.zeros(1, 4), torch.tensor([1]), torch.ones(1, 4))
+    regions = Regions(torch.zeros(1, 4), torch.tensor([1]), torch.ones(1, 4), NEAREST[:1])
     region_losses(torch.zeros(1, 3), codes, [regions])["boxes"].backward()
     assert codes.grad is not None
     assert codes.grad.nonzero()[:, 1].tolist() == [4, 5, 6, 7]
 
 
 def test_no_region_is_no_loss() -> None:
-    nothing = Regions(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0, 4))
+    nothing = Regions(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0, 4), NEAREST[:0])
     losses = region_losses(torch.zeros(0, 3, requires_grad=True), torch.zeros(0, 12), [nothing])
     assert [loss.item() for loss in losses.values()] == [0, 0]
 

@@ -44,9 +44,11 @@ def register(
         if taken:
             raise ValueError(f"network names registered twice: {sorted(taken)}")
         summary = (builder.__doc__ or "").strip().split("\n")[0]
-        _cards[key] = NetworkCard(key, task, paper, input_shape, num_classes, summary, aliases, builder)
+        made = inspect.signature(builder).return_annotation
+        masks = getattr(made, "wants_masks", False)
+        _cards[key] = NetworkCard(key, task, paper, input_shape, num_classes, summary, aliases, builder, masks)
         _aliases.update(dict.fromkeys(aliases, key))
-        names_sizes(inspect.signature(builder).return_annotation, input_shape)
+        names_sizes(made, input_shape)
         return builder
 
     return add

@@ -37,6 +37,7 @@ class NetworkCard:
     summary: str  # first line of the builder's docstring
     aliases: tuple[str, ...]
     builder: Callable[..., nn.Module]
+    wants_masks: bool = False  # a detector that learns from a mask of each object
 
 
 class CountsItself(Protocol):

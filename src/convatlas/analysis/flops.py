@@ -31,6 +31,7 @@ PER_OUTPUT = {
     "selu": 4,
     "gelu": 5,
     **dict.fromkeys(("softmax", "log_softmax"), 5),  # largest, subtract, exp, sum, divide
+    "roi_align": 32,  # four bilinear samples of 7, their sum and a division
     "lrn": 7,  # square, a sum that gains one map and loses one, scale, shift, power, divide
     "l2norm": 4,  # square, sum, divide, scale; the roots are one for each position
     **dict.fromkeys(("layernorm", "groupnorm"), 8),  # mean 1, variance 3, normalise 2, scale and shift 2

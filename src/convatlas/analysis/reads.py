@@ -44,7 +44,7 @@ SPREADS = frozenset({"deconv", "unpool"})
 def module_reads(module: nn.Module, kind: str, window: Any, source: Tensor) -> Reads | None:
     """Of a layer of known kind; `window` is its `Window`."""
     dims = source.dim() - 1
-    if kind == "roi_pool":
+    if kind in ("roi_pool", "roi_align"):
         return slide(dims, [Along("adaptive")] * (dims - 1))  # of a region that is the whole picture, as traced
     if kind in POINTWISE_KINDS and not (kind == "lrn" and window.kernel):
         return SAME

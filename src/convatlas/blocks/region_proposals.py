@@ -36,18 +36,29 @@ class AnchorOutputs(NamedTuple):
         return scores.flatten(1, 3), codes.flatten(1, 3)
 
 
-def base_anchors(scales: Sequence[int] = (8, 16, 32)) -> Tensor:
+class LevelOutputs(NamedTuple):
+    """What it says of the anchors of several maps, the finest map first."""
+
+    levels: tuple[AnchorOutputs, ...]
+
+    def flat(self) -> tuple[Tensor, Tensor]:
+        """(B, N, 2), (B, N, 4): map by map, cell by cell"""
+        scores, codes = zip(*(level.flat() for level in self.levels), strict=True)
+        return torch.cat(scores, 1), torch.cat(codes, 1)
+
+
+def base_anchors(scales: Sequence[int] = (8, 16, 32), *, base: int = BASE) -> Tensor:
     """The anchors of the first cell, ratio by ratio.  -> (3 x scales, 4)
 
-    The release rounds the sides of the three shapes of 16 x 16 pixels, and then multiplies.
+    The releases round the sides of the three shapes of `base` x `base` pixels, and then multiply.
     """
     boxes = []
     for ratio in RATIOS:
-        width = round((BASE * BASE / ratio) ** 0.5)
+        width = round((base * base / ratio) ** 0.5)
         height = round(width * ratio)
         for scale in scales:
             x, y = scale * width / 2, scale * height / 2
-            boxes.append([BASE / 2 - x, BASE / 2 - y, BASE / 2 + x, BASE / 2 + y])
+            boxes.append([base / 2 - x, base / 2 - y, base / 2 + x, base / 2 + y])
     return torch.tensor(boxes)
 
 
@@ -81,6 +92,38 @@ def propose(
         iou_above: what overlaps a more certain box by more is suppressed.
         smallest: boxes with a shorter side are left out.
     """
+    found = _most_certain(outputs, anchors, size, before=before, smallest=smallest)
+    return [boxes[ops.nms(boxes, certain, iou_above)[:after]] for boxes, certain in found]
+
+
+@torch.no_grad()
+def propose_on_levels(
+    outputs: LevelOutputs,
+    anchors: Sequence[Tensor],
+    size: tuple[int, int],
+    *,
+    before: int,
+    after: int,
+    iou_above: float = 0.7,
+    smallest: float = 1e-3,
+) -> list[Tensor]:
+    """The same of several maps with (N, 4) anchors each: suppressed map by map, `after` of all.  -> B times (N, 4)"""
+    every = [
+        _most_certain(level, own, size, before=before, smallest=smallest)
+        for level, own in zip(outputs.levels, anchors, strict=True)
+    ]
+    found = []
+    for of_picture in zip(*every, strict=True):
+        boxes, certain = (torch.cat(values) for values in zip(*of_picture, strict=True))
+        level = torch.cat([torch.full_like(each, i) for i, (_, each) in enumerate(of_picture)])
+        found.append(boxes[ops.batched_nms(boxes, certain, level, iou_above)[:after]])
+    return found
+
+
+def _most_certain(
+    outputs: AnchorOutputs, anchors: Tensor, size: tuple[int, int], *, before: int, smallest: float
+) -> list[tuple[Tensor, Tensor]]:
+    """Each picture's boxes, (N, 4), and how certain they are, (N,), before any suppression."""
     scores, codes = outputs.flat()
     found = []
     for certain, code in zip(scores.softmax(2)[..., 1], codes, strict=True):
@@ -88,8 +131,7 @@ def propose(
         kept = ops.remove_small_boxes(boxes, smallest)
         boxes, certain = boxes[kept], certain[kept]
         best = certain.argsort(descending=True, stable=True)[:before]
-        boxes, certain = boxes[best], certain[best]
-        found.append(boxes[ops.nms(boxes, certain, iou_above)[:after]])
+        found.append((boxes[best], certain[best]))
     return found
 
 
@@ -127,7 +169,7 @@ def sample_anchors(
     return AnchorTargets(inside[torch.cat([near, far])], is_object, codes)
 
 
-def anchor_losses(outputs: AnchorOutputs, targets: Sequence[AnchorTargets]) -> dict[str, Tensor]:
+def anchor_losses(outputs: AnchorOutputs | LevelOutputs, targets: Sequence[AnchorTargets]) -> dict[str, Tensor]:
     """The two-class loss, and smooth L1 with its bend at 1/9, both divided by the number of chosen anchors.
 
     With 256 of some 2,400 positions this is the paper's lambda of 10, as the release has it.

@@ -48,6 +48,7 @@ class Regions:
     boxes: Tensor  # (N, 4)
     classes: Tensor  # (N,) int64: 0 is background, 1 to K the objects' labels plus 1
     codes: Tensor  # (N, 4): what the box regression should say; 0 for background
+    nearest: Tensor  # (N,) int64: which of the `easy` objects each overlaps most; 0 where there is none
 
 
 def easy(objects: Objects) -> Objects:
@@ -91,7 +92,7 @@ def sample_regions(
         classes[near] = objects.labels[nearest[near]] + 1
         codes[near] = encode(objects.boxes[nearest[near]], boxes[near], variances=SSD_VARIANCES)
     chosen = torch.cat([near, far])
-    return Regions(boxes[chosen], classes[chosen], codes[chosen])
+    return Regions(boxes[chosen], classes[chosen], codes[chosen], nearest[chosen])
 
 
 def draw(wanted: Tensor, most: int) -> Tensor:

@@ -36,11 +36,20 @@ READERS: dict[str, Callable[[Path], Opened]] = {"segmentation": _segmentation, "
 
 
 def load_marked(
-    spec: str, task: str, *, test: str | None, test_fraction: float, seed: int, division: Division | None
+    spec: str,
+    task: str,
+    *,
+    test: str | None,
+    test_fraction: float,
+    seed: int,
+    division: Division | None,
+    masks: bool = False,
 ) -> DataSet:
     """A data set of another task than classification; arguments and errors are those of `data.load`."""
     if task == "detection":
-        found = open_detection(spec, test=test, test_fraction=test_fraction, seed=seed, division=division)
+        found = open_detection(spec, test=test, test_fraction=test_fraction, seed=seed, division=division, masks=masks)
+        if masks and not any(page.segments for page in found.train.pages):
+            raise ConvatlasError(f"{spec} has boxes without masks; expected segmentations, as COCO's .json has them")
         return DataSet(**vars(found))
     opened = _open(spec, task)
     train, held_out, source = opened.train, opened.test, spec

@@ -45,6 +45,7 @@ def load(
     seed: int = 0,
     division: Division | None = None,
     task: str = "classification",
+    masks: bool = False,
 ) -> DataSet:
     """A data set by its name or its place.
 
@@ -65,6 +66,7 @@ def load(
         division: chosen before, and used again where the source has no test part.
         task: of the networks that the data are for. Other tasks than classification take a folder: for segmentation
             of pictures and masks, as `data.dense.folders` knows them.
+        masks: for detection, each object's mask too; the data have to bring some.
 
     Raises:
         UsageError: unknown name, no such path, a named data set that isn't there, a fraction outside (0, 1).
@@ -75,7 +77,9 @@ def load(
     if seed < 0:
         raise UsageError(f"seed is {seed}; expected 0 or more")
     if task != "classification":
-        return load_marked(spec, task, test=test, test_fraction=test_fraction, seed=seed, division=division)
+        return load_marked(
+            spec, task, test=test, test_fraction=test_fraction, seed=seed, division=division, masks=masks
+        )
     opened = _open(spec, root, download)
     train, held_out, classes, source = opened.train, opened.test, opened.classes, opened.source
     if len(train.labels.unique()) < 2:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -60,7 +61,7 @@ def evaluate_detector(
             if len(images):  # a process's share of a small last batch may be empty
                 detections = _call(net, "detect", images)
                 for index, where, one in zip(batch.indices.tolist(), batch.placements, detections, strict=True):
-                    found[index] = where.to_picture(one)
+                    found[index] = where.to_picture(one if masks else replace(one, masks=None))
                 if with_loss:
                     loss += float(sum(_call(net, "losses", images, batch.labels).values())) * len(images)
             n += len(images)

@@ -85,9 +85,9 @@ def _evaluate(
 def load_data(source: Source, spec: str | None, root: Path | None) -> data.DataSet:
     """The data set that is named, or the run's own."""
     recipe = source.recipe
-    task = registry.card(source.name).task
+    card = registry.card(source.name)
     if spec is not None and (recipe is None or data.lasting(spec) != recipe.data.spec):
-        return data.load(spec, root=root, test=spec, task=task)
+        return data.load(spec, root=root, test=spec, task=card.task, masks=card.wants_masks)
     if recipe is None:
         raise UsageError("--data is absent and the network comes from no run; expected a data set or a folder")
     known = recipe.data
@@ -99,5 +99,6 @@ def load_data(source: Source, spec: str | None, root: Path | None) -> data.DataS
         test_fraction=known.test_fraction,
         seed=recipe.seed,
         division=RunFolder(source.run).division() if source.run is not None else None,
-        task=task,
+        task=card.task,
+        masks=card.wants_masks,
     )

@@ -94,18 +94,32 @@ class RegionNetwork(nn.Module):
         most: int,
     ) -> list[Detections]:
         """Each region fitted to each class, and thinned out.  (B, C, H, W), (B, C', H', W'), B times (N, 4)"""
-        scores, codes = self.classify(features, proposals)
-        counts = [len(each) for each in proposals]
-        found = []
-        for boxes, probabilities, own in zip(
-            proposals, scores.softmax(1).split(counts), codes.unflatten(1, (-1, 4)).split(counts), strict=True
-        ):
-            fitted = decode(own[:, 1:], boxes.unsqueeze(1), variances=SSD_VARIANCES)  # (N, K, 4)
-            fitted = ops.clip_boxes_to_image(fitted, (images.shape[2], images.shape[3]))
-            found.append(
-                suppress(fitted, probabilities[:, 1:], score_above=score_above, iou_above=iou_above, most=most)
-            )
-        return found
+        outputs, size = self.classify(features, proposals), (images.shape[2], images.shape[3])
+        return fitted(outputs, proposals, size, score_above=score_above, iou_above=iou_above, most=most)
+
+
+def fitted(
+    outputs: RegionOutputs,
+    proposals: list[Tensor],
+    size: tuple[int, int],
+    *,
+    score_above: float,
+    iou_above: float,
+    most: int,
+) -> list[Detections]:
+    """The regions, B times (N, 4), of pictures of H x W pixels, fitted to each class and thinned out."""
+    counts = [len(each) for each in proposals]
+    found = []
+    for boxes, probabilities, own in zip(
+        proposals,
+        outputs.scores.softmax(1).split(counts),
+        outputs.codes.unflatten(1, (-1, 4)).split(counts),
+        strict=True,
+    ):
+        moved = decode(own[:, 1:], boxes.unsqueeze(1), variances=SSD_VARIANCES)  # (N, K, 4)
+        moved = ops.clip_boxes_to_image(moved, size)
+        found.append(suppress(moved, probabilities[:, 1:], score_above=score_above, iou_above=iou_above, most=most))
+    return found
 
 
 class FastRCNN(RegionNetwork):
