@@ -51,7 +51,13 @@ def command(
         quantised, problems = None, ()
         found = inference.export(opened, out, format=format, pixels=pixels, licence=licence)  # type: ignore[arg-type]
     errors = evaluate(opened, out, data) if data is not None else {}
-    written = {"file": str(out), "format": found.format, "opset": found.opset, "bytes": found.size_bytes}
+    written = {
+        "file": str(out),
+        "task": opened.task,
+        "format": found.format,
+        "opset": found.opset,
+        "bytes": found.size_bytes,
+    }
     if quantised is None:
         written["difference"] = found.difference
     else:
@@ -81,8 +87,12 @@ def evaluate(opened: Any, out: Path, data: str) -> dict[str, float]:
 def show(written: dict[str, Any], accuracy: dict[str, float]) -> None:
     """The same as text."""
     opset = f", opset {written['opset']}" if written["opset"] else ""
-    typer.echo(f"{written['file']}: {written['format']}{opset}, {written['bytes'] / 1e6:.2f} MB, any batch size")
-    if "difference" in written:
+    detects = written["task"] == "detection"
+    inside = "one picture at a time, suppression inside" if detects else "any batch size"
+    typer.echo(f"{written['file']}: {written['format']}{opset}, {written['bytes'] / 1e6:.2f} MB, {inside}")
+    if detects:
+        typer.echo(f"{100 * written['difference']:.1f}% of the detections differ from the network's")
+    elif "difference" in written:
         typer.echo(f"logits differ by at most {written['difference']:.1g} of the largest, in batches of 1 and 3")
     else:
         typer.echo(

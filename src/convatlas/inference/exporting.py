@@ -38,7 +38,9 @@ class Exported:
     format: str
     opset: int | None  # of ONNX
     size_bytes: int
-    difference: float  # of its logits, as a part of the largest; NaN for int8. The part of a detector's boxes
+    difference: (
+        float  # of its logits, as a part of the largest; NaN for int8. Of a detector: the part of boxes that differ
+    )
 
 
 def export(
