@@ -42,8 +42,8 @@ RECIPES = (
         network="ssd300_squeezenet",
         variant="bccd",
         source="this project; AdamW: Loshchilov and Hutter 2019, crops and distortions: Liu et al. 2016",
-        expected="mean AP50 of 0.905 on the test list of BCCD (platelets 0.900, red cells 0.839, white cells 0.976; VOC "
-        "2010's rules), after 40 passes over its training and validation lists",
+        expected="mean AP50 of 0.905 on the test list of BCCD (platelets 0.900, red cells 0.839, white cells 0.976; "
+        "VOC 2010's rules), after 40 passes over its training and validation lists",
         cost="36 minutes on two busy cores",
         epochs=40,
         batch_size=8,
