@@ -9,7 +9,6 @@ from torch import Tensor
 
 from convatlas import registry, weights
 from convatlas.architectures.classification.squeezenet import SqueezeNetV11
-from convatlas.architectures.detection.fast_rcnn import start_from
 from convatlas.architectures.detection.faster_rcnn import FasterOutputs, FasterRCNN
 from convatlas.blocks.boxes import encode
 from convatlas.blocks.region_proposals import (
@@ -170,13 +169,29 @@ def test_a_picture_too_small_for_anchors_still_learns_its_regions() -> None:
 
 def test_a_trained_classifier_is_taken_over() -> None:
     net, classifier = squeezenet(), SqueezeNetV11(num_classes=5)
-    copied = start_from(net, classifier)
-    assert copied == ("conv1", *(f"fire{i}" for i in range(2, 10)))
-    for name in copied:
-        theirs = classifier.get_submodule(name).state_dict()
-        assert all(torch.equal(value, theirs[key]) for key, value in net.get_submodule(name).state_dict().items())
-    with pytest.raises(UsageError, match="classifier is Linear, without a conv1 of the detector's shape"):
-        start_from(net, torch.nn.Linear(3, 3))
+    theirs = classifier.state_dict()
+    copied = net.start_from(theirs)
+    assert copied == tuple(name for name in theirs if not name.startswith("conv10."))
+    assert all(torch.equal(net.state_dict()[name], theirs[name]) for name in copied)
+    own = {name for name in net.state_dict() if name.startswith((*net.own_layers, "cls_score.", "bbox_pred."))}
+    assert own == net.state_dict().keys() - set(copied)
+
+
+def test_weights_without_a_layer_of_the_map_are_refused() -> None:
+    net, theirs = squeezenet(), SqueezeNetV11(num_classes=5).state_dict()
+    before = net.get_submodule("conv1").get_parameter("weight").clone()
+    del theirs["fire9.expand3x3.bias"]
+    with pytest.raises(UsageError, match=r"the weights have no fire9\.expand3x3\.bias; expected all layers of the map"):
+        net.start_from(theirs)
+    assert torch.equal(net.get_submodule("conv1").get_parameter("weight"), before)
+
+
+def test_fully_connected_layers_come_along_where_they_fit() -> None:
+    with torch.device("meta"):
+        net, classifier = registry.build("faster_rcnn_zf"), registry.build("zfnet")
+    assert isinstance(net, FasterRCNN)
+    assert {"conv1.weight", "fc6.weight", "fc7.bias"} < set(net.start_from(classifier.state_dict()))
+    assert net.own_layers == ("rpn_",)
 
 
 @pytest.mark.slow
@@ -195,7 +210,8 @@ def test_four_real_pictures_are_learnt_by_heart(data_root: Path) -> None:
     loader = DetectionLoader(split.train.select(large[:4]), preprocessing, batch_size=4)
     (batch,) = loader.epoch(0)
     net = squeezenet(len(split.classes))
-    start_from(net, weights.create("squeezenet_v1_1", weights=data_root / "weights" / "squeezenet1_1_caffe_bgr.pth"))
+    trained = data_root / "weights" / "squeezenet1_1_caffe_bgr.pth"
+    net.start_from(weights.create("squeezenet_v1_1", weights=trained).state_dict())
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-4)
     for _ in range(20):
         optimizer.zero_grad()

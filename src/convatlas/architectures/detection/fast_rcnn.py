@@ -12,7 +12,7 @@ Shapes   B batch, C channels, H x W map, R regions of all pictures, N of one, K 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -23,6 +23,7 @@ from convatlas.architectures.classification.vgg import VGG
 from convatlas.blocks.boxes import SSD_VARIANCES, decode, suppress
 from convatlas.blocks.regions import RoIMaxPool, region_losses, sample_regions, whole_picture
 from convatlas.blocks.selective_search import proposals_for, selective_search
+from convatlas.blocks.transplant import transplant
 from convatlas.lazy import Lazy
 from convatlas.registry import register
 from convatlas.structures import Detections, Objects, UsageError
@@ -30,6 +31,7 @@ from convatlas.structures import Detections, Objects, UsageError
 ops = Lazy("torchvision.ops")
 
 Layers = OrderedDict[str, nn.Module]
+Names = tuple[str, ...]
 
 VGG16_FROZEN = ("conv1_1", "conv1_2", "conv2_1", "conv2_2")
 
@@ -49,6 +51,7 @@ class Trunk(NamedTuple):
     bins: int
     pool: str = "roi_pool5"
     stride: int = 16  # pixels of the picture for a cell of the map
+    own: Names = ()  # layers of the head that are no classifier's
 
 
 class RegionNetwork(nn.Module):
@@ -56,6 +59,7 @@ class RegionNetwork(nn.Module):
 
     def __init__(self, trunk: Trunk, *, num_classes: int) -> None:
         super().__init__()
+        self.own_layers = trunk.own
         self.encoder_layers, self.head_layers, self.pool_layer = tuple(trunk.encoder), tuple(trunk.head), trunk.pool
         for name, layer in trunk.encoder.items():
             self.add_module(name, layer)
@@ -81,6 +85,18 @@ class RegionNetwork(nn.Module):
         for name in self.head_layers:
             x = self.get_submodule(name)(x)
         return RegionOutputs(self.cls_score(x), self.bbox_pred(x))
+
+    def start_from(self, tensors: Mapping[str, Tensor]) -> Names:
+        """Copies a trained classifier's layers of the same names: those of the map, and of the head where it has them.
+
+        Returns and raises as `transplant`, and UsageError where a layer of the map is not among them.
+        """
+        of_map = tuple(f"{name}." for name in self.encoder_layers)
+        absent = [name for name in self.state_dict() if name.startswith(of_map) and name not in tensors]
+        if absent:
+            expected = f"all layers of the map of {type(self).__name__}"
+            raise UsageError(f"the weights have no {absent[0]}; expected {expected}")
+        return transplant(self, tensors)
 
     @torch.no_grad()
     def refine(
@@ -171,29 +187,6 @@ class FastRCNN(RegionNetwork):
         return self.refine(
             images, self.features(images), given, score_above=score_above, iou_above=iou_above, most=most
         )
-
-
-def start_from(net: RegionNetwork, classifier: nn.Module) -> tuple[str, ...]:
-    """Copies a trained classifier's layers into a detector: those of the same names and shapes.
-
-    Returns:
-        The names of the copied layers.
-
-    Raises:
-        UsageError: a layer of the detector's map is not in the classifier; nothing was copied.
-    """
-    ours, theirs = dict(net.named_children()), dict(classifier.named_children())
-    fits = [name for name in ours if name in theirs and _shapes(ours[name]) == _shapes(theirs[name]) != []]
-    for name in net.encoder_layers:
-        if name not in fits and _shapes(ours[name]):
-            raise UsageError(f"classifier is {type(classifier).__name__}, without a {name} of the detector's shape")
-    for name in fits:
-        ours[name].load_state_dict(theirs[name].state_dict())
-    return tuple(fits)
-
-
-def _shapes(layer: nn.Module) -> list[tuple[str, torch.Size]]:
-    return [(name, parameter.shape) for name, parameter in layer.named_parameters()]
 
 
 def vgg16_trunk(in_channels: int) -> Trunk:

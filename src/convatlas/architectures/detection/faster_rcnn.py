@@ -69,6 +69,7 @@ class FasterRCNN(RegionNetwork):
         frozen: tuple[str, ...] = (),
     ) -> None:
         super().__init__(trunk, num_classes=num_classes)
+        self.own_layers = ("rpn_", *trunk.own)
         self.stride = trunk.stride
         self.register_buffer("anchors", base_anchors(scales), persistent=False)
         count = len(self.anchors)
@@ -196,7 +197,7 @@ def squeezenet_trunk(in_channels: int) -> Trunk:
         if isinstance(layer, nn.Linear):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
-    return Trunk(encoder, head, bins=7, pool="roi_pool")
+    return Trunk(encoder, head, bins=7, pool="roi_pool", own=("fc6.", "fc7."))
 
 
 @register(task="detection", paper="ren2015_faster", input_shape=(3, 600, 1000), num_classes=20)
