@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from convatlas.structures import UsageError
 from convatlas.visualise import attribution, backward, deconvnet
+from convatlas.visualise.local_passes import LocalPasses
 from convatlas.visualise.style import MUTED, around_grey, house_style
 
 Array = NDArray[np.float32]
@@ -109,16 +110,13 @@ def occlude(
             attribution.checked_class(target, logits)
             strongest = int(maps[0].amax(dim=(1, 2)).argmax())
             answers, activities = [logits], [maps[:, strongest].sum(dim=(1, 2))]
-            batch = x.repeat(min(batch_size, len(squares)), 1, 1, 1).contiguous(memory_format=torch.channels_last)
+            passes = LocalPasses(net, x, np.array(squares), (height, width), until=layer, batch_size=batch_size)
+            kept.clear()
+            square = torch.as_tensor(grey, dtype=x.dtype, device=x.device).expand(x.shape[1], height, width)
             for start in range(0, len(squares), batch_size):
-                chunk = squares[start : start + batch_size]
-                for sample, (top, left) in zip(batch, chunk, strict=False):
-                    sample[:, top : top + height, left : left + width] = grey
-                answers.append(net(batch[: len(chunk)]))
+                chunk = range(start, min(start + batch_size, len(squares)))
+                answers.append(passes(chunk, square))
                 activities.append(kept.pop()[:, strongest].sum(dim=(1, 2)))
-                for sample, (top, left) in zip(batch, chunk, strict=False):
-                    hidden = np.s_[:, top : top + height, left : left + width]
-                    sample[hidden] = x[0][hidden]
                 if on_progress is not None:
                     on_progress(start + len(chunk), len(squares))
     finally:
