@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from convatlas import registry
+from convatlas.architectures.detection.faster_rcnn import zf_trunk
 from convatlas.architectures.detection.spp import SPPDetector, cells, nearest_scale
 from convatlas.blocks.pyramid import SpatialPyramidPool
 from convatlas.structures import Objects, UsageError
@@ -29,7 +30,7 @@ def test_a_window_is_seen_at_the_scale_nearest_to_224() -> None:
 @pytest.fixture(scope="module")
 def net() -> SPPDetector:
     torch.manual_seed(0)
-    return SPPDetector(num_classes=2, scales=(96, 192)).eval()
+    return SPPDetector(zf_trunk(3), num_classes=2, scales=(96, 192)).eval()
 
 
 def test_windows_are_pooled_at_their_scales(net: SPPDetector) -> None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convatlas.architectures.detection.fast_rcnn import Trunk
 from convatlas.architectures.detection.faster_rcnn import zf_trunk
 from convatlas.architectures.detection.rcnn import SvmHeads
 from convatlas.blocks.boxes import decode, suppress
@@ -32,7 +33,7 @@ ops = Lazy("torchvision.ops")
 SCALES = (480, 576, 688, 864, 1200)  # pixels of the short side
 STRIDE = 16
 BEST_AREA = 224 * 224
-FEATURES = {"pool5": 0, "fc6": 2, "fc7": 5}  # how many layers after the pyramid, the relu included
+RECTIFIED = {"fc6": "relu6", "fc7": "relu7"}
 
 
 def cells(boxes: Tensor, size: tuple[int, int]) -> Tensor:
@@ -60,16 +61,16 @@ class SPPDetector(nn.Module):
     """(B, in_channels, H, W) -> (B, K + 1) logits of one window a picture, the whole of it.
 
     Args:
+        trunk: the layers; their fc6 gets as many inputs as the pyramid has values.
         num_classes: K, without the background.
-        in_channels: of the pictures.
+        width: maps of the picture's map.
         scales: short sides, in pixels, to which `detect` and `losses` scale a picture.
     """
 
-    def __init__(self, *, num_classes: int, in_channels: int = 3, scales: Sequence[int] = SCALES) -> None:
+    def __init__(self, trunk: Trunk, *, num_classes: int, width: int = 256, scales: Sequence[int] = SCALES) -> None:
         super().__init__()
         if not scales or min(scales) < 1:
             raise UsageError(f"scales are {tuple(scales)}; expected short sides of at least 1 pixel")
-        trunk = zf_trunk(in_channels)
         self.scales = tuple(scales)
         self.encoder_layers, self.head_layers = tuple(trunk.encoder), tuple(trunk.head)
         for name, layer in trunk.encoder.items():
@@ -77,8 +78,9 @@ class SPPDetector(nn.Module):
         self.spp = SpatialPyramidPool()
         for name, layer in trunk.head.items():
             self.add_module(name, layer)
-        self.fc6 = nn.Linear(256 * sum(bins * bins for bins in LEVELS), 4096)
-        self.fc8 = nn.Linear(4096, num_classes + 1)
+        widths = [layer.out_features for layer in trunk.head.values() if isinstance(layer, nn.Linear)]
+        self.fc6 = nn.Linear(width * sum(bins * bins for bins in LEVELS), widths[0])
+        self.fc8 = nn.Linear(widths[-1], num_classes + 1)
         for layer in (self.fc6, self.fc8):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
@@ -112,13 +114,14 @@ class SPPDetector(nn.Module):
 
     def describe(self, image: Tensor, boxes: Tensor, layers: Sequence[str] = ("fc7",)) -> tuple[Tensor, ...]:
         """The outputs of these layers for each window, rectified.  (C, H, W), (N, 4) -> (N, D) each"""
-        unknown = [layer for layer in layers if layer not in FEATURES]
+        unknown = [layer for layer in layers if layer not in ("pool5", *RECTIFIED)]
         if unknown:
-            raise UsageError(f"layer is {unknown[0]!r}; expected one of {', '.join(FEATURES)}")
-        found = [self.pyramids(image, boxes)]
+            raise UsageError(f"layer is {unknown[0]!r}; expected one of pool5, {', '.join(RECTIFIED)}")
+        x = self.pyramids(image, boxes)
+        found = {"pool5": x}
         for name in self.head_layers:
-            found.append(self.get_submodule(name)(found[-1]))
-        return tuple(found[FEATURES[layer]] for layer in layers)
+            found[name] = x = self.get_submodule(name)(x)
+        return tuple(found[RECTIFIED.get(layer, layer)] for layer in layers)
 
     def pyramids(self, image: Tensor, boxes: Tensor) -> Tensor:
         """Each window pooled at its own scale; a scale that no window takes costs nothing.  -> (N, 12800)"""
@@ -178,4 +181,4 @@ class SPPDetector(nn.Module):
 @register(task="detection", paper="he2014_spp", input_shape=(3, 600, 1000), num_classes=20)
 def sppnet_zf5(*, num_classes: int = 20, in_channels: int = 3) -> SPPDetector:
     """SPPnet's detector on ZF-5: five scales, and only the fully connected layers learn."""
-    return SPPDetector(num_classes=num_classes, in_channels=in_channels)
+    return SPPDetector(zf_trunk(in_channels), num_classes=num_classes)
