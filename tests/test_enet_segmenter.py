@@ -106,6 +106,7 @@ def test_classes_and_channels_are_honoured() -> None:
             assert net(torch.empty(2, channels, 32, 64)).shape == (2, 4, 32, 64)
 
 
+@pytest.mark.slow
 def test_two_pictures_are_learnt_by_heart() -> None:
     x, masks = blocks(32, classes=3)
     assert learn_by_heart(ENet(num_classes=3), x, masks, steps=120, lr=5e-3) > 0.95

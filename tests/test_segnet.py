@@ -124,6 +124,7 @@ def test_classes_and_channels_are_honoured() -> None:
         assert build_on_meta(name)(torch.empty(1, 3, 32, 32, device="meta")).shape == (1, 11, 32, 32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", [SegNetBasic, FCNBasic])
 def test_two_pictures_are_learnt_by_heart(net: type[SegNetBasic | FCNBasic]) -> None:
     x, masks = blocks(32, classes=3)
