@@ -17,9 +17,9 @@ from convatlas.training.dense_losses import BorderCrossEntropy, HeatmapSquaredEr
 from convatlas.training.dense_weights import mask_class_weights
 from convatlas.training.distributed import Processes
 from convatlas.training.losses import per_sample
+from convatlas.training.mistakes import wrong_joints, wrong_pixels
 from convatlas.training.recipe import SGD
 from convatlas.training.step import Learner
-from convatlas.training.tasks import wrong_joints, wrong_pixels
 from masks import write_parts
 
 LN = math.log

@@ -198,7 +198,7 @@ def test_settings_that_are_not_for_segmenters_are_refused(run, pairs, capsys, tm
         said = refused(capsys, "eval", str(run), option, value)
         assert f"{option} is for classification; fcn8s_squeezenet is for segmentation" in said
     said = refused(capsys, "predict", str(run), str(pairs), "--csv")
-    assert "is for segmentation: expected pictures, and text or --json" in said
+    assert "--csv is for classification; fcn8s_squeezenet is for segmentation" in said
     said = refused(capsys, "export", str(run), "--out", str(tmp_path / "net.onnx"), "--data", str(pairs))
     assert "--data is for classification; fcn8s_squeezenet is for segmentation" in said
     assert not (tmp_path / "net.onnx").exists()

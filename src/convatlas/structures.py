@@ -303,6 +303,10 @@ class PoseEvaluation:
         return {"pck": self.correct}
 
 
+SCORES = {"mean_iu": "mean IU", "pixel_accuracy": "pixel accuracy", "pck": "PCK", "mean_ap": "mAP"}
+"""What people call the entries of an evaluation's `scores`; the first of a task is what its error is taken from."""
+
+
 @dataclass(frozen=True)
 class PublishedResult:
     """Test errors of one network as a source printed them, in percent."""

@@ -51,7 +51,8 @@ def check(
     """Read every picture in parallel: damaged, misnamed and doubled ones, sizes, classes, mean and std.
 
     Ends with 1 if a picture can't be used, is in both parts, or in two classes; else with 0. With [bold]--task
-    detection[/] boxes are looked at too: those that are empty, reversed, outside or doubled, and unknown classes.
+    segmentation[/] masks are looked at too: unreadable, of another size, void; with [bold]--task detection[/] boxes:
+    those that are empty, reversed, outside or doubled, and unknown classes.
     """
     if task == "segmentation":
         from convatlas.cli.data_segmentation import check_segmentation

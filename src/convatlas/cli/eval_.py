@@ -39,7 +39,7 @@ def command(
     batch_size: Annotated[int, typer.Option(min=1, help="Views per forward pass.")] = 256,
     report_to: Annotated[
         Path | None,
-        typer.Option("--report", metavar="FILE.html", help="A page with a segmenter's worst pictures."),
+        typer.Option("--report", metavar="FILE.html", help="A page with a segmenter's or detector's worst pictures."),
     ] = None,
     crf: Annotated[bool, typer.Option("--crf", help="Refine a segmenter's masks by the fully connected CRF.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
@@ -54,6 +54,7 @@ def command(
 
     opened = inference.open_source(source, weights)
     only_for(opened, ("segmentation",), {"--crf": crf})
+    only_for(opened, ("segmentation", "detection"), {"--report": report_to})
     only_for(opened, ("classification",), {"--scales": scales, "--with": along, "--classes": classes})
     if opened.task != "classification":
         from convatlas.cli import eval_marked

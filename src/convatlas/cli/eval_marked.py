@@ -1,8 +1,9 @@
 """What `eval` does with segmenters, pose networks and detectors: tables, pages and JSON."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from convatlas.cli.common import console, print_json, progress, warn
 from convatlas.structures import UsageError
@@ -21,7 +22,7 @@ def evaluate(
     device: Any,
     json: bool,
 ) -> None:
-    """`convatlas eval` for a segmenter or a detector."""
+    """`convatlas eval` for any network but a classifier."""
     if opened.task == "segmentation":
         if protocol == "membranes":
             _evaluate_membranes(opened, data, root, device, json)
@@ -40,10 +41,6 @@ def evaluate(
 def _evaluate_masks(
     opened: Any, data: str | None, root: Path | None, report: Path | None, crf: bool, device: Any, json: bool
 ) -> None:
-    from typing import cast
-
-    from rich.table import Table
-
     from convatlas import inference
     from convatlas.data.dense.splits import MaskSplit
     from convatlas.inference.crf import DenseCRF
@@ -81,15 +78,10 @@ def _evaluate_masks(
                   f"accuracy {percent(found.mean_accuracy)}, frequency-weighted IU "
                   f"{percent(found.frequency_weighted_iu)}, boundary F1 {percent(survey.boundary.mean)}")  # fmt: skip
         if opened.recipe is not None and opened.recipe.expected:
-            out.print(f"published: {opened.recipe.expected}", markup=False)
+            out.print(f"expected: {opened.recipe.expected}", markup=False)
         out.print(f"loss {found.loss:.4f}\n")
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("class", no_wrap=True)
-        for heading in ("IU", "accuracy", "boundary F1", "pixels"):
-            table.add_column(heading, justify="right")
-        for row in rows:
-            table.add_row(row.name, *(percent(v) for v in (row.iu, row.accuracy, row.boundary_f1, row.share)))
-        out.print(table, markup=False)
+        columns = ([row.name, *map(percent, (row.iu, row.accuracy, row.boundary_f1, row.share))] for row in rows)
+        print_table(("class", "IU", "accuracy", "boundary F1", "pixels"), columns)
         if report is not None:
             out.print(f"\nreport {report}: the worst pictures and their boundaries; open it in a browser")
     for problem in found.problems:
@@ -97,8 +89,6 @@ def _evaluate_masks(
 
 
 def _evaluate_membranes(opened: Any, data: str | None, root: Path | None, device: Any, json: bool) -> None:
-    from typing import cast
-
     from convatlas.data.dense.splits import MaskSplit
     from convatlas.inference.evaluate import load_data
     from convatlas.inference.membranes import score_membranes
@@ -115,14 +105,12 @@ def _evaluate_membranes(opened: Any, data: str | None, root: Path | None, device
         out.print(f"{name} error {best.error:.4f} at threshold {best.threshold:.2f}", highlight=False)
     out.print(f"warping error {found.warping:.6f}", highlight=False)
     if opened.recipe is not None and opened.recipe.expected:
-        out.print(f"published: {opened.recipe.expected}", markup=False)
+        out.print(f"expected: {opened.recipe.expected}", markup=False)
 
 
 def _evaluate_boxes(
     opened: Any, data: str | None, root: Path | None, protocol: Any, report: Path | None, device: Any, json: bool
 ) -> None:
-    from rich.table import Table
-
     from convatlas import inference
     from convatlas.report import percent
 
@@ -133,8 +121,6 @@ def _evaluate_boxes(
             opened, data, protocol=protocol, root=root, device=device, on_progress=step
         )
     if report is not None:
-        from typing import cast
-
         from convatlas.data.detection.split import DetectionSplit
         from convatlas.report import detection
         from convatlas.report.page import save
@@ -154,19 +140,13 @@ def _evaluate_boxes(
                   f"{found.seconds:.1f} s", markup=False)  # fmt: skip
         numbers = ", ".join(f"{name} {percent(value)}" for name, value in found.numbers.items())
         out.print(f"[bold]mAP {percent(found.mean_ap)}[/], {numbers}\n")
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("class", no_wrap=True)
-        table.add_column("AP", justify="right")
-        for name, value in zip(found.classes, found.ap.tolist(), strict=True):
-            table.add_row(name, percent(value))
-        out.print(table, markup=False)
+        columns = ([name, percent(ap)] for name, ap in zip(found.classes, found.ap.tolist(), strict=True))
+        print_table(("class", "AP"), columns)
     for problem in found.problems:
         warn(f"{problem.path}: {problem.reason}")
 
 
 def _evaluate_poses(opened: Any, data: str | None, root: Path | None, device: Any, json: bool) -> None:
-    from rich.table import Table
-
     from convatlas import inference
     from convatlas.report import percent
     from convatlas.report.pose import joint_rows
@@ -185,13 +165,21 @@ def _evaluate_poses(opened: Any, data: str | None, root: Path | None, device: An
         out.print(f"{opened.name} on {dataset.name}: {len(found.distances):,} people, {found.protocol}, "
                   f"{found.seconds:.1f} s", markup=False)  # fmt: skip
         out.print(f"[bold]{found.measure} {percent(found.correct)}[/], loss {found.loss:.4g}\n")
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("joint", no_wrap=True)
-        for heading in ("marked", "right", "median distance"):
-            table.add_column(heading, justify="right")
-        for row in rows:
-            median = "" if row.median is None else f"{row.median:.2f}"
-            table.add_row(row.name, f"{row.marked:,}", percent(row.correct), median)
-        out.print(table, markup=False)
+        medians = ["" if row.median is None else f"{row.median:.2f}" for row in rows]
+        columns = ([row.name, f"{row.marked:,}", percent(row.correct), m] for row, m in zip(rows, medians, strict=True))
+        print_table(("joint", "marked", "right", "median distance"), columns)
     for problem in found.problems:
         warn(f"{problem.path}: {problem.reason}")
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """The first column is names, the others are numbers."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(headings[0], no_wrap=True)
+    for heading in headings[1:]:
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    console().print(table, markup=False)

@@ -50,13 +50,14 @@ def command(
     opened = inference.open_source(source, weights)
     where = inference.resolve_device(device)
     only_for(opened, ("segmentation",), {"--crf": crf})
+    moved = {"--engine": engine != "auto", "--video": video, "--camera": camera is not None, "--csv": as_csv}
+    only_for(opened, ("classification",), moved)
     only_for(opened, ("segmentation", "detection", "pose"), {"--out": out})
     if opened.task != "classification":
         from convatlas.cli import predict_marked
 
-        if not inputs or as_csv:
-            raise UsageError(f"{opened.name} is for {opened.task}: expected pictures, and text or --json")
-        if not predict_marked.predict(opened, inputs, out, crf=crf, least_score=least_score, device=where, json=json):
+        options = {"crf": crf, "least_score": least_score, "device": where, "json": json}
+        if not predict_marked.predict(opened, inputs or [], out, **options):
             raise typer.Exit(1)
         return
     say = warn if verbose else lambda _: None

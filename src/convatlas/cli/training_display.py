@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from convatlas.cli.common import console, duration, print_json, progress
-
-SCORES = {"mean_iu": "mean IU", "pixel_accuracy": "pixel accuracy", "pck": "PCK", "mean_ap": "mAP"}
+from convatlas.structures import SCORES
 
 
 class EpochDisplay:
@@ -76,8 +75,8 @@ def epoch_display(epochs: int, *, quiet: bool) -> Iterator[EpochDisplay]:
 def write_report(trained: Any, data: Any) -> Path:
     from convatlas import report
 
-    with progress("Writing the report"):
-        return report.write(trained.run.path, trained.evaluation, data.test)
+    with progress("Writing the report") as step:
+        return report.write(trained.run.path, trained.evaluation, data.test, on_progress=step)
 
 
 def summarise(trained: Any, recipe: Any, page: Path | None, *, json: bool) -> None:
@@ -154,7 +153,7 @@ def summarise_scores(trained: Any, recipe: Any, page: Path | None, *, json: bool
     reached = ", ".join(f"{SCORES[name]} {100 * value:.2f}%" for name, value in scores.items() if name in SCORES)
     console().print(f"\n[bold]{reached}[/], {result.protocol}, {kept}, trained in {trained.seconds:.0f} s")
     if recipe.expected:
-        console().print(f"published: {recipe.expected}", markup=False)
+        console().print(f"expected: {recipe.expected}", markup=False)
     console().print(f"run folder {trained.run.path}")
     if page:
         console().print(f"report     {page}: open it in a browser")

@@ -6,7 +6,6 @@ fits into a processor's cache is mirrored six times as fast.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -107,18 +106,6 @@ class Requests(Sampler[Request]):
 
     def __iter__(self) -> Iterator[Request]:
         return ((self.epoch, tuple(batch.tolist())) for batch in self.batches)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """As in a worker process: where threads share a loop, its last values are computed in another way, and may differ
-    in their last bit."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def in_workers(assembly: Dataset, requests: Requests, *, workers: int, pin_memory: bool) -> Iterable:

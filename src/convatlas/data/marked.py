@@ -67,7 +67,8 @@ def load_marked(
     for part, name in ((train, "training"), (held_out, "test")):
         if len(part) == 0:
             raise ConvatlasError(f"{spec} has no {name} pictures; expected at least one")
-    return DataSet(Path(spec).resolve().name, train, held_out, opened.classes, source, made, opened.colours)
+    name = Path(spec).expanduser().resolve().name
+    return DataSet(name, train, held_out, opened.classes, source, made, opened.colours)
 
 
 def _open(spec: str, task: str) -> Opened:

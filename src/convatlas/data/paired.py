@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from convatlas.data.assembly import Request, Requests, in_workers, one_thread
+from convatlas.data.assembly import Request, Requests, in_workers
 from convatlas.data.loader import Batch
 from convatlas.data.preprocess import normalise
 from convatlas.data.random import permutation, uniforms
@@ -49,8 +49,7 @@ class _PairAssembly(Dataset):
 
     def __getitem__(self, request: Request) -> _Assembled | ConvatlasError:
         try:
-            with one_thread():
-                return self._assembled(*request)
+            return self._assembled(*request)
         except ConvatlasError as error:  # would arrive from a worker with its traceback in the message
             return error
 

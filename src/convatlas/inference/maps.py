@@ -83,7 +83,8 @@ class Survey:
     indices: tuple[int, ...]
     boundary: BoundaryMeter
     trimap: TrimapMeter
-    refine: Refine | None = None
+    device: str | torch.device
+    refine: Refine | None
 
     @property
     def colours(self) -> np.ndarray | None:
@@ -94,8 +95,7 @@ class Survey:
         """The prediction of the picture at a place of `confusions`, once more, and its mask."""
         index = self.indices[place]
         image, mask = self.split.read_pair(index)
-        device = next(self.source.net.parameters()).device
-        segmenter = Segmenter(self.source.net.eval(), self.source.preprocessing, device, self.refine)
+        segmenter = Segmenter(self.source.net.eval(), self.source.preprocessing, self.device, self.refine)
         return look(segmenter, self.split.name(index), image), mask
 
 
@@ -130,4 +130,4 @@ def survey_masks(
         refine=refine,
         on_picture=note,
     )
-    return Survey(source, split, evaluation, torch.stack(confusions), tuple(indices), boundary, trimap, refine)
+    return Survey(source, split, evaluation, torch.stack(confusions), tuple(indices), boundary, trimap, device, refine)

@@ -84,13 +84,7 @@ class Source:
 
     def _check_task(self, task: str) -> None:
         if self.task != task:
-            verbs = {
-                "classification": "predict",
-                "segmentation": "segment",
-                "detection": "detect",
-                "pose": "find_poses",
-            }
-            raise UsageError(f"{self.name} is for {self.task}, not {task}; expected {verbs[self.task]}()")
+            raise UsageError(f"{self.name} is for {self.task}, not {task}; expected {VERBS[self.task]}()")
 
 
 def _apart(found: Iterable[T | Problem]) -> tuple[list[T], list[Problem]]:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from convatlas import registry
 from convatlas.data.dense.splits import MaskSplit
 from convatlas.data.pose.assembly import PersonAssembly
-from convatlas.data.pose.people import PeopleSplit, limbs
+from convatlas.data.pose.people import PeopleSplit, limbs, sides
 from convatlas.inference import open_source, survey_masks
 from convatlas.inference.maps import Survey
 from convatlas.inference.poses import pose_of
@@ -108,8 +108,8 @@ def _pose(source: Source, evaluation: PoseEvaluation, test: PeopleSplit) -> Mark
         examples.append(
             pose.PoseExample(found.path, image, person.joints, person.marked, found.joints, evaluation.distances[index])
         )
-    sides = {side: [i for i, name in enumerate(test.names) if name.startswith(side)] for side in ("left", "right")}
-    return pose.sections(evaluation, examples, limbs=limbs(test.names), **sides)
+    left, right = sides(test.names)
+    return pose.sections(evaluation, examples, limbs=limbs(test.names), left=left, right=right)
 
 
 def _numbers(evaluation: Any) -> list[Tile]:

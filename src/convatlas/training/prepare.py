@@ -121,6 +121,8 @@ def class_weights(recipe: Recipe, labels: Tensor, num_classes: int) -> Tensor | 
     counts = torch.bincount(labels, minlength=num_classes).float()
     if recipe.class_weights == "balanced":
         weights = 1 / counts.clamp_min(1)
+    elif isinstance(recipe.class_weights, str):
+        raise UsageError(f"class_weights {recipe.class_weights} are counted over masks; expected balanced, or numbers")
     elif len(recipe.class_weights) == num_classes:
         weights = torch.tensor(recipe.class_weights)
     else:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from convatlas.data import Batch, DataSet
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.structures import SCORES, ConvatlasError, UsageError
 from convatlas.training import checkpoint, interrupt
 from convatlas.training import run as runs
 from convatlas.training.setup import Setup
@@ -21,7 +21,6 @@ from convatlas.training.step import NotFiniteError
 from convatlas.training.tasks import Scored
 
 AGREE_EVERY = 8  # steps between the questions of several processes whether to save or to end
-SCORES = ("mean_iu", "pixel_accuracy", "pck", "mean_ap")
 CURVES = ("train_loss", "test_loss", "train_error", "test_error", "learning_rate")
 _NAMED = 8  # samples of a bad batch that a sentence names
 _GO_ON, _SAVE, _END = range(3)

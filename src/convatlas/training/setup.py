@@ -14,6 +14,7 @@ from convatlas.data import DataSet, Loader, default_preprocessing, measured
 from convatlas.structures import Preprocessing, UsageError
 from convatlas.training import compiling, finetuning, tasks
 from convatlas.training.distributed import Processes
+from convatlas.training.mistakes import WRONG
 from convatlas.training.optimizers import StochasticDiagonalLM
 from convatlas.training.prepare import make_optimizer
 from convatlas.training.recipe import OwnRule, Recipe
@@ -115,7 +116,7 @@ def set_up(
         optimizer,
         processes,
         steps=recipe.epochs * len(made.train),
-        wrong=tasks.WRONG[network.task],
+        wrong=WRONG[network.task],
         class_weights=made.class_weights,
         compile_with=compiling.choose(recipe, input_shape, len(data.train), device, on_note),
     )

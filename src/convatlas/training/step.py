@@ -18,6 +18,7 @@ from convatlas.training.averaging import Average
 from convatlas.training.detector_loss import DetectorLoss, LossesOf
 from convatlas.training.distributed import Processes, without_sync
 from convatlas.training.mechanisms import ClipNorm, ClipValue
+from convatlas.training.mistakes import wrong_labels
 from convatlas.training.recipe import OwnRule, Recipe
 
 
@@ -41,11 +42,6 @@ def forward(
         return outputs, loss(outputs, labels)
     auxiliary = sum(loss(head, labels) for head in outputs.auxiliary)
     return outputs.logits, loss(outputs.logits, labels) + recipe.auxiliary_weight * auxiliary
-
-
-def wrong_labels(logits: Tensor, labels: Tensor) -> Tensor:
-    """How many of the samples: (B, K), (B,) -> scalar"""
-    return (logits.argmax(dim=1) != labels).sum()
 
 
 def split(targets: Any, parts: int) -> list[Any]:

@@ -1,12 +1,10 @@
 """What differs between the tasks in a run: what a batch holds, what counts as wrong, and how a network is scored."""
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, cast
 
-import torch
 from torch import Tensor, nn
 
 from convatlas.data import Augmentation, DataSet, Loader
@@ -21,9 +19,8 @@ from convatlas.data.pose.people import PeopleSplit
 from convatlas.evaluation import evaluate
 from convatlas.evaluation.detector import evaluate_detector
 from convatlas.evaluation.pose_network import evaluate_pose
-from convatlas.evaluation.segmentation import centre_crop
 from convatlas.evaluation.segmenter import evaluate_segmenter, output_margin
-from convatlas.structures import VOID, Preprocessing, Problem, UsageError
+from convatlas.structures import Preprocessing, Problem, UsageError
 from convatlas.training.dense_losses import BorderCrossEntropy, HeatmapSquaredError, PixelCrossEntropy
 from convatlas.training.dense_weights import mask_class_weights
 from convatlas.training.detector_loss import DetectorLoss
@@ -31,7 +28,6 @@ from convatlas.training.distributed import Processes
 from convatlas.training.losses import CrossEntropy, MaximumAPosteriori, SquaredError, per_sample
 from convatlas.training.prepare import class_weights
 from convatlas.training.recipe import Recipe
-from convatlas.training.step import wrong_labels
 
 
 class Scored(Protocol):
@@ -94,11 +90,15 @@ def parts(
     """The data of a run, batch by batch, and the way its network is scored. `net` is looked at, not changed.
 
     Raises:
-        UsageError: the recipe's loss or one of its augmentations is for another task.
+        UsageError: the recipe's loss, one of its augmentations or another field is for another task.
     """
     if not isinstance(recipe.loss, LOSSES[task]):
         expected = ", ".join(loss.__name__ for loss in LOSSES[task])
         raise UsageError(f"loss: {type(recipe.loss).__name__} is not for {task}; expected {expected}")
+    if recipe.sampling != "shuffled" and task != "classification":
+        raise UsageError(f"sampling is {recipe.sampling}, which asks for a class for each picture; {task} has none")
+    if recipe.class_weights is not None and task in ("detection", "pose"):
+        raise UsageError(f"class_weights have no place in {task}: its losses take none")
     if task == "detection":
         return _detection(recipe, data, preprocessing, processes, workers, on_loading)
     if task == "pose":
@@ -236,38 +236,3 @@ def _pose(recipe: Recipe, data: DataSet, preprocessing: Preprocessing, processes
         gather=processes.gather,
     )
     return Parts(train, score, None)
-
-
-def wrong_joints(maps: Tensor, truth: Tensor) -> Tensor:
-    """The share of each person's marked joints whose peak is more than a tenth of the map away, summed.
-
-    (B, J, h, w), (B, J, h, w) -> scalar
-    """
-    marked = truth.flatten(2).amax(dim=2) > 0
-    width = truth.shape[3]
-    peaks = [
-        torch.stack((at % width, at // width)).float() for at in (m.flatten(2).argmax(dim=2) for m in (maps, truth))
-    ]
-    far = (peaks[0] - peaks[1]).norm(dim=0) > width / 10
-    return ((far & marked).sum(1) / marked.sum(1).clamp_min(1)).sum()
-
-
-def nothing_known(outputs: Tensor, targets: Any) -> Tensor:
-    """A detector's batch has no share of samples that are wrong."""
-    return outputs.new_tensor(math.nan)
-
-
-def wrong_pixels(logits: Tensor, masks: Tensor) -> Tensor:
-    """The share of each picture's pixels, void left out, summed: (B, K, h, w), (B, H, W) -> scalar"""
-    truth = centre_crop(masks, (logits.shape[2], logits.shape[3]))
-    counted = truth != VOID
-    wrong = (logits.argmax(dim=1) != truth) & counted
-    return (wrong.flatten(1).sum(1) / counted.flatten(1).sum(1).clamp_min(1)).sum()
-
-
-WRONG: dict[str, Callable[[Tensor, Any], Tensor]] = {
-    "classification": wrong_labels,
-    "segmentation": wrong_pixels,
-    "detection": nothing_known,
-    "pose": wrong_joints,
-}

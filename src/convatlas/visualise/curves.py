@@ -7,11 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from convatlas.structures import SCORES
 from convatlas.visualise.style import MUTED, PUBLISHED, TEST, TRAIN, house_style
 
 SIZE = (5.0, 3.3)  # inches
-
-SCORES = {"mean_iu": "mean IU", "pixel_accuracy": "pixel accuracy", "pck": "PCK", "mean_ap": "mAP"}
 
 Rows = Sequence[Mapping[str, Any]]
 

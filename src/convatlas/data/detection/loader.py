@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from convatlas.data import store
-from convatlas.data.assembly import Request, Requests, one_thread
+from convatlas.data.assembly import Request, Requests
 from convatlas.data.detection.placing import Placement, place, shape
 from convatlas.data.detection.split import DetectionSplit
 from convatlas.data.preprocess import normalise
@@ -230,8 +230,7 @@ class _Assembly(Dataset):
 
     def __getitem__(self, request: Request) -> _Samples | ConvatlasError:
         try:
-            with one_thread():
-                return self._samples(*request)
+            return self._samples(*request)
         except ConvatlasError as error:  # would arrive from a worker with its traceback in the message
             return error
 

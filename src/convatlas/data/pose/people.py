@@ -36,6 +36,12 @@ def limbs(joints: Sequence[str]) -> tuple[tuple[int, int], ...]:
     return tuple((place[a], place[b]) for a, b in _LIMBS if a in place and b in place)
 
 
+def sides(joints: Sequence[str]) -> tuple[list[int], list[int]]:
+    """The joints on the person's left and on the right."""
+    left, right = ([i for i, name in enumerate(joints) if name.startswith(side)] for side in ("left ", "right "))
+    return left, right
+
+
 def mirrored(joints: Sequence[str]) -> tuple[int, ...]:
     """For each joint the one whose place it takes in a mirror: left and right change."""
     exchange = {"left": "right", "right": "left"}
