@@ -10,6 +10,7 @@ Shapes   B batch, C channels, H x W map, N default boxes in all, K classes witho
 
 import itertools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -119,7 +120,7 @@ def multibox_detections(
     return [replace(picture, boxes=ops.clip_boxes_to_image(picture.boxes, size)) for picture in found]
 
 
-class L2Norm(nn.Module):
+class L2Norm(nn.Module, ABC):
     """Scales each position's vector to length 1, and each map by a learned factor.  (B, C, H, W) -> (B, C, H, W)
 
     Liu, Rabinovich, Berg, "ParseNet: Looking Wider to See Better", arXiv:1506.04579, section 3.3.
@@ -150,9 +151,9 @@ class MultiBoxDetector(nn.Module):
             self.add_module(f"{name}_mbox_loc", nn.Conv2d(width, row.count * 4, 3, padding=1))
             self.add_module(f"{name}_mbox_conf", nn.Conv2d(width, row.count * (num_classes + 1), 3, padding=1))
 
+    @abstractmethod
     def maps(self, x: Tensor) -> list[Tensor]:
         """(B, C, H, W) -> the maps that the heads read, each (B, C, H, W)."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> MultiBoxOutputs:
         maps = self.maps(x)
