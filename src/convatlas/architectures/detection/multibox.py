@@ -120,7 +120,7 @@ def multibox_detections(
     return [replace(picture, boxes=ops.clip_boxes_to_image(picture.boxes, size)) for picture in found]
 
 
-class L2Norm(nn.Module, ABC):
+class L2Norm(nn.Module):
     """Scales each position's vector to length 1, and each map by a learned factor.  (B, C, H, W) -> (B, C, H, W)
 
     Liu, Rabinovich, Berg, "ParseNet: Looking Wider to See Better", arXiv:1506.04579, section 3.3.
@@ -135,7 +135,7 @@ class L2Norm(nn.Module, ABC):
         return x / length * self.scale[:, None, None]
 
 
-class MultiBoxDetector(nn.Module):
+class MultiBoxDetector(nn.Module, ABC):
     """A detector whose maps, those of `maps`, each have a head for codes and one for classes.
 
     Heads are 3x3 convolutions named after their map, `<map>_mbox_loc` and `<map>_mbox_conf`.
