@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convatlas.architectures.segmentation.decouplednet import DecoupledNet
 from convatlas.structures import AuxiliaryOutputs
 
 
@@ -29,6 +30,10 @@ def learn_by_heart(net: nn.Module, x: Tensor, masks: Tensor, *, steps: int, lr: 
     net.train()
     for _ in range(steps):
         optimizer.zero_grad()
+        if isinstance(net, DecoupledNet):
+            torch.stack(list(net.losses(x, masks).values())).sum().backward()
+            optimizer.step()
+            continue
         outputs = net(x)
         heads = (outputs.logits, *outputs.auxiliary) if isinstance(outputs, AuxiliaryOutputs) else (outputs,)
         targets = centre(masks, *heads[0].shape[2:])

@@ -1,5 +1,7 @@
 """DecoupledNet: its saliency is autograd's gradient, its two branches on `meta`, its answer put together by hand."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -78,3 +80,31 @@ def test_the_answer_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     assert answer == pytest.approx([3 / 8, 5 / 8, 0], abs=1e-6)
     seen = torch.tensor(2.0).sigmoid().item()
     assert passes == [pytest.approx([seen, 0]), pytest.approx([seen, 0])]  # class 2 has no pass of its own
+
+
+@pytest.mark.parametrize("frozen", ["", "classification", "segmentation"])
+def test_losses_by_hand(frozen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture with class 1 in two of its three known pixels, and one without any class, which teaches no pixel."""
+    with torch.device("meta"):
+        net = DecoupledNet(num_classes=3)
+    scores = torch.tensor([[2.0, -1.0], [0.5, -3.0]]).view(2, 2, 1, 1)
+    branch: nn.Module = Scripted(Evidence(scores, scores, scores, scores, ()))
+    branch.cls_score_voc = nn.Conv2d(1, 2, 1)
+    net.classification = branch  # pyright: ignore[reportAttributeAccessIssue]
+    if frozen:
+        net.get_submodule(frozen).requires_grad_(False)
+    asked: list[Tensor] = []
+
+    def segment(evidence: Evidence, labels: Tensor) -> Tensor:
+        asked.append(labels)
+        return torch.tensor([0.0, 1.0]).view(1, 2, 1, 1).expand(2, 2, 2, 2)
+
+    monkeypatch.setattr(net, "segment", segment)
+    masks = torch.tensor([[[0, 1], [1, 255]], [[0, 0], [0, 0]]])
+    found = {name: value.item() for name, value in net.losses(torch.zeros(2, 3, 2, 2), masks).items()}
+    softplus = torch.nn.functional.softplus(torch.tensor([-2.0, -1.0, 0.5, -3.0])).mean().item()
+    miss, hit = math.log(1 + math.e), math.log(1 + 1 / math.e)
+    expected = {"classes": softplus, "pixels": (miss + 2 * hit) / 3}
+    expected.pop({"classification": "classes", "segmentation": "pixels"}.get(frozen, ""), None)
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert all(labels[0].tolist() == [1, 0] for labels in asked)

@@ -17,9 +17,9 @@ from convatlas.structures import Preprocessing, UsageError
 from convatlas.training import DataSource, Recipe, SaveEvery, fit
 from convatlas.training import run as runs
 from convatlas.training.dense_losses import BorderCrossEntropy, HeatmapSquaredError, PixelCrossEntropy
-from convatlas.training.detector_loss import DetectorLoss
 from convatlas.training.losses import CrossEntropy
 from convatlas.training.mechanisms import Ema
+from convatlas.training.own_losses import OwnLosses
 from convatlas.training.recipe import AdamW
 from convatlas.training.recipes.modern_dense import (
     EPOCHS,
@@ -160,7 +160,7 @@ def _two_classes(folder: Path) -> None:
         ({"augment": (PadCrop(2),)}, "augment: PadCrop knows no masks"),
         ({"augment": (TurnAndScale(),)}, "augment: TurnAndScale knows no masks"),
         ({"augment": (Mirror(),)}, "augment: Mirror knows no masks"),
-        ({"loss": DetectorLoss()}, "loss: DetectorLoss is not for segmentation; expected PixelCrossEntropy"),
+        ({"loss": OwnLosses()}, "loss: OwnLosses needs a network with losses of its own; .* has none"),
         ({"class_weights": (1.0,)}, "class_weights has 1 entries; expected 3"),
         ({"sampling": "balanced"}, "sampling is balanced, which asks for a class for each picture; segmentation has"),
     ],

@@ -12,7 +12,8 @@ from convatlas.training.prepare import make_optimizer
 GREY, COLOUR = Preprocessing(size=(572, 572), channels=1), Preprocessing(size=(360, 480))
 NAMES = [
     "unet", "unet_phseg_v5_release", "segnet_camvid", "segnet_basic", "fcn_basic_camvid", "enet_cityscapes_512",
-    "enet_640x360", "deconvnet_voc", "stacked_hourglass_1", "stacked_hourglass_2", "stacked_hourglass_8",
+    "enet_640x360", "deconvnet_voc", "decouplednet_voc", "stacked_hourglass_1", "stacked_hourglass_2",
+    "stacked_hourglass_8",
 ]  # fmt: skip
 
 
@@ -20,8 +21,8 @@ NAMES = [
 def test_each_has_a_published_recipe_for_its_task(name: str) -> None:
     assert "published" in variants(name)
     recipe = find(name, "published", preprocessing=COLOUR)
-    expected = "HeatmapSquaredError" if registry.card(name).task == "pose" else "CrossEntropy"
-    assert type(recipe.loss).__name__.endswith(expected)
+    expected = {"decouplednet_voc": "OwnLosses", "pose": "HeatmapSquaredError", "segmentation": "CrossEntropy"}
+    assert type(recipe.loss).__name__.endswith(expected.get(name) or expected[registry.card(name).task])
 
 
 def test_u_net_s_constants() -> None:

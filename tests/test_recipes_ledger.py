@@ -20,6 +20,7 @@ OF_A_RELEASE = {
     "caffenet", "nin_imagenet", "highway32_cifar10", "googlenet_bn", "resnet50_stride3x3", "resnet101_stride3x3",
     "resnet152_stride3x3",
 }  # fmt: skip
+OF_THIS_PROJECT = {"decouplednet_voc-published-stage1"}  # the ledger's solver is that of the other branch
 # Their results are a release's too, and stand in no entry of the ledger.
 RESULT_OF_A_RELEASE = {"resnet50_stride3x3", "resnet101_stride3x3", "googlenet_bn"}
 
@@ -66,7 +67,7 @@ def settings(recipe) -> dict[str, float]:
 def test_settings_are_the_ledgers() -> None:
     compared = 0
     for recipe in RECIPES:
-        if recipe.network in OF_A_RELEASE:
+        if recipe.network in OF_A_RELEASE or name(recipe) in OF_THIS_PROJECT:
             continue
         text = entries(recipe)
         for field, value in settings(recipe).items():

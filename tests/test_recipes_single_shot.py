@@ -6,7 +6,7 @@ import torch
 from convatlas import registry
 from convatlas.structures import Preprocessing
 from convatlas.training import find
-from convatlas.training.detector_loss import DetectorLoss
+from convatlas.training.own_losses import OwnLosses
 from convatlas.training.prepare import make_optimizer
 
 PICTURES = Preprocessing((300, 300))
@@ -16,7 +16,7 @@ VOC_2007_AND_2012 = 16_551
 @pytest.mark.parametrize("name", ["ssd300", "ssd512", "yolov1", "yolov1_fast_tiny_2015cfg"])
 def test_each_has_a_published_recipe_for_pictures_of_its_size(name: str) -> None:
     recipe = find(name, "published", preprocessing=PICTURES)
-    assert recipe.loss == DetectorLoss()
+    assert recipe.loss == OwnLosses()
     assert recipe.preprocessing is not None
     assert recipe.preprocessing.size == registry.card(name).input_shape[1:]
 

@@ -13,15 +13,13 @@ from convatlas.structures import VOID
 from dense import learn_by_heart
 
 ROAD = 3  # of CamVid's classes
-ONE_CLASS_AT_A_TIME = {"decouplednet_voc"}  # its second branch is trained apart, from crops of one class
-
 SIDES = {  # pixels; by the longest beginning of a name. What pads by 100 sees enough of a small picture.
-    "": 96, "deconvnet": 224, "retina": 48, "unet_phseg": 252, "unet": 252, "unet_squeezenet": 96, "fcn32s": 128,
-    "fcn_alexnet": 128, "deeplab": 97, "enet": 128,
+    "": 96, "deconvnet": 224, "decoupled": 224, "retina": 48, "unet_phseg": 252, "unet": 252, "unet_squeezenet": 96,
+    "fcn32s": 128, "fcn_alexnet": 128, "deeplab": 97, "enet": 128,
 }  # fmt: skip
 RATES = {"": 1e-3, "fcn": 1e-4, "fcn8s_squeezenet": 1e-3, "fcn_basic": 3e-3, "crf_rnn": 1e-4, "deconvnet": 1e-4,
-         "unet": 1e-4, "unet_squeezenet": 1e-3, "enet": 5e-3, "segnet_basic": 3e-3, "googlenet": 3e-4,
-         "deeplab": 3e-4, "retina": 3e-4}  # fmt: skip
+         "decoupled": 1e-4, "unet": 1e-4, "unet_squeezenet": 1e-3, "enet": 5e-3, "segnet_basic": 3e-3,
+         "googlenet": 3e-4, "deeplab": 3e-4, "retina": 3e-4}  # fmt: skip
 QUICK = ("fcn8s_squeezenet", "unet_squeezenet")
 
 
@@ -46,8 +44,7 @@ def streets(root: Path, name: str) -> tuple[Tensor, Tensor]:
 @pytest.mark.data
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in registry.names("segmentation")
-     if name not in ONE_CLASS_AT_A_TIME],
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in registry.names("segmentation")],
 )  # fmt: skip
 def test_the_road_of_two_streets_is_learnt_by_heart(name: str, data_root: Path) -> None:
     torch.manual_seed(0)

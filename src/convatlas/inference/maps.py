@@ -17,7 +17,7 @@ from convatlas.evaluation.segmenter import Refine, Segmenter, evaluate_segmenter
 from convatlas.inference.pictures import find_pictures
 from convatlas.inference.source import Source
 from convatlas.structures import ConvatlasError, Problem, SegmentationEvaluation
-from convatlas.training.dense_losses import PixelCrossEntropy
+from convatlas.training.dense_losses import pixel_loss
 from convatlas.training.losses import per_sample
 
 
@@ -124,7 +124,7 @@ def survey_masks(
         split,
         source.preprocessing,
         classes=source.classes,
-        loss=per_sample(source.recipe.loss if source.recipe is not None else PixelCrossEntropy()),
+        loss=per_sample(pixel_loss(source.recipe.loss if source.recipe is not None else None)),
         device=device,
         progress=on_progress,
         refine=refine,

@@ -7,7 +7,7 @@ import torch
 
 from convatlas.analysis.trace import trace_network
 from convatlas.structures import Shape
-from convatlas.training.detector_loss import DetectorLoss
+from convatlas.training.own_losses import OwnLosses
 from convatlas.training.recipe import OwnRule, Recipe
 
 Note = Callable[[str], None]
@@ -24,7 +24,7 @@ def choose(
     """What makes a function faster, by the recipe's `compile`; None: nothing does."""
     if recipe.compile is False or isinstance(recipe.optimizer, OwnRule):
         return None
-    if recipe.compile == "auto" and isinstance(recipe.loss, DetectorLoss):  # its shapes follow the objects
+    if recipe.compile == "auto" and isinstance(recipe.loss, OwnLosses):  # its shapes follow the objects
         return None
     if recipe.compile == "auto" and not is_long(recipe, input_shape, samples, device):
         return None

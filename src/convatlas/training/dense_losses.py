@@ -62,6 +62,11 @@ class BorderCrossEntropy:
         return (each * torch.stack(maps).to(each)).flatten(1).mean(1).mean()
 
 
+def pixel_loss(loss: object) -> PixelCrossEntropy | BorderCrossEntropy:
+    """What a segmenter's maps are scored with: the loss that it learns by, or else cross-entropy."""
+    return loss if isinstance(loss, PixelCrossEntropy | BorderCrossEntropy) else PixelCrossEntropy()
+
+
 @dataclass(frozen=True)
 class HeatmapSquaredError:
     """Mean squared error of heat maps over all their pixels: (B, J, h, w), (B, J, h, w) -> scalar

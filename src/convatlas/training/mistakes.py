@@ -30,7 +30,7 @@ def wrong_joints(maps: Tensor, truth: Tensor) -> Tensor:
 
 
 def nothing_known(outputs: Tensor, targets: Any) -> Tensor:
-    """A detector's batch has no share of samples that are wrong."""
+    """Where a network adds up its own losses, no outputs are left to count in."""
     return outputs.new_tensor(math.nan)
 
 
@@ -45,6 +45,5 @@ def wrong_pixels(logits: Tensor, masks: Tensor) -> Tensor:
 WRONG: dict[str, Callable[[Tensor, Any], Tensor]] = {
     "classification": wrong_labels,
     "segmentation": wrong_pixels,
-    "detection": nothing_known,
     "pose": wrong_joints,
 }

@@ -15,7 +15,6 @@ from convatlas.data.pose.assembly import TurnAndScale
 from convatlas.evaluation import OneCrop, TestTime
 from convatlas.structures import ConvatlasError, Preprocessing, PublishedResult, UsageError
 from convatlas.training.dense_losses import BorderCrossEntropy, HeatmapSquaredError, PixelCrossEntropy
-from convatlas.training.detector_loss import DetectorLoss
 from convatlas.training.finetuning import FineTune
 from convatlas.training.losses import CrossEntropy, MaximumAPosteriori, SquaredError
 from convatlas.training.mechanisms import (
@@ -27,6 +26,7 @@ from convatlas.training.mechanisms import (
     Polyak,
     check_range,
 )
+from convatlas.training.own_losses import OwnLosses
 from convatlas.training.plain import override, plain, typed
 from convatlas.training.schedules import Constant, Schedule
 
@@ -111,7 +111,7 @@ class Recipe:
         | PixelCrossEntropy
         | BorderCrossEntropy
         | HeatmapSquaredError
-        | DetectorLoss
+        | OwnLosses
     ) = field(default_factory=CrossEntropy)
     auxiliary_weight: float = 0.0  # of each auxiliary head's loss
     augment: tuple[Augmentation | JointAugmentation | BoxAugmentation | TurnAndScale, ...] = ()

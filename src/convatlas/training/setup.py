@@ -14,8 +14,9 @@ from convatlas.data import DataSet, Loader, default_preprocessing, measured
 from convatlas.structures import Preprocessing, UsageError
 from convatlas.training import compiling, finetuning, tasks
 from convatlas.training.distributed import Processes
-from convatlas.training.mistakes import WRONG
+from convatlas.training.mistakes import WRONG, nothing_known
 from convatlas.training.optimizers import StochasticDiagonalLM
+from convatlas.training.own_losses import OwnLosses
 from convatlas.training.prepare import make_optimizer
 from convatlas.training.recipe import OwnRule, Recipe
 from convatlas.training.sharding import shard
@@ -88,6 +89,8 @@ def set_up(
     made = tasks.parts(
         network.task, recipe, data, preprocessing, processes, net, workers=workers, on_loading=on_loading
     )
+    if on_note and getattr(net, "searches", False):
+        on_note(f"{network.name} takes its regions from selective search: some seconds a picture, once in this run")
     sharded = recipe.shard and processes.count > 1
     if recipe.channels_last and not sharded:  # FSDP knows no other layout of parameters than the plain one
         net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -116,7 +119,7 @@ def set_up(
         optimizer,
         processes,
         steps=recipe.epochs * len(made.train),
-        wrong=WRONG[network.task],
+        wrong=nothing_known if isinstance(recipe.loss, OwnLosses) else WRONG[network.task],
         class_weights=made.class_weights,
         compile_with=compiling.choose(recipe, input_shape, len(data.train), device, on_note),
     )

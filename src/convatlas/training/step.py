@@ -15,10 +15,10 @@ from convatlas.data import Batch
 from convatlas.structures import AuxiliaryOutputs, RemembersPass, UsageError
 from convatlas.training import finetuning, sharding
 from convatlas.training.averaging import Average
-from convatlas.training.detector_loss import DetectorLoss, LossesOf
 from convatlas.training.distributed import Processes, without_sync
 from convatlas.training.mechanisms import ClipNorm, ClipValue
 from convatlas.training.mistakes import wrong_labels
+from convatlas.training.own_losses import LossesOf, OwnLosses
 from convatlas.training.recipe import OwnRule, Recipe
 
 
@@ -33,8 +33,11 @@ class NotFiniteError(Exception):
 def forward(
     net: nn.Module, recipe: Recipe, images: Tensor, labels: Tensor, class_weights: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """(logits, loss) in train mode; each auxiliary head adds its weighted loss. Of a detector the loss alone."""
-    if isinstance(recipe.loss, DetectorLoss):
+    """(logits, loss) in train mode; each auxiliary head adds its weighted loss.
+
+    Of a network with losses of its own there is the loss alone.
+    """
+    if isinstance(recipe.loss, OwnLosses):
         return images.new_zeros(0), net(images, labels)
     loss: Any = recipe.loss if class_weights is None else partial(recipe.loss, class_weights=class_weights)  # pyright: ignore[reportCallIssue]
     outputs = net(images)
@@ -83,7 +86,7 @@ class Learner:
         self.scaler = torch.amp.GradScaler(device.type) if recipe.precision == "fp16" else None
         self._sharded = recipe.shard and processes.count > 1
         unused = any(random) or recipe.fine_tune is not None
-        trained = LossesOf(net) if isinstance(recipe.loss, DetectorLoss) else net
+        trained = LossesOf(net) if isinstance(recipe.loss, OwnLosses) else net
         self._shared = trained if self._sharded else processes.share(trained, unused=unused)
         weights = None if class_weights is None else class_weights.to(device)
         self._wrong = wrong
@@ -148,7 +151,7 @@ class Learner:
     def _forward(self, images: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
         run = self._fast if len(labels) == self._whole else self._plain  # a compiled pass is made for one size
         with torch.autocast(images.device.type, self._dtype) if self._dtype else nullcontext():
-            if len(labels) or isinstance(self.recipe.loss, DetectorLoss):
+            if len(labels) or isinstance(self.recipe.loss, OwnLosses):
                 return run(images, labels)
             outputs = self._shared(images)  # a small last batch has no sample for this process
             heads = [outputs.logits, *outputs.auxiliary] if isinstance(outputs, AuxiliaryOutputs) else [outputs]

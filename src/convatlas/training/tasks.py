@@ -21,11 +21,11 @@ from convatlas.evaluation.detector import evaluate_detector
 from convatlas.evaluation.pose_network import evaluate_pose
 from convatlas.evaluation.segmenter import evaluate_segmenter, output_margin
 from convatlas.structures import Preprocessing, Problem, UsageError
-from convatlas.training.dense_losses import BorderCrossEntropy, HeatmapSquaredError, PixelCrossEntropy
+from convatlas.training.dense_losses import BorderCrossEntropy, HeatmapSquaredError, PixelCrossEntropy, pixel_loss
 from convatlas.training.dense_weights import mask_class_weights
-from convatlas.training.detector_loss import DetectorLoss
 from convatlas.training.distributed import Processes
 from convatlas.training.losses import CrossEntropy, MaximumAPosteriori, SquaredError, per_sample
+from convatlas.training.own_losses import OwnLosses
 from convatlas.training.prepare import class_weights
 from convatlas.training.recipe import Recipe
 
@@ -70,8 +70,8 @@ Progress = Callable[[int, int], None]
 
 LOSSES: dict[str, tuple[type, ...]] = {
     "classification": (CrossEntropy, SquaredError, MaximumAPosteriori),
-    "segmentation": (PixelCrossEntropy, BorderCrossEntropy),
-    "detection": (DetectorLoss,),
+    "segmentation": (PixelCrossEntropy, BorderCrossEntropy, OwnLosses),
+    "detection": (OwnLosses,),
     "pose": (HeatmapSquaredError,),
 }
 
@@ -95,6 +95,8 @@ def parts(
     if not isinstance(recipe.loss, LOSSES[task]):
         expected = ", ".join(loss.__name__ for loss in LOSSES[task])
         raise UsageError(f"loss: {type(recipe.loss).__name__} is not for {task}; expected {expected}")
+    if isinstance(recipe.loss, OwnLosses) and not hasattr(net, "losses"):
+        raise UsageError(f"loss: OwnLosses needs a network with losses of its own; {recipe.network} has none")
     if recipe.sampling != "shuffled" and task != "classification":
         raise UsageError(f"sampling is {recipe.sampling}, which asks for a class for each picture; {task} has none")
     if recipe.class_weights is not None and task in ("detection", "pose"):
@@ -163,7 +165,7 @@ def _segmentation(
         workers=workers,
         share=share,
     )
-    loss = per_sample(recipe.loss)
+    loss = per_sample(pixel_loss(recipe.loss))
     score = partial(
         evaluate_segmenter,
         split=held_out,

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from convatlas.architectures.segmentation.deconvnet import add_decoder, add_encoder, initialise
 from convatlas.blocks.unpool import Switches, SwitchPool2d, SwitchUnpool2d
 from convatlas.registry import register
-from convatlas.structures import Shape
+from convatlas.structures import VOID, Shape
 
 THERE = 0.5  # probability above which a class counts as seen
 LEAST = 1e-12  # probability, so that its logarithm is finite
@@ -132,9 +132,11 @@ class DecoupledNet(nn.Module):
     """(B, in_channels, 320, 320) -> (B, 1 + L, 320, 320) logits; any size from 224 px on is accepted.
 
     The segmentation branch runs once for the background and once for each class that is there in some picture (for all
-    of them while the network is traced or exported). It is trained by `segment` on one class at a time, as the paper
-    trains it; the classification branch is trained before, and then stays.
+    of them while the network is traced or exported). It learns one class at a time (`losses`); the paper trains the
+    classification branch before, which then stays.
     """
+
+    draws_randomly = True  # which class a picture teaches
 
     def __init__(self, *, num_classes: int = 21, in_channels: int = 3) -> None:
         super().__init__()
@@ -146,6 +148,30 @@ class DecoupledNet(nn.Module):
         """(B, 2, H, W) logits of all else and the classes that `labels` (B, L) weighs: one-hot for one of them."""
         saliency = self.classification.saliency(evidence, labels)
         return self.segmentation(evidence.pool5, saliency, evidence.switches)
+
+    def losses(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Of the branches that are not frozen.  (B, in_channels, H, W), (B, H, W) masks
+
+        `classes`: binary cross-entropy of each class by itself, from whether the mask has it. `pixels`: cross-entropy
+        of the pixels that are one of the picture's classes, drawn at random, against all else; a picture without any
+        is left out.
+        """
+        evidence = self.classification(images)
+        there = torch.stack(
+            [(targets == label).flatten(1).any(1) for label in range(1, evidence.scores.shape[1] + 1)], 1
+        )
+        found = {}
+        if self.classification.cls_score_voc.weight.requires_grad:
+            found["classes"] = F.binary_cross_entropy_with_logits(evidence.scores.amax((2, 3)), there.to(images))
+        if self.segmentation.get_submodule("seg_score_voc").get_parameter("weight").requires_grad:
+            marked = there.any(1)
+            drawn = torch.multinomial(there.float() + (~marked[:, None]).float(), 1)[:, 0]
+            logits = self.segment(evidence, F.one_hot(drawn, there.shape[1]).to(images))
+            one = torch.where(targets == VOID, VOID, (targets == drawn[:, None, None] + 1).long())
+            one = torch.where(marked[:, None, None], one, VOID)
+            each = F.cross_entropy(logits, one, ignore_index=VOID, reduction="sum")
+            found["pixels"] = each / (one != VOID).sum().clamp_min(1)
+        return found
 
     def forward(self, x: Tensor) -> Tensor:
         evidence = self.classification(x)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from convatlas.data.detection.augment import Mirror
-from convatlas.training.detector_loss import DetectorLoss
+from convatlas.training.own_losses import OwnLosses
 from convatlas.training.recipe import SGD, Recipe
 from convatlas.training.recipes.common import CAFFE_BIASES
 from convatlas.training.recipes.region_detectors import VOC_600
@@ -22,7 +22,7 @@ RECIPES = (
         batch_size=BATCH,
         optimizer=SGD(lr=0.02, momentum=0.9, weight_decay=1e-4),
         schedule=Drops(at=(0.75,)),
-        loss=DetectorLoss(),
+        loss=OwnLosses(),
         augment=(Mirror(),),
         preprocessing=replace(VOC_600, size=(800, 1333), resize_to=800),
         groups=CAFFE_BIASES,

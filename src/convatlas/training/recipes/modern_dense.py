@@ -9,11 +9,13 @@ from convatlas.data.pose.assembly import TurnAndScale
 from convatlas.registry import NetworkCard
 from convatlas.structures import Preprocessing
 from convatlas.training.dense_losses import HeatmapSquaredError, PixelCrossEntropy
-from convatlas.training.detector_loss import DetectorLoss
 from convatlas.training.finetuning import FineTune
 from convatlas.training.mechanisms import ClipNorm
+from convatlas.training.own_losses import OwnLosses
 from convatlas.training.recipe import AdamW, Recipe
 from convatlas.training.schedules import Cosine, Polynomial
+
+IN_BRANCHES = {"decouplednet_voc"}  # which have losses of their own
 
 
 def modern_segmentation(network: NetworkCard, preprocessing: Preprocessing) -> Recipe:
@@ -31,7 +33,7 @@ def modern_segmentation(network: NetworkCard, preprocessing: Preprocessing) -> R
         batch_size=4,
         optimizer=AdamW(lr=5e-4, weight_decay=1e-2),
         schedule=Polynomial(power=0.9),
-        loss=PixelCrossEntropy(),
+        loss=OwnLosses() if network.name in IN_BRANCHES else PixelCrossEntropy(),
         augment=(RandomScale((0.75, 1.5)), HorizontalFlip()) if colour else (RandomOrientation(),),
         channels_last=colour,
         keep="best",
@@ -48,7 +50,7 @@ def modern_detection(network: NetworkCard, preprocessing: Preprocessing) -> Reci
         batch_size=8,
         optimizer=AdamW(lr=2e-4, weight_decay=1e-2),
         schedule=Cosine(warm_up=0.05),
-        loss=DetectorLoss(),
+        loss=OwnLosses(),
         augment=(Photometric(), SampledCrop(), Mirror()),
         clip=ClipNorm(10.0),
         channels_last=True,

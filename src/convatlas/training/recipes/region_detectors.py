@@ -2,7 +2,7 @@
 
 from convatlas.data.detection.augment import Mirror
 from convatlas.structures import Preprocessing
-from convatlas.training.detector_loss import DetectorLoss
+from convatlas.training.own_losses import OwnLosses
 from convatlas.training.recipe import SGD, AdamW, Recipe
 from convatlas.training.recipes.common import CAFFE_BIASES, CAFFE_MEAN
 from convatlas.training.schedules import Cosine, Drops
@@ -28,7 +28,7 @@ def _regions(network: str, result: str, cost: str, source: str, *, steps: int, d
         batch_size=batch,
         optimizer=SGD(lr=0.001, momentum=0.9, weight_decay=5e-4),
         schedule=Drops(at=(drop,)),
-        loss=DetectorLoss(),
+        loss=OwnLosses(),
         augment=(Mirror(),),
         preprocessing=VOC_600,
         groups=CAFFE_BIASES,
@@ -57,7 +57,7 @@ RECIPES = (
         batch_size=2,
         optimizer=SGD(lr=0.001, momentum=0.9, weight_decay=5e-4),
         schedule=Drops(at=(0.5,)),
-        loss=DetectorLoss(),
+        loss=OwnLosses(),
         augment=(Mirror(),),
         preprocessing=Preprocessing((500, 500), mean=CAFFE_MEAN, std=PIXELS, channel_order="bgr"),
         groups=CAFFE_BIASES,
@@ -82,7 +82,7 @@ RECIPES = (
         batch_size=2,
         optimizer=AdamW(lr=3e-4, weight_decay=1e-2),
         schedule=Cosine(warm_up=0.05),
-        loss=DetectorLoss(),
+        loss=OwnLosses(),
         augment=(Mirror(),),
         preprocessing=Preprocessing(
             (320, 480), resize="short_side", resize_to=320, mean=CAFFE_MEAN, std=PIXELS, channel_order="bgr"

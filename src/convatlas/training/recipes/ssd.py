@@ -1,8 +1,8 @@
 """How SSD was trained, and how the one on SqueezeNet is, without a GPU."""
 
 from convatlas.data.detection.augment import SSD_AUGMENTATION, Mirror, Photometric, SampledCrop
-from convatlas.training.detector_loss import DetectorLoss
 from convatlas.training.mechanisms import ParameterGroup
+from convatlas.training.own_losses import OwnLosses
 from convatlas.training.recipe import SGD, AdamW, Recipe
 from convatlas.training.recipes.common import CAFFE_BIASES, CAFFE_MEAN, pixels
 from convatlas.training.schedules import Cosine, Drops
@@ -24,7 +24,7 @@ def _published(network: str, side: int, result: str) -> Recipe:
         batch_size=32,
         optimizer=SGD(lr=1e-3, momentum=0.9, weight_decay=5e-4),
         schedule=Drops(at=(80 / 120, 100 / 120)),
-        loss=DetectorLoss(),
+        loss=OwnLosses(),
         augment=SSD_AUGMENTATION,
         preprocessing=pixels(side, mean=CAFFE_MEAN, resize="stretch", resize_to=side),
         groups=CAFFE_BIASES,
@@ -49,7 +49,7 @@ RECIPES = (
         batch_size=8,
         optimizer=AdamW(lr=1e-3, weight_decay=1e-4),
         schedule=Cosine(warm_up=0.05),
-        loss=DetectorLoss(),
+        loss=OwnLosses(),
         augment=(Photometric(), SampledCrop(), Mirror(vertical=0.5)),
         groups=(
             *(ParameterGroup(match=match, frozen=True) for match in HELD),

@@ -1,7 +1,7 @@
 """How YOLO was trained."""
 
 from convatlas.data.detection.augment import YOLO_AUGMENTATION
-from convatlas.training.detector_loss import DetectorLoss
+from convatlas.training.own_losses import OwnLosses
 from convatlas.training.recipe import SGD, Recipe
 from convatlas.training.recipes.common import pixels
 from convatlas.training.schedules import Passes
@@ -21,7 +21,7 @@ def _published(network: str, result: str, note: str) -> Recipe:
         batch_size=64,
         optimizer=SGD(lr=5e-3, momentum=0.9, weight_decay=5e-4),
         schedule=Passes(RATES),
-        loss=DetectorLoss(),
+        loss=OwnLosses(),
         augment=YOLO_AUGMENTATION,
         preprocessing=pixels(448, mean=(0.0, 0.0, 0.0), resize="stretch", resize_to=448),
         notes=(

@@ -1,4 +1,4 @@
-"""The loss of a detector: what its own `losses` add up to."""
+"""The loss of a network that has losses of its own, as detectors have: what they add up to."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
@@ -11,28 +11,28 @@ from convatlas.training.losses import Reduction
 
 
 @dataclass(frozen=True)
-class DetectorLoss:
+class OwnLosses:
     """The sum of `net.losses(images, targets)`, which weighs its parts as the paper does; a mean over the pictures."""
 
     reduction: ClassVar[Reduction] = "mean"
 
 
-class Detector(Protocol):
-    """What a detector has beside its forward pass."""
+class HasLosses(Protocol):
+    """What such a network has beside its forward pass. Targets are the objects of each picture, or masks."""
 
-    def losses(self, images: Tensor, targets: list[Objects]) -> dict[str, Tensor]: ...
+    def losses(self, images: Tensor, targets: list[Objects] | Tensor) -> dict[str, Tensor]: ...
 
 
 class LossesOf(nn.Module):
-    """A detector as a module whose forward pass is its loss, so that it can be shared by several processes."""
+    """Such a network as a module whose forward pass is its loss, so that it can be shared by several processes."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
 
-    def forward(self, images: Tensor, targets: list[Objects]) -> Tensor:
+    def forward(self, images: Tensor, targets: list[Objects] | Tensor) -> Tensor:
         """(B, C, H, W) and B targets -> scalar; 0 for no pictures, with a gradient of 0 for every parameter."""
         if len(images) == 0:
             return torch.stack([p.sum() for p in self.net.parameters() if p.requires_grad]).sum() * 0.0
-        detector: Detector = self.net  # pyright: ignore[reportAssignmentType]
-        return torch.stack(list(detector.losses(images, targets).values())).sum()
+        net: HasLosses = self.net  # pyright: ignore[reportAssignmentType]
+        return torch.stack(list(net.losses(images, targets).values())).sum()
