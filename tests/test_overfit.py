@@ -69,8 +69,8 @@ SLOW = (
     "inception_resnet_v2_paper", "inception_resnet_v2_released", "inception_v2_rethinking", "inception_v3",
     "inception_v4", "overfeat_accurate", "overfeat_fast", "plain34", "preresnet200", "resnet101",
     "resnet101_stride3x3", "resnet152", "resnet152_stride3x3", "resnext101_32x4d", "resnext101_64x4d",
-    "resnext50_32x4d", "squeezenet_v1_0_caffe_pad1", "stochastic_depth_1202", "stochastic_depth_1202_released",
-    "vgg_b", "vgg_c", "vgg_d", "vgg_e", "zfnet",
+    "resnext50_32x4d", "sppnet_zf5_classification", "squeezenet_v1_0_caffe_pad1", "stochastic_depth_1202",
+    "stochastic_depth_1202_released", "vgg_b", "vgg_c", "vgg_d", "vgg_e", "zfnet",
 )  # fmt: skip
 
 
