@@ -1,6 +1,7 @@
 """Engines compute what the network computes, and the fastest is measured once and remembered."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,42 @@ def test_the_fastest_is_measured_once_and_remembered(user_cache: Path, monkeypat
     assert again == found
     (key,) = engines.remembered()
     assert key.startswith("caffe_lenet of 431080 parameters, 1 x 28 x 28, batch 2, ")
+
+
+def test_all_engines_take_turns_and_then_the_close_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, calls = [0.0], {"fast": 0, "close": 0, "slow": 0}
+    seconds = {"fast": 0.1, "close": 0.11, "slow": 1.0}
+    monkeypatch.setattr(choice.time, "perf_counter", lambda: clock[0])
+
+    def engine(name: str) -> engines.Engine:
+        def run(x: Tensor) -> Tensor:
+            clock[0] += seconds[name]
+            calls[name] += 1
+            return x
+
+        return engines.Engine(name, run, torch.device("cpu"), 0.0)
+
+    ms = choice.measure_ms({name: engine(name) for name in calls}, torch.zeros(1))
+    assert ms == pytest.approx({"fast": 100, "close": 110, "slow": 1000})
+    rounds = [choice._LEAST_ROUNDS, math.ceil(choice._MORE_SECONDS / 0.42)]
+    assert calls == {"fast": 1 + 2 * sum(rounds), "close": 1 + 2 * sum(rounds), "slow": 1 + 2 * rounds[0]}
+
+
+@pytest.mark.parametrize(
+    ("trial", "reason"),
+    [
+        ("import os; os.abort()", "dies of the model"),
+        ("import threading; threading.Event().wait()", "has not compiled the model in 1 s"),
+    ],
+)
+def test_a_quantised_model_that_takes_openvino_down_is_refused(
+    trial: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(backends, "TRIAL", trial)
+    monkeypatch.setattr(backends, "PATIENCE_S", 1)
+    with pytest.raises(ConvatlasError, match=reason):
+        backends.run_in_open_vino(b"... QuantizeLinear ...", 1)
 
 
 def test_without_measuring_fused_is_taken(user_cache: Path) -> None:
