@@ -53,6 +53,7 @@ def command(
     """
     from convatlas import inference
     from convatlas.report import seeing
+    from convatlas.report.published import plural
     from convatlas.structures import Problem
 
     methods = chosen(method or ["all"], [*seeing.NETWORK_METHODS, *seeing.METHODS])
@@ -85,7 +86,8 @@ def command(
     if json:
         print_json({"page": str(page), **seeing.as_json(opened, found, panels, [*problems, *left_out])})
     else:
-        typer.echo(f"{len(panels)} panels of {len(found)} pictures: {page}")
+        of = f" of {plural(len(found), 'picture', 'pictures')}" if found else ""
+        typer.echo(f"{plural(len(panels), 'panel', 'panels')}{of}: {page}")
 
 
 def chosen(methods: list[str], known: list[str]) -> list[str]:

@@ -93,9 +93,7 @@ def memory_figure(entries: Sequence[Any]) -> Figure | None:
         _plain_numbers(axis.yaxis)
         axis.set_xticks(batches, [str(batch) for batch in batches])
         axis.set_xlim(batches[0] / 1.1, batches[-1] * (batches[-1] / batches[0]) ** 0.45)
-        _label(
-            axis, [(batches[-1], entry.memory_bytes[batches[-1]] / 2**20, entry.name) for entry in entries], beside=True
-        )
+        _label_ends(axis, [(batches[-1], entry.memory_bytes[batches[-1]] / 2**20, entry.name) for entry in entries])
     return sheet
 
 
@@ -141,23 +139,36 @@ def _plain_numbers(axis: Any) -> None:
     axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
 
 
-def _label(
-    axis: Axes,
-    points: Sequence[tuple[float, float, str]],
-    others: Sequence[tuple[float, float]] = (),
-    *,
-    beside: bool = False,
-) -> None:
+def _label_ends(axis: Axes, ends: Sequence[tuple[float, float, str]], *, gap: float = 9.5) -> None:
+    """Names to the right of the ends of lines, in their order, as near to them as `gap` points apart allow."""
+    axis.figure.draw_without_rendering()  # type: ignore[union-attr]
+    scale = 72 / axis.figure.dpi
+    ends = sorted(ends, key=lambda end: end[1])
+    at = [axis.transData.transform(end[:2])[1] * scale for end in ends]
+    places = list(at)
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + gap)
+    limit = axis.bbox.y1 * scale
+    for i in reversed(range(len(places))):
+        places[i] = limit = min(places[i], limit)
+        limit -= gap
+    for (x, y, name), own, place in zip(ends, at, places, strict=True):
+        axis.annotate(
+            name, (x, y), xytext=(12, place - own), textcoords="offset points", fontsize=8, color=INK, va="center",
+            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "shrinkA": 1, "shrinkB": 3},
+        )  # fmt: skip
+
+
+def _label(axis: Axes, points: Sequence[tuple[float, float, str]], others: Sequence[tuple[float, float]] = ()) -> None:
     """Names at their points, each at the first place where it covers no other name and no point."""
     axis.figure.draw_without_rendering()  # type: ignore[union-attr]
     scale = 72 / axis.figure.dpi
     at = [axis.transData.transform((x, y)) * scale for x, y, _ in points]
-    dots = [] if beside else [*at, *(axis.transData.transform(other) * scale for other in others)]
+    dots = [*at, *(axis.transData.transform(other) * scale for other in others)]
     taken: list[tuple[float, float, float, float]] = [(x - 3, y - 3, x + 3, y + 3) for x, y in dots]
-    places = tuple((8, -3 + sign * step) for step in range(0, 120, 9) for sign in (1, -1)) if beside else PLACES
     for (x, y), (px, py, name) in sorted(zip(at, points, strict=True), key=lambda item: item[0][1]):
         width = 4.7 * len(name)
-        for dx, dy in places:
+        for dx, dy in PLACES:
             left = x + dx - (0 if dx > 0 else width if dx < 0 else width / 2)
             box = (left, y + dy, left + width, y + dy + 8)
             if not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
