@@ -148,6 +148,8 @@ class FastRCNN(RegionNetwork):
         propose: makes the (N, 4) boxes of one picture (in_channels, H, W), where none are given.
     """
 
+    searches = True  # for proposals, where none are given
+
     def __init__(
         self,
         trunk: Trunk,
