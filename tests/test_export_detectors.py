@@ -40,7 +40,10 @@ def source(name: str) -> Source:
     [
         ("ssd300_squeezenet", False),
         pytest.param("ssd300_squeezenet", True, marks=pytest.mark.slow),
+        pytest.param("ssd300", False, marks=pytest.mark.slow),
+        pytest.param("ssd512", False, marks=pytest.mark.slow),
         pytest.param("yolov1_fast_tiny_2015cfg", False, marks=pytest.mark.slow),
+        pytest.param("yolov1", False, marks=pytest.mark.slow),
     ],
 )
 def test_a_file_finds_what_the_network_finds(name: str, pixels: bool, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""SSD: default boxes and losses by hand, heads and matches beside torchvision's, and real cells learned by heart."""
+"""SSD: default boxes and losses by hand, heads and matches beside torchvision's."""
 
 import math
 from pathlib import Path

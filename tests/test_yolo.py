@@ -1,4 +1,4 @@
-"""YOLO: the grid, the loss and the decoding by hand, Darknet's file, and real cells learned by heart."""
+"""YOLO: the grid, the loss and the decoding by hand, and Darknet's file."""
 
 import math
 from pathlib import Path

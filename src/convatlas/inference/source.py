@@ -172,6 +172,8 @@ def open_weights(name: str | None, path: Path, run: Path | None = None, recipe: 
         raise ConvatlasError(f"{path} carries no card; expected weights that `convatlas train` wrote")
     network = registry.card(name if name is not None else card["network"] if card else "")
     net = weights.build(opened, network.name)
+    if network.task != "classification":  # whose engines lay out the maps as they like them
+        net = net.to(memory_format=torch.channels_last)  # up to twice as fast on a CPU
     known = weights.preprocessing_of(card) if card else None
     named = card["classes"] if card else None
     count = card["num_classes"] if card else network.num_classes
