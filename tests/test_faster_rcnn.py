@@ -1,13 +1,12 @@
-"""Faster R-CNN: its anchors, what they learn from, the proposals they become, and the whole on real pictures."""
+"""Faster R-CNN: its anchors, what they learn from, and the proposals they become."""
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from convatlas import registry, weights
+from convatlas import registry
 from convatlas.architectures.classification.squeezenet import SqueezeNetV11
 from convatlas.architectures.detection.faster_rcnn import FasterOutputs, FasterRCNN
 from convatlas.blocks.boxes import encode
@@ -21,10 +20,7 @@ from convatlas.blocks.region_proposals import (
     sample_anchors,
 )
 from convatlas.blocks.within_channel import WithinChannelNorm
-from convatlas.data.detection import DetectionLoader, open_detection
-from convatlas.evaluation.detector import evaluate_detector
-from convatlas.structures import Objects, Preprocessing, UsageError
-from convatlas.training.recipes.common import CAFFE_MEAN
+from convatlas.structures import Objects, UsageError
 
 # The release's anchors.mat, whose pixels are counted from 1 and whose last pixel belongs to the box.
 PUBLISHED = [
@@ -192,29 +188,3 @@ def test_fully_connected_layers_come_along_where_they_fit() -> None:
     assert isinstance(net, FasterRCNN)
     assert {"conv1.weight", "fc6.weight", "fc7.bias"} < set(net.start_from(classifier.state_dict()))
     assert net.own_layers == ("rpn_",)
-
-
-@pytest.mark.slow
-@pytest.mark.data
-def test_four_real_pictures_are_learnt_by_heart(data_root: Path) -> None:
-    """Four pictures of VOC with one or two large objects, from SqueezeNet's real weights."""
-    split = open_detection(str(data_root / "voc100" / "gts" / "coco_format_v1" / "instances_default.json"))
-    large = []
-    for place, page in enumerate(split.train.pages):
-        sides = (page.boxes[:, 2:] - page.boxes[:, :2]) / torch.tensor([page.size[1], page.size[0]])
-        if 1 <= len(sides) <= 2 and sides.min() > 0.3 and not page.difficult.any():
-            large.append(place)
-    preprocessing = Preprocessing(
-        (224, 224), resize="stretch", resize_to=224, mean=CAFFE_MEAN, std=(1 / 255,) * 3, channel_order="bgr"
-    )
-    loader = DetectionLoader(split.train.select(large[:4]), preprocessing, batch_size=4)
-    (batch,) = loader.epoch(0)
-    net = squeezenet(len(split.classes))
-    trained = data_root / "weights" / "squeezenet1_1_caffe_bgr.pth"
-    net.start_from(weights.create("squeezenet_v1_1", weights=trained).state_dict())
-    optimizer = torch.optim.Adam(net.parameters(), lr=3e-4)
-    for _ in range(20):
-        optimizer.zero_grad()
-        torch.stack(list(net.losses(batch.images, batch.labels).values())).sum().backward()
-        optimizer.step()
-    assert evaluate_detector(net, loader, classes=split.classes).numbers["AP50"] > 0.95
