@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from convatlas import weights
+from convatlas.allocator import keep_freed_memory
 from convatlas.data import DataSet
 from convatlas.evaluation import OneCrop, evaluate_views
 from convatlas.evaluation.protocols import describe, with_scales
@@ -88,6 +89,8 @@ def fit(
         InterruptedRunError: SIGTERM or Ctrl-C came, and the run is saved.
     """
     processes = distributed.join(device)
+    if processes.device.type == "cpu":
+        keep_freed_memory()
     setup = set_up(recipe, data, processes, workers=workers, on_loading=on_loading, on_note=on_note)
     if recipe.test_time != OneCrop():  # better now than after the training
         with_scales(recipe.test_time, setup.preprocessing)

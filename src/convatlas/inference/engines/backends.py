@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convatlas.inference.engines.allocator import keep_freed_memory
+from convatlas.allocator import keep_freed_memory
 from convatlas.inference.engines.fused import fuse
 from convatlas.inference.engines.graph import to_onnx
 from convatlas.structures import ConvatlasError, Shape
