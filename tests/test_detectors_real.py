@@ -1,5 +1,6 @@
 """Every detector learns four real pictures by heart: AP50 over 0.95 on photographs of VOC with large objects."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from convatlas import registry, weights
+from convatlas.architectures.detection.rcnn import RCNN
 from convatlas.architectures.detection.spp import SPPDetector
 from convatlas.blocks.selective_search import selective_search
 from convatlas.data.detection import DetectionLoader, open_detection
@@ -18,6 +21,7 @@ from convatlas.evaluation.detection import voc_average_precision
 from convatlas.structures import Objects, Preprocessing
 from convatlas.training.recipes.common import CAFFE_MEAN
 
+LAST = re.compile("^(cls_|bbox_|rpn_|fc8|fc2|fc3)|mbox")
 PROPOSALS = 150  # of a picture, at most
 
 pytestmark = [pytest.mark.slow, pytest.mark.data]
@@ -50,25 +54,41 @@ def from_statistics(net: nn.Module, images: Tensor, root: Path) -> None:
     net.start_from(classifier.state_dict())  # pyright: ignore[reportCallIssue]
 
 
+def scaled(net: nn.Module, images: Tensor, root: Path) -> None:
+    """Every layer but the last is scaled to outputs of deviation 1, in place of the classifier it would start from."""
+
+    def scale(layer: nn.Module, _: object, output: Tensor) -> Tensor:
+        deviation = output.std()
+        layer.weight.data /= deviation  # pyright: ignore[reportArgumentType, reportCallIssue]
+        return output / deviation
+
+    weighted = [(name, layer) for name, layer in net.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(scale) for name, layer in weighted if not LAST.search(name)]
+    with torch.no_grad():
+        net(F.interpolate(images, (227, 227)) if isinstance(net, RCNN) else images)
+    for hook in hooks:
+        hook.remove()
+
+
 def at_one_scale(net: nn.Module, images: Tensor, root: Path) -> None:
     assert isinstance(net, SPPDetector)
     net.scales = (images.shape[2],)
 
 
 WAYS = {
-    "fast_rcnn_caffenet": Way(300, 60),
-    "fast_rcnn_vgg16": Way(224, 60),
+    "fast_rcnn_caffenet": Way(300, 150, 2e-4, prepare=scaled),
+    "fast_rcnn_vgg16": Way(224, 60, prepare=scaled),
     "faster_rcnn_squeezenet": Way(224, 20, 3e-4, prepare=from_squeezenet),
-    "faster_rcnn_vgg16": Way(224, 60),
+    "faster_rcnn_vgg16": Way(224, 60, prepare=scaled),
     "faster_rcnn_zf": Way(300, 60),
     "mask_rcnn_resnet50_fpn": Way(192, 40, prepare=from_statistics),
-    "rcnn_alexnet_voc_finetune": Way(300, 40),
-    "rcnn_ilsvrc13": Way(300, 40),
+    "rcnn_alexnet_voc_finetune": Way(300, 40, prepare=scaled),
+    "rcnn_ilsvrc13": Way(300, 40, prepare=scaled),
     "sppnet_zf5": Way(300, 60, prepare=at_one_scale),
-    "ssd300": Way(300, 60),
+    "ssd300": Way(300, 60, prepare=scaled),
     "ssd300_squeezenet": Way(300, 40, 3e-4, prepare=from_squeezenet),
     "ssd512": Way(512, 60),
-    "yolov1": Way(448, 100, scale=1 / 128),
+    "yolov1": Way(448, 100, scale=1 / 128, prepare=scaled),
     "yolov1_fast_tiny_2015cfg": Way(448, 60, scale=1 / 128),
 }
 

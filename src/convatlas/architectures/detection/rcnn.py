@@ -88,6 +88,12 @@ class RCNN(CaffeNet):
         self.background = background
         self.svms: SvmHeads | None = None
 
+    def forward(self, windows: Tensor) -> Tensor:
+        for name, layer in self.named_children():
+            if name != "svms":  # which stand beside the last layer
+                windows = layer(windows)
+        return windows
+
     def features(self, windows: Tensor, layers: Sequence[str] = ("fc7",)) -> tuple[Tensor, ...]:
         """The outputs of these layers, rectified.  (N, C, 227, 227) -> (N, D) each"""
         wanted, found = [_rectified(layer) for layer in layers], {}
