@@ -87,7 +87,7 @@ WAYS = {
     "sppnet_zf5": Way(300, 60, prepare=at_one_scale),
     "ssd300": Way(300, 60, prepare=scaled),
     "ssd300_squeezenet": Way(300, 40, 3e-4, prepare=from_squeezenet),
-    "ssd512": Way(512, 60),
+    "ssd512": Way(512, 60, prepare=scaled),
     "yolov1": Way(448, 100, scale=1 / 128, prepare=scaled),
     "yolov1_fast_tiny_2015cfg": Way(448, 60, scale=1 / 128),
 }
