@@ -77,13 +77,13 @@ def at_one_scale(net: nn.Module, images: Tensor, root: Path) -> None:
 
 WAYS = {
     "fast_rcnn_caffenet": Way(300, 150, 2e-4, prepare=scaled),
-    "fast_rcnn_vgg16": Way(224, 60, prepare=scaled),
+    "fast_rcnn_vgg16": Way(224, 150, 2e-4, prepare=scaled),
     "faster_rcnn_squeezenet": Way(224, 20, 3e-4, prepare=from_squeezenet),
     "faster_rcnn_vgg16": Way(224, 60, prepare=scaled),
     "faster_rcnn_zf": Way(300, 60),
     "mask_rcnn_resnet50_fpn": Way(192, 40, prepare=from_statistics),
-    "rcnn_alexnet_voc_finetune": Way(300, 40, prepare=scaled),
-    "rcnn_ilsvrc13": Way(300, 40, prepare=scaled),
+    "rcnn_alexnet_voc_finetune": Way(300, 100, 2e-4, prepare=scaled),
+    "rcnn_ilsvrc13": Way(300, 100, 2e-4, prepare=scaled),
     "sppnet_zf5": Way(300, 60, prepare=at_one_scale),
     "ssd300": Way(300, 60, prepare=scaled),
     "ssd300_squeezenet": Way(300, 40, 3e-4, prepare=from_squeezenet),
