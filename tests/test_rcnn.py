@@ -121,6 +121,15 @@ def test_box_codes_by_hand() -> None:
     assert heads.codes(pool5)[0, 0].tolist() == pytest.approx([0.2, 0, 0.5, 0])
 
 
+def test_svms_stand_beside_the_last_layer(net: RCNN) -> None:
+    windows = torch.randn(1, 3, 227, 227)
+    before = net(windows)
+    net.svms = SvmHeads(torch.zeros(1, 9216), torch.zeros(1), torch.zeros(1, 4, 9217), layer="pool5")
+    assert torch.equal(net(windows), before)
+    net.svms = None
+    assert torch.equal(net(windows), before)
+
+
 def test_ridge_from_rows_and_from_columns() -> None:
     draw = np.random.default_rng(0)
     for rows, columns in ((30, 8), (8, 30)):

@@ -88,7 +88,7 @@ class RCNN(CaffeNet):
         self.background = background
         self.svms: SvmHeads | None = None
 
-    def forward(self, windows: Tensor) -> Tensor:
+    def forward(self, windows: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         for name, layer in self.named_children():
             if name != "svms":  # which stand beside the last layer
                 windows = layer(windows)
