@@ -135,7 +135,11 @@ def measure(name: str, batch: int, kinds: list[str], rounds: int, threads: int, 
     for kind in kinds:  # one after the other, so that `auto` measures undisturbed
         ours, other = context.Pipe()
         context.Process(target=work, args=(kind, name, batch, state, threads, other), daemon=True).start()
-        what, first = ours.recv()
+        other.close()
+        try:
+            what, first = ours.recv()
+        except EOFError:
+            what, first = "the process died", None
         if first is None:
             failed[kind] = what
         else:

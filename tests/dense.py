@@ -24,20 +24,23 @@ def centre(masks: Tensor, height: int, width: int) -> Tensor:
     return masks[:, top : top + height, left : left + width]
 
 
+def losses_of(net: nn.Module, x: Tensor, masks: Tensor) -> list[Tensor]:
+    """The network's own, or the cross-entropy of each of its heads."""
+    if isinstance(net, DecoupledNet):
+        return list(net.losses(x, masks).values())
+    outputs = net(x)
+    heads = (outputs.logits, *outputs.auxiliary) if isinstance(outputs, AuxiliaryOutputs) else (outputs,)
+    targets = centre(masks, *heads[0].shape[2:])
+    return [F.cross_entropy(logits, targets, ignore_index=255) for logits in heads]
+
+
 def learn_by_heart(net: nn.Module, x: Tensor, masks: Tensor, *, steps: int, lr: float) -> float:
     """The share of pixels that the network gets right in eval mode after some steps of Adam; 255 is void."""
     optimizer = torch.optim.Adam(net.parameters(), lr)
     net.train()
     for _ in range(steps):
         optimizer.zero_grad()
-        if isinstance(net, DecoupledNet):
-            torch.stack(list(net.losses(x, masks).values())).sum().backward()
-            optimizer.step()
-            continue
-        outputs = net(x)
-        heads = (outputs.logits, *outputs.auxiliary) if isinstance(outputs, AuxiliaryOutputs) else (outputs,)
-        targets = centre(masks, *heads[0].shape[2:])
-        torch.stack([F.cross_entropy(logits, targets, ignore_index=255) for logits in heads]).sum().backward()
+        torch.stack(losses_of(net, x, masks)).sum().backward()
         optimizer.step()
     with torch.no_grad():
         answers = net.eval()(x).argmax(1)

@@ -104,7 +104,7 @@ def test_losses_by_hand(frozen: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = {name: value.item() for name, value in net.losses(torch.zeros(2, 3, 2, 2), masks).items()}
     softplus = torch.nn.functional.softplus(torch.tensor([-2.0, -1.0, 0.5, -3.0])).mean().item()
     miss, hit = math.log(1 + math.e), math.log(1 + 1 / math.e)
-    expected = {"classes": softplus, "pixels": (miss + 2 * hit) / 3}
+    expected = {"classes": softplus, "pixels": (miss + 2 * hit) / 3 / 2}
     expected.pop({"classification": "classes", "segmentation": "pixels"}.get(frozen, ""), None)
     assert found == pytest.approx(expected, abs=1e-6)
     assert all(labels[0].tolist() == [1, 0] for labels in asked)

@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 from convatlas.visualise.style import INK, MUTED, PUBLISHED, TEST, TRAIN, house_style
 
 SIZE = (6.4, 4.6)
+LINE = 9.5  # points from one name to the next
 PLACES = (
     (7, 3),
     (7, -9),
@@ -139,19 +140,19 @@ def _plain_numbers(axis: Any) -> None:
     axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
 
 
-def _label_ends(axis: Axes, ends: Sequence[tuple[float, float, str]], *, gap: float = 9.5) -> None:
-    """Names to the right of the ends of lines, in their order, as near to them as `gap` points apart allow."""
+def _label_ends(axis: Axes, ends: Sequence[tuple[float, float, str]]) -> None:
+    """Names to the right of the ends of lines, in their order, as near to them as a line of text each allows."""
     axis.figure.draw_without_rendering()  # type: ignore[union-attr]
     scale = 72 / axis.figure.dpi
     ends = sorted(ends, key=lambda end: end[1])
     at = [axis.transData.transform(end[:2])[1] * scale for end in ends]
     places = list(at)
     for i in range(1, len(places)):
-        places[i] = max(places[i], places[i - 1] + gap)
+        places[i] = max(places[i], places[i - 1] + LINE)
     limit = axis.bbox.y1 * scale
     for i in reversed(range(len(places))):
         places[i] = limit = min(places[i], limit)
-        limit -= gap
+        limit -= LINE
     for (x, y, name), own, place in zip(ends, at, places, strict=True):
         axis.annotate(
             name, (x, y), xytext=(12, place - own), textcoords="offset points", fontsize=8, color=INK, va="center",

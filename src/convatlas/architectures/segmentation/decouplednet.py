@@ -153,24 +153,23 @@ class DecoupledNet(nn.Module):
         """Of the branches that are not frozen.  (B, in_channels, H, W), (B, H, W) masks
 
         `classes`: binary cross-entropy of each class by itself, from whether the mask has it. `pixels`: cross-entropy
-        of the pixels that are one of the picture's classes, drawn at random, against all else; a picture without any
-        is left out.
+        of the pixels that are one of the picture's classes, drawn at random, against all else; 0 for a picture without
+        any. Both are means over the pictures.
         """
         evidence = self.classification(images)
-        there = torch.stack(
-            [(targets == label).flatten(1).any(1) for label in range(1, evidence.scores.shape[1] + 1)], 1
-        )
+        labels = range(1, evidence.scores.shape[1] + 1)
+        there = torch.stack([(targets == label).flatten(1).any(1) for label in labels], 1)
         found = {}
         if self.classification.cls_score_voc.weight.requires_grad:
             found["classes"] = F.binary_cross_entropy_with_logits(evidence.scores.amax((2, 3)), there.to(images))
         if self.segmentation.get_submodule("seg_score_voc").get_parameter("weight").requires_grad:
-            marked = there.any(1)
-            drawn = torch.multinomial(there.float() + (~marked[:, None]).float(), 1)[:, 0]
+            marked = there.any(1, keepdim=True)
+            drawn = torch.multinomial((there | ~marked).float(), 1)[:, 0]
             logits = self.segment(evidence, F.one_hot(drawn, there.shape[1]).to(images))
-            one = torch.where(targets == VOID, VOID, (targets == drawn[:, None, None] + 1).long())
-            one = torch.where(marked[:, None, None], one, VOID)
-            each = F.cross_entropy(logits, one, ignore_index=VOID, reduction="sum")
-            found["pixels"] = each / (one != VOID).sum().clamp_min(1)
+            void = targets == VOID
+            one = (targets == drawn[:, None, None] + 1).long().masked_fill(void, VOID)
+            each = F.cross_entropy(logits, one, ignore_index=VOID, reduction="none").flatten(1).sum(1)
+            found["pixels"] = (each * marked[:, 0] / (~void).flatten(1).sum(1).clamp_min(1)).mean()
         return found
 
     def forward(self, x: Tensor) -> Tensor:
