@@ -1,15 +1,23 @@
 """Fast R-CNN: what its layers are, what it learns from, what it finds, and its fully connected layers cut down."""
 
 from collections import OrderedDict
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from convatlas import registry
 from convatlas.architectures.detection.fast_rcnn import FastRCNN, RegionOutputs, Trunk
 from convatlas.blocks.low_rank import compress_fully_connected
-from convatlas.structures import Objects, UsageError
+from convatlas.data import DataSet
+from convatlas.data.detection.annotations import Annotated
+from convatlas.data.detection.split import DetectionSplit
+from convatlas.structures import Objects, Preprocessing, UsageError
+from convatlas.training import find
+from convatlas.training.distributed import Processes
+from convatlas.training.setup import set_up
 
 BOXES = torch.tensor([[16.0, 16, 80, 80], [64, 32, 128, 96], [0, 0, 48, 48], [20, 18, 90, 76]])
 
@@ -29,6 +37,20 @@ def small(num_classes: int = 3) -> FastRCNN:
 
 def truth() -> Objects:
     return Objects(BOXES[:1].clone(), torch.tensor([2]), torch.tensor([False]))
+
+
+def test_training_says_that_it_searches(tmp_path: Path) -> None:
+    assert not small().searches
+    Image.new("RGB", (120, 100)).save(tmp_path / "a.png")
+    split = DetectionSplit(
+        [Annotated(str(tmp_path / "a.png"), (100, 120), BOXES, torch.zeros(4).long(), BOXES[:, 0] < 0)]
+    )
+    for name, expected in (("fast_rcnn_caffenet", 1), ("faster_rcnn_squeezenet", 0)):
+        recipe = find(name, "published", preprocessing=Preprocessing((100, 120)))
+        notes: list[str] = []
+        parts = DataSet("one", split, split, ("thing",), "made here")
+        set_up(recipe, parts, Processes(torch.device("cpu")), on_note=notes.append)
+        assert len([note for note in notes if "selective search" in note]) == expected
 
 
 @pytest.mark.parametrize("name", ["fast_rcnn_vgg16", "fast_rcnn_caffenet"])

@@ -10,6 +10,7 @@ from torch import nn
 
 from convatlas import registry, weights
 from convatlas.analysis.trace import trace_network
+from convatlas.blocks.selective_search import REMEMBERED
 from convatlas.data import DataSet, Loader, default_preprocessing, measured
 from convatlas.structures import Preprocessing, UsageError
 from convatlas.training import compiling, finetuning, tasks
@@ -90,7 +91,10 @@ def set_up(
         network.task, recipe, data, preprocessing, processes, net, workers=workers, on_loading=on_loading
     )
     if on_note and getattr(net, "searches", False):
-        on_note(f"{network.name} takes its regions from selective search: some seconds a picture, once in this run")
+        on_note(
+            f"{network.name} takes its regions from selective search, which needs seconds for a picture; "
+            f"the last {REMEMBERED:,} are remembered"
+        )
     sharded = recipe.shard and processes.count > 1
     if recipe.channels_last and not sharded:  # FSDP knows no other layout of parameters than the plain one
         net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

@@ -148,8 +148,6 @@ class FastRCNN(RegionNetwork):
         propose: makes the (N, 4) boxes of one picture (in_channels, H, W), where none are given.
     """
 
-    searches = True  # for proposals, where none are given
-
     def __init__(
         self,
         trunk: Trunk,
@@ -162,6 +160,11 @@ class FastRCNN(RegionNetwork):
         self.propose = propose
         for name in frozen:
             self.get_submodule(name).requires_grad_(False)
+
+    @property
+    def searches(self) -> bool:
+        """Whether selective search makes the proposals where none are given."""
+        return self.propose is selective_search
 
     def forward(self, images: Tensor) -> RegionOutputs:
         return self.classify(self.features(images), whole_picture(images))

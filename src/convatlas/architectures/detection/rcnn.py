@@ -81,7 +81,7 @@ class RCNN(CaffeNet):
         background: whether the last layer has an output for it. Without it, its outputs are SVMs.
     """
 
-    searches = True  # for proposals, where none are given
+    searches = True  # selective search makes the proposals where none are given
 
     def __init__(self, *, num_classes: int, in_channels: int = 3, background: bool = True) -> None:
         super().__init__(num_classes=num_classes + background, in_channels=in_channels)

@@ -67,7 +67,7 @@ class SPPDetector(nn.Module):
         scales: short sides, in pixels, to which `detect` and `losses` scale a picture.
     """
 
-    searches = True  # for proposals, where none are given
+    searches = True  # selective search makes the proposals where none are given
 
     def __init__(self, trunk: Trunk, *, num_classes: int, width: int = 256, scales: Sequence[int] = SCALES) -> None:
         super().__init__()
