@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--repeat", type=int, default=4, help="how often each photo comes in a round")
+    parser.add_argument("--repeat", type=int, default=10, help="how often each photo comes in a round")
     parser.add_argument("--count", type=int, default=10_000, help="small pictures a round")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()

@@ -35,14 +35,21 @@ def losses_of(net: nn.Module, x: Tensor, masks: Tensor) -> list[Tensor]:
 
 
 def learn_by_heart(net: nn.Module, x: Tensor, masks: Tensor, *, steps: int, lr: float) -> float:
-    """The share of pixels that the network gets right in eval mode after some steps of Adam; 255 is void."""
+    """The share of pixels that the network gets right in eval mode, looked at every ten steps of Adam; 255 is void.
+
+    It stops at over 0.95, or when the steps are done.
+    """
     optimizer = torch.optim.Adam(net.parameters(), lr)
-    net.train()
-    for _ in range(steps):
+    share = 0.0
+    for step in range(1, steps + 1):
         optimizer.zero_grad()
-        torch.stack(losses_of(net, x, masks)).sum().backward()
+        torch.stack(losses_of(net.train(), x, masks)).sum().backward()
         optimizer.step()
-    with torch.no_grad():
-        answers = net.eval()(x).argmax(1)
-    targets = centre(masks, *answers.shape[1:])
-    return float((answers == targets)[targets != 255].double().mean())
+        if step % 10 == 0:
+            with torch.no_grad():
+                answers = net.eval()(x).argmax(1)
+            targets = centre(masks, *answers.shape[1:])
+            share = float((answers == targets)[targets != 255].double().mean())
+            if share > 0.95:
+                break
+    return share

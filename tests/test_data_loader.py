@@ -21,6 +21,7 @@ from convatlas.data import (
     normalise,
     prepare,
 )
+from convatlas.data.buffers import Buffers
 from convatlas.structures import ConvatlasError, NetworkCard, Preprocessing, UsageError
 
 COLOUR = Preprocessing((8, 8), mean=(0.5, 0.4, 0.3), std=(0.5, 0.25, 0.2))
@@ -233,6 +234,40 @@ def test_workers_outlive_epochs_and_abandoned_ones(photos: FileSplit) -> None:
     for epoch, start_step in ((0, 0), (1, 2), (2, 0)):
         for mine, its in zip(gather(loader, epoch, start_step), gather(alone, epoch, start_step), strict=True):
             assert torch.equal(mine, its)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_memory_of_a_batch_is_taken_again_only_when_nobody_holds_it(photos: FileSplit, workers: int) -> None:
+    large = Preprocessing((160, 160), resize="stretch", resize_to=160)
+    loader = Loader(photos, large, batch_size=1, memory_limit_bytes=0, workers=workers)
+    expected = [normalise(prepare(photos.read(index), large)[None], large) for index in range(9)]
+    held = [batch.images for batch in loader.epoch(0)]
+    assert all(torch.equal(mine, right) for mine, right in zip(held, expected, strict=True))
+    places = {images.data_ptr() for images in held}
+    assert len(places) == 9
+    del held
+    seen = set()
+    for batch, right in zip(loader.epoch(1), expected, strict=True):
+        assert torch.equal(batch.images, right)
+        seen.add(batch.images.data_ptr())
+    assert len(seen) == 2  # one is filled while the other is looked at
+
+
+def test_a_view_or_a_graph_holds_the_memory_of_a_batch() -> None:
+    buffers = Buffers()
+    view = buffers.empty((4, 3))[1:2].fill_(1)
+    weight = torch.ones(3, requires_grad=True)
+    product = (buffers.empty((4, 3)).fill_(2) * weight).sum()
+    for _ in range(6):
+        buffers.empty((4, 3)).fill_(0)
+    product.backward()
+    assert view.tolist() == [[1, 1, 1]]
+    assert weight.grad is not None
+    assert weight.grad.tolist() == [8, 8, 8]
+    small = buffers.empty((2, 3))
+    assert small.shape == (2, 3)
+    assert small.data_ptr() % 64 == 0
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

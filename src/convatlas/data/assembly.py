@@ -2,7 +2,8 @@
 
 A picture is read, brought into shape and cropped by itself. Once all have one size they travel as uint8, and for a GPU
 what is left of the augmentation is done there, on the batch. For the CPU all of it is done picture by picture: what
-fits into a processor's cache is mirrored six times as fast.
+fits into a processor's cache is mirrored six times as fast. Their workers put the batches into memory that is shared
+once and for all, because the pages of a new file for each batch take as long as a tenth of the decoding.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from convatlas.data.augment import Augmentation
 from convatlas.data.preprocess import Framing, needed_side, shape
@@ -20,19 +21,47 @@ from convatlas.structures import ConvatlasError, Preprocessing
 
 Request = tuple[int, tuple[int, ...]]  # epoch, indices
 
+Shelf = tuple[int, int]  # worker, place
+
+_AHEAD = 2  # batches that a worker prepares before they are asked for
+
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
     """B pictures of one size, cropped, and what is still to be done."""
 
-    images: Tensor  # (B, C, H, W)
+    images: Tensor  # (B, C, H, W); (0, C, H, W) where they lie on a shelf
     indices: Tensor  # (B,) int64
     draws: Tensor  # (B, d) of the augmentations that are left
     damaged: tuple[tuple[int, str], ...]  # index and reason of those that had to be left out
+    shelf: Shelf | None = None
 
     def pin_memory(self) -> "Assembled":
         """Called by the DataLoader for a GPU, so that the copy to it does not wait."""
         return replace(self, images=self.images.pin_memory())
+
+
+class Shelves:
+    """Memory shared by a loader and its workers: (workers, places, B, C, H, W) uint8, used again and again.
+
+    A worker has a place for each batch that it may be ahead, and one for the batch that the loader looks at.
+    """
+
+    def __init__(self, workers: int, batch_size: int, preprocessing: Preprocessing) -> None:
+        shape = (workers, _AHEAD + 1, batch_size, preprocessing.channels, *preprocessing.size)
+        self._memory = torch.empty(shape, dtype=torch.uint8).share_memory_()
+        self._last = -1
+
+    def next(self) -> Shelf:
+        """Where the worker that asks puts its next batch."""
+        worker = get_worker_info()
+        assert worker is not None
+        self._last = (self._last + 1) % (_AHEAD + 1)
+        return worker.id, self._last
+
+    def __getitem__(self, shelf: Shelf) -> Tensor:
+        """(B, C, H, W); what the loader finds there stays until it asks for another batch."""
+        return self._memory[shelf]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +75,7 @@ class Assembly(Dataset):
         augment: all augmentations.
         alone: how many of them are done here, at least up to the last crop.
         seed: of their draws.
+        shelves: where workers put the pictures; without, they travel.
     """
 
     pictures: list[Tensor] | Split
@@ -54,6 +84,7 @@ class Assembly(Dataset):
     augment: tuple[Augmentation, ...]
     alone: int
     seed: int
+    shelves: Shelves | None = None
 
     def __getitem__(self, request: Request) -> Assembled | ConvatlasError:
         try:
@@ -65,7 +96,8 @@ class Assembly(Dataset):
         alone = self.augment[: self.alone]
         total, early = (sum(step.draws for step in steps) for steps in (self.augment, alone))
         u = uniforms(torch.tensor(wanted, dtype=torch.int64), total, self.seed, epoch)
-        images: list[Tensor] = []
+        images = torch.empty(0, self.preprocessing.channels, *self.preprocessing.size, dtype=torch.uint8)
+        shelf: Shelf | None = None
         kept: list[int] = []
         damaged: list[tuple[int, str]] = []
         for place, index in enumerate(wanted):
@@ -74,11 +106,17 @@ class Assembly(Dataset):
             except _DamagedError as error:
                 damaged.append((index, str(error)))
                 continue
-            images.append(apply(alone, image[None], u[place : place + 1, :early]))
+            image = apply(alone, image[None], u[place : place + 1, :early])[0]
+            if not kept and self.shelves is not None and image.dtype == torch.uint8:
+                shelf = self.shelves.next()
+                images = self.shelves[shelf]
+            elif not kept:
+                images = image.new_empty(len(wanted), *image.shape)
+            images[len(kept)] = image
             kept.append(place)
-        blank = torch.empty(0, self.preprocessing.channels, *self.preprocessing.size, dtype=torch.uint8)
         indices = torch.tensor([wanted[place] for place in kept], dtype=torch.int64)
-        return Assembled(torch.cat(images) if images else blank, indices, u[kept, early:], tuple(damaged))
+        images = images[: len(kept) if shelf is None else 0]
+        return Assembled(images, indices, u[kept, early:], tuple(damaged), shelf)
 
     def _picture(self, index: int) -> Tensor:
         if isinstance(self.pictures, list):
@@ -114,6 +152,7 @@ def in_workers(assembly: Dataset, requests: Requests, *, workers: int, pin_memor
         batch_size=None,  # an item is a batch
         sampler=requests,
         num_workers=workers,
+        prefetch_factor=_AHEAD,
         persistent_workers=True,
         pin_memory=pin_memory,
         generator=torch.Generator(),  # the loop's own random numbers must not depend on the number of workers

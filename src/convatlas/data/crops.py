@@ -42,8 +42,8 @@ def _middle(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear with antialiasing. Only the CPU resizes uint8; elsewhere floats are made and stay."""
-    if images.dtype == torch.uint8 and images.device.type != "cpu":
-        images = images.float()
+    if images.dtype == torch.uint8:
+        images = images.contiguous(memory_format=torch.channels_last) if images.device.type == "cpu" else images.float()
     return F.interpolate(images, size, mode="bilinear", antialias=True)
 
 

@@ -6,14 +6,15 @@ the batch is normalised on its device.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from convatlas.data import store
-from convatlas.data.assembly import Assembled, Assembly, Requests, apply, framing, in_workers, steps_alone
+from convatlas.data.assembly import Assembled, Assembly, Requests, Shelves, apply, framing, in_workers, steps_alone
 from convatlas.data.augment import Augmentation
+from convatlas.data.buffers import Buffers
 from convatlas.data.preprocess import Framing, normalise
 from convatlas.data.random import balanced_order, permutation, table
 from convatlas.data.splits import Split
@@ -106,6 +107,8 @@ class Loader:
         self._alone = steps_alone(self.augment, self.device)
         self._requests = Requests()
         self._in_workers: Iterable | None = None
+        self._shelves: Shelves | None = None
+        self._buffers = Buffers()
         if store.fits(split, preprocessing, framing=self._framing, limit_bytes=memory_limit_bytes):
             pictures = store.prepare_all(split, preprocessing, framing=self._framing, on_progress=on_progress)
             self._pictures = pictures.to(self.device) if isinstance(pictures, Tensor) else pictures
@@ -171,6 +174,8 @@ class Loader:
         if self.workers and pictures is self.split:
             self._requests.epoch, self._requests.batches = epoch, batches
             if self._in_workers is None:
+                if self.device.type == "cpu":
+                    self._shelves = Shelves(self.workers, self.batch_size, self.preprocessing)
                 self._in_workers = in_workers(
                     self._assembly(pictures),
                     self._requests,
@@ -184,10 +189,14 @@ class Loader:
         for item in found:
             if isinstance(item, ConvatlasError):
                 raise item
+            if item.shelf is not None and self._shelves is not None:
+                item = replace(item, images=self._shelves[item.shelf][: len(item.indices)])
             yield item
 
     def _assembly(self, pictures: list[Tensor] | Split) -> Assembly:
-        return Assembly(pictures, self.preprocessing, self._framing, self.augment, self._alone, self.seed)
+        return Assembly(
+            pictures, self.preprocessing, self._framing, self.augment, self._alone, self.seed, self._shelves
+        )
 
     def _one_by_one(
         self, pictures: list[Tensor] | Split, batches: Sequence[Tensor], totals: Sequence[int], epoch: int
@@ -204,7 +213,7 @@ class Loader:
                     index, reason = found.damaged[0]
                     raise ConvatlasError(f"no picture of a batch can be read; {self.split.name(index)}: {reason}")
             labels = self._labels[found.indices.to(self.device)]
-            yield Batch(normalise(images, self.preprocessing), labels, found.indices, total)
+            yield Batch(normalise(images, self.preprocessing, self._buffers.empty), labels, found.indices, total)
 
     def _report(self, damaged: Sequence[tuple[int, str]]) -> None:
         """Names what was met without a check; the split keeps its numbering."""

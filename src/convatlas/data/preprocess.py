@@ -7,6 +7,7 @@ whole batch on its device. Channels are the second last axis but one everywhere:
 import base64
 import binascii
 import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -145,11 +146,13 @@ def centre(image: Tensor, size: tuple[int, int]) -> Tensor:
     return image
 
 
-def normalise(batch: Tensor, preprocessing: Preprocessing) -> Tensor:
+def normalise(
+    batch: Tensor, preprocessing: Preprocessing, empty: Callable[[Sequence[int]], Tensor] = torch.empty
+) -> Tensor:
     """(x / 255 - mean) / std, channel by channel: uint8 or float of 0..255 (B, C, H, W) -> float32 (B, C, H, W)
 
     `mean` and `std` belong to the channels in RGB order; with channel order "bgr" the result is then turned round.
-    A mean image stands in the place of `mean`.
+    A mean image stands in the place of `mean`. Memory for large pictures on the CPU comes from `empty`.
 
     Raises:
         UsageError: the number of means or deviations is neither 1 nor the number of channels, or the mean image is
@@ -162,7 +165,7 @@ def normalise(batch: Tensor, preprocessing: Preprocessing) -> Tensor:
     if batch.device.type != "cpu" or len(batch) == 0 or batch[0].numel() < _LARGE:
         scaled = batch.mul(scaling.factor) if batch.dtype == torch.float32 else batch.float().mul_(scaling.factor)
         return scaled.add_(scaling.offset)
-    result = torch.empty(batch.shape)
+    result = empty(batch.shape)
     for part, picture in zip(result, batch, strict=True):  # passes over memory cost more than the arithmetic
         part.copy_(picture).mul_(scaling.factor).add_(scaling.offset)
     return result
