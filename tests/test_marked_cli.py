@@ -275,3 +275,53 @@ def test_a_run_of_a_pose_network(pose_run, poses, capsys, tmp_path):
     assert [len(row["joints"]) for row in said["predictions"]] == [17, 17]
     assert all(picture_in(row["overlay"]).size == (120, 96) for row in said["predictions"])
     assert torch.tensor([[joint["x"], joint["y"]] for joint in said["predictions"][0]["joints"]]).isfinite().all()
+
+
+# --- detectors ---
+
+
+@pytest.fixture(scope="module")
+def crates(tmp_path_factory) -> Path:
+    """Four pictures with a box each, as COCO marks them."""
+    folder = tmp_path_factory.mktemp("crates")
+    images, annotations = [], []
+    for number in range(4):
+        picture = np.full((96, 128, 3), 60, np.uint8)
+        left = 10 + 15 * number
+        picture[20:80, left : left + 60] = (200, 40, 40) if number % 2 else (40, 200, 40)
+        Image.fromarray(picture).save(folder / f"{number}.png")
+        images.append({"id": number, "file_name": f"{number}.png", "width": 128, "height": 96})
+        box = {
+            "id": number,
+            "image_id": number,
+            "category_id": 1 + number % 2,
+            "bbox": [left, 20, 60, 60],
+            "iscrowd": 0,
+        }
+        annotations.append(box)
+    categories = [{"id": 1, "name": "green"}, {"id": 2, "name": "red"}]
+    (folder / "crates.json").write_text(
+        json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    )
+    return folder
+
+
+@pytest.mark.parametrize(
+    "network", ["faster_rcnn_squeezenet", pytest.param("rcnn_alexnet_voc_finetune", marks=pytest.mark.slow)]
+)
+def test_a_run_of_a_detector(network, crates, capsys, tmp_path):
+    run, picture = tmp_path / "run", str(crates / "1.png")
+    command = ["train", network, "--data", str(crates / "crates.json"), "--out", str(run), "--epochs", "1", *QUICK]
+    shape = ("size=(96,128)", "resize=stretch", "resize_to=96")
+    size = [part for one in shape for part in ("--set", f"preprocessing.{one}")]
+    assert main([*command, *size, "--batch-size", "2"]) == 0
+    assert "mAP" in (run / "report.html").read_text()
+    found = said_as_json(capsys, "eval", str(run), "--json", "--device", "cpu")
+    assert found["pictures"] == 2
+    said = said_as_json(capsys, "predict", str(run), picture, "--out", str(tmp_path), "--json", "--least-score", "0")
+    (row,) = said["predictions"]
+    assert picture_in(row["overlay"]).size[0] >= 128
+    assert all(0 <= one["score"] <= 1 and one["class"] in ("green", "red") for one in row["objects"])
+    methods = ["--method", "filterstats", "--method", "saliency"]  # one looks at the run's data, one at the picture
+    said = said_as_json(capsys, "explain", str(run), picture, *methods, "--class", "red", "--json", "--device", "cpu")
+    assert len(said["panels"]) == 2

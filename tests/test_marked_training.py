@@ -3,18 +3,24 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from convatlas import data
+from convatlas.blocks.region_svms import WithSvms
 from convatlas.data import DataSet, HorizontalFlip, PadCrop
 from convatlas.data.dense.augment import GridElastic, RandomOrientation, RandomRotation, RandomScale
+from convatlas.data.detection.annotations import Annotated
 from convatlas.data.detection.augment import Mirror
+from convatlas.data.detection.split import DetectionSplit
 from convatlas.data.pose.assembly import TurnAndScale
+from convatlas.inference import open_source
 from convatlas.registry import card
 from convatlas.structures import Preprocessing, UsageError
-from convatlas.training import DataSource, Recipe, SaveEvery, fit
+from convatlas.training import DataSource, Recipe, SaveEvery, find, fit
 from convatlas.training import run as runs
 from convatlas.training.dense_losses import BorderCrossEntropy, HeatmapSquaredError, PixelCrossEntropy
 from convatlas.training.losses import CrossEntropy
@@ -104,6 +110,32 @@ def test_a_killed_segmenter_goes_on_to_the_same_weights(pairs, tmp_path, monkeyp
     killed_at(monkeypatch, 3, PLAIN, pairs, tmp_path / "run", resume=True, workers=1)
     train(PLAIN, pairs, tmp_path / "run", resume=True)
     assert_same(tmp_path / "alone", tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_svms_on_regions_are_fitted_by_a_recipe_and_come_back_with_the_run(tmp_path, monkeypatch):
+    """Killed after the first picture of the second pass."""
+    pages = []
+    for place, (left, label) in enumerate(((10, 0), (60, 1))):
+        picture = np.zeros((100, 120, 3), np.uint8)
+        picture[20:80, left : left + 50] = (200, 40, 40) if label == 0 else (40, 40, 200)
+        Image.fromarray(picture).save(tmp_path / f"{place}.png")
+        box, no = torch.tensor([[left, 20.0, left + 50, 80]]), torch.tensor([False])
+        pages.append(Annotated(str(tmp_path / f"{place}.png"), (100, 120), box, torch.tensor([label]), no))
+    split = DetectionSplit(pages)
+    parts = DataSet("drawn", split, split, ("red", "blue"), "made here")
+    recipe = find("rcnn_alexnet_voc_finetune", "published-svms", preprocessing=SIZE)
+    recipe = replace(recipe, preprocessing=Preprocessing((100, 120)))
+    fit(recipe, parts, tmp_path / "alone", device="cpu")
+    killed_at(monkeypatch, 3, recipe, parts, tmp_path / "run")
+    train(recipe, parts, tmp_path / "run", resume=True)
+    assert_same(tmp_path / "alone", tmp_path / "run")
+    net = open_source(str(tmp_path / "run")).net
+    assert isinstance(net, WithSvms)
+    assert net.svms is not None
+    assert net.svms.layer == "fc7"
+    with pytest.raises(UsageError, match="RegionSvms needs a network that looks at regions; ssd300 does not"):
+        fit(replace(recipe, network="ssd300"), parts, tmp_path / "other", device="cpu")
 
 
 @pytest.mark.slow

@@ -1,16 +1,18 @@
 """R-CNN: warped regions by hand, what it is fine-tuned on, its SVMs and box regressions, and what it detects."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
-from convatlas import registry
-from convatlas.architectures.detection.rcnn import RCNN, SvmHeads, warp
+from convatlas import registry, weights
+from convatlas.architectures.detection.rcnn import RCNN, warp
+from convatlas.blocks.region_svms import SvmHeads
+from convatlas.blocks.svm_fitting import SvmSettings, ridge
 from convatlas.structures import ConvatlasError, Objects, UsageError
-from convatlas.training import rcnn as fitting
-from convatlas.training.rcnn import SvmSettings, fit_svms, ridge
 
 
 @pytest.fixture(autouse=True)
@@ -138,12 +140,12 @@ def test_ridge_from_rows_and_from_columns() -> None:
         np.testing.assert_allclose(ridge(x, y, 3.0), wanted, atol=1e-10)
 
 
-def fake_features(net: RCNN, image: Tensor, boxes: Tensor, layers: tuple[str, ...]) -> tuple[np.ndarray, ...]:
+def colours_of(image: Tensor, boxes: Tensor, layers: tuple[str, ...]) -> tuple[Tensor, ...]:
     """The mean colour of a region for the SVMs, and its width for the box regression."""
     rows = [image[:, int(y1) : int(y2), int(x1) : int(x2)].mean((1, 2)) for x1, y1, x2, y2 in boxes.tolist()]
-    colours = torch.stack(rows).double().numpy() if rows else np.zeros((0, 3))
-    pool5 = np.zeros((len(boxes), 9216))
-    pool5[:, 0] = (boxes[:, 2] - boxes[:, 0]).numpy()
+    colours = torch.stack(rows) if rows else torch.zeros(0, 3)
+    pool5 = torch.zeros(len(boxes), 9216)
+    pool5[:, 0] = boxes[:, 2] - boxes[:, 0]
     return tuple(pool5 if layer == "pool5" else colours for layer in layers)
 
 
@@ -155,26 +157,95 @@ def coloured() -> tuple[Tensor, Tensor, Objects]:
     return image, proposals, objects([[10, 10, 40, 40], [50, 60, 90, 90]], [0, 1])
 
 
-def test_svms_tell_colours_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "_features", fake_features)
-    with torch.device("cpu"):
-        bare = RCNN(num_classes=2)
-    image, proposals, truth = coloured()
-    heads = fit_svms(bare, [(image, proposals, truth)] * 2, 2, SvmSettings(c=1.0, ridge=1e-6))
-    assert bare.svms is heads
+def fit(net: RCNN, pictures: list[tuple[Tensor, Tensor, Objects]]) -> SvmHeads:
+    for epoch in range(2):
+        for image, proposals, truth in pictures:
+            net.learn(image[None], [truth], [proposals])
+        net.end_pass(epoch)
+    assert net.svms is not None
+    return net.svms
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> RCNN:
+    """Sees colours."""
+    net = RCNN(num_classes=2)
+    monkeypatch.setattr(net, "describe", colours_of)
+    net.svm_settings = SvmSettings(c=1.0, ridge=1e-6)
+    return net
+
+
+def test_svms_tell_colours_apart(bare: RCNN) -> None:
+    heads = fit(bare, [coloured()] * 2)
     colours = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 0]])
-    scores = colours @ heads.weight.T + heads.bias
-    assert (scores > 0).tolist() == [[True, False], [False, True], [False, False]]
+    assert (heads(colours) > 0).tolist() == [[True, False], [False, True], [False, False]]
     # Of class 0, two proposals are near enough: 24 pixels wide at 10, and 30 wide at 12; both are fitted exactly.
     codes = heads.codes(torch.eye(1, 9216) * torch.tensor([[24.0], [30.0]]))[:, 0]
     torch.testing.assert_close(codes[:, 0], torch.tensor([3 / 24, -2 / 30]), atol=1e-3, rtol=0)
     torch.testing.assert_close(codes[:, 2], torch.tensor([30 / 24, 1.0]).log(), atol=1e-3, rtol=0)
 
 
-def test_a_class_without_objects_is_named(net: RCNN) -> None:
+def test_a_class_without_objects_is_never_found(bare: RCNN) -> None:
+    bare.num_svms = 3
+    heads = fit(bare, [coloured()])
+    assert heads(torch.randn(5, 3))[:, 2].tolist() == [-2.0] * 5
+
+
+def test_pictures_without_objects_or_without_anything_else(bare: RCNN) -> None:
     image, proposals, truth = coloured()
-    with pytest.raises(ConvatlasError, match="class 2 has no object among 1 pictures"):
-        fit_svms(net, [(image, proposals, truth)], 3)
+    with pytest.raises(ConvatlasError, match="no picture was shown"):
+        bare.end_pass(0)
+    bare.learn(image[None], [objects([], [])], [proposals])
+    with pytest.raises(ConvatlasError, match="no picture has an object"):
+        bare.end_pass(0)
+    bare.load_pass_state({})
+    bare.learn(image[None], [truth])
+    bare.end_pass(0)
+    bare.learn(image[None], [truth], [truth.boxes[:0]])
+    with pytest.raises(ConvatlasError, match="no proposal lies away from the objects"):
+        bare.end_pass(1)
+
+
+def test_a_stopped_fit_goes_on_as_if_nothing_had_happened(bare: RCNN, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, proposals, truth = coloured()
+    pictures = [(image, proposals, truth), (image.flip(2), proposals, objects([[60.0, 10, 90, 40]], [0]))]
+    whole = fit(bare, pictures)
+    bare.load_pass_state({})
+    for epoch in range(2):
+        for image, proposals, truth in pictures:
+            other = RCNN(num_classes=2)
+            monkeypatch.setattr(other, "describe", colours_of)
+            other.svm_settings = bare.svm_settings
+            other.load_pass_state({name: value.clone() for name, value in bare.pass_state().items()})
+            other.learn(image[None], [truth], [proposals])
+            bare = other
+        bare.end_pass(epoch)
+    assert bare.svms is not None
+    assert all(torch.equal(value, whole.state_dict()[name]) for name, value in bare.svms.state_dict().items())
+
+
+def test_weights_bring_their_svms(tmp_path: Path) -> None:
+    heads = SvmHeads(torch.randn(2, 4096), torch.randn(2), torch.randn(2, 4, 9217), layer="fc6")
+    net = RCNN(num_classes=2)
+    net.take_svms(heads)
+    card = weights.make_card("rcnn_alexnet_voc_finetune", num_classes=2, in_channels=3)
+    weights.save(tmp_path / "a.safetensors", net, card)
+    again = weights.create("rcnn_alexnet_voc_finetune", weights=tmp_path / "a.safetensors")
+    assert isinstance(again, RCNN)
+    assert again.svms is not None
+    assert again.svms.layer == "fc6"
+    assert torch.equal(again.svms.box_weight, heads.box_weight)
+    again.load_state_dict(RCNN(num_classes=2).state_dict())
+    assert again.svms is None
+
+
+def test_without_a_background_the_svms_are_the_last_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = RCNN(num_classes=2, background=False).eval()
+    net.take_svms(SvmHeads(torch.randn(2, 4096), torch.randn(2), torch.zeros(2, 4, 9217), layer="fc7"))
+    assert net.svms is None
+    windows = torch.randn(1, 3, 227, 227)
+    (fc7,) = net.features(windows)
+    torch.testing.assert_close(net(windows), fc7 @ net.get_submodule("fc8").weight.T + net.get_submodule("fc8").bias)  # pyright: ignore
 
 
 @pytest.mark.slow
@@ -185,9 +256,10 @@ def test_the_whole_pipeline_finds_what_it_was_shown() -> None:
             nn.init.kaiming_normal_(layer.weight)
             nn.init.zeros_(layer.bias)
     image, proposals, truth = coloured()
-    pictures = [((image - 0.3) * 200, proposals, truth)]
-    fit_svms(net, pictures, 2, SvmSettings(layer="pool5", c=0.1))
-    (found,) = net.detect(pictures[0][0][None], [proposals])
+    image = (image - 0.3) * 200
+    net.svm_settings = SvmSettings(layer="pool5", c=0.1)
+    fit(net, [(image, proposals, truth)])
+    (found,) = net.eval().detect(image[None], [proposals])
     for label, box in zip(truth.labels, truth.boxes, strict=True):
         best = found.boxes[found.labels == label][0]
         assert box_iou(best[None], box[None]).item() > 0.6

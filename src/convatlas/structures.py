@@ -71,6 +71,15 @@ class RemembersPass(Protocol):
 
 
 @runtime_checkable
+class MakesRoom(Protocol):
+    """A network some of whose parts are there only if its weights have them."""
+
+    def make_room(self, tensors: Mapping[str, Tensor]) -> None:
+        """Has the parts that the weights have, in their shapes; the values come later."""
+        ...
+
+
+@runtime_checkable
 class StartsFromOthers(Protocol):
     """A network that takes trained layers of others: a classifier as its encoder, a stage that came before it."""
 

@@ -1,5 +1,6 @@
 """`convatlas explain`: what a network looks at, on pictures."""
 
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated
@@ -64,6 +65,7 @@ def command(
         from convatlas.visualise.evidence import as_classifier
 
         as_classifier(opened.net)
+        opened = replace(opened, preprocessing=opened.whole)
     opened.net.to(inference.resolve_device(device))
     files, problems = inference.find_pictures(images or [])
     pool = cache(partial(seeing.open_pool, opened, files, data, data_root))

@@ -36,7 +36,10 @@ def command(
         Path | None, typer.Option(help="A folder for the masks of a segmenter and the pictures with what was found.")
     ] = None,
     crf: Annotated[bool, typer.Option("--crf", help="Refine a segmenter's masks by the fully connected CRF.")] = False,
-    least_score: Annotated[float, typer.Option(help="Of a detector's boxes, 0 to 1.")] = 0.5,
+    least_score: Annotated[
+        float | None,
+        typer.Option(help="Of a detector's boxes: 0 to 1, or a margin of SVMs.", show_default="0.5, or margin 0"),
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Say which engine is taken, on standard error.")] = False,
 ) -> None:  # fmt: skip
     """The most probable classes of pictures, one line a picture; of a segmenter the classes' shares, of a detector what

@@ -9,6 +9,7 @@ from convatlas.cli.common import console, print_json, progress, warn
 from convatlas.structures import Problem
 
 Row = dict[str, Any]
+_LEGIBLE = 480  # pixels of the longer side from which on names can be read
 
 
 class Names:
@@ -26,7 +27,7 @@ class Names:
 
 
 def predict(
-    opened: Any, inputs: list[str], out: Path | None, *, crf: bool, least_score: float, device: Any, json: bool
+    opened: Any, inputs: list[str], out: Path | None, *, crf: bool, least_score: float | None, device: Any, json: bool
 ) -> int:
     """`convatlas predict` for any network but a classifier; gives the number of pictures that could be read."""
     from convatlas import inference
@@ -76,7 +77,7 @@ def line(row: Row) -> str:
     elif "shares" in row:
         said = ", ".join(f"{name} {100 * share:.1f}%" for name, share in list(row["shares"].items())[:6])
     else:
-        said = ", ".join(f"{one['class']} {100 * one['score']:.0f}%" for one in row["objects"][:12]) or "nothing"
+        said = ", ".join(f"{one['class']} {one['score']:.2f}" for one in row["objects"][:12]) or "nothing"
         said += f" and {len(row['objects']) - 12} more" if len(row["objects"]) > 12 else ""
     files = f" -> {row['overlay']}" if "overlay" in row else ""
     return f"{row['path']}: {said}{files}"
@@ -115,18 +116,11 @@ def box_row(one: Any, opened: Any, names: Names | None) -> Row:
     }
     if names is None:
         return row
-    from torchvision.io import write_png
-    from torchvision.utils import draw_bounding_boxes
-
-    from convatlas.visualise import palettes
+    from convatlas.data.detection.drawing import draw_boxes
 
     row["overlay"] = names.of(one.path, "_boxes.png")
-    image = one.image.expand(3, -1, -1)
-    if labels:
-        palette = palettes.voc(len(opened.classes) + 1)[1:].tolist()
-        words = [f"{entry['class']} {100 * entry['score']:.0f}%" for entry in row["objects"]]
-        image = draw_bounding_boxes(image, one.found.boxes, words, [tuple(palette[label]) for label in labels], width=2)
-    write_png(image, row["overlay"])
+    longest = max(_LEGIBLE, *one.image.shape[1:])
+    draw_boxes(one.image, one.found, opened.classes, longest=longest).save(row["overlay"])
     return row
 
 

@@ -35,7 +35,7 @@ def detect(
     source: Source,
     paths: Iterable[str | Path],
     *,
-    least_score: float = 0.5,
+    least_score: float | None = None,
     device: str | torch.device = "cpu",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[BoxPrediction | Problem]:
@@ -44,17 +44,19 @@ def detect(
     Args:
         source: of a detector.
         paths: files, folders (searched recursively) and patterns.
-        least_score: detections below it are left out.
+        least_score: detections below it are left out: below 0.5, or 0 for margins of SVMs, unless another is given.
         on_progress: called with (pictures done, pictures).
     """
-    if not 0 <= least_score <= 1:
-        raise UsageError(f"least_score is {least_score}; expected 0 to 1")
+    margins = getattr(source.net, "gives_margins", False)
+    least = (0.0 if margins else 0.5) if least_score is None else least_score
+    if not margins and not 0 <= least <= 1:
+        raise UsageError(f"least_score is {least}; expected 0 to 1")
     files, problems = find_pictures(paths)
     yield from problems
     with evaluating(source.net.to(device)):
         for done, path in enumerate(files, start=1):
             try:
-                yield _of_one(source, path, least_score, torch.device(device))
+                yield _of_one(source, path, least, torch.device(device))
             except ConvatlasError as error:
                 yield Problem(str(path), str(error).removeprefix(f"{path}: "))
             if on_progress is not None:

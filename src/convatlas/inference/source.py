@@ -1,7 +1,7 @@
 """A trained network with all that it needs to look at a picture: from a run folder, or a name with weights."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -41,6 +41,14 @@ class Source:
     def task(self) -> str:
         return registry.card(self.name).task
 
+    @property
+    def whole(self) -> Preprocessing:
+        """How a whole picture becomes what the forward pass takes: one window, of a network that looks at windows."""
+        side = getattr(self.net, "window_side", None)
+        if side is None:
+            return self.preprocessing
+        return replace(self.preprocessing, size=(side, side), resize="stretch", resize_to=side)
+
     def predict(
         self,
         *pictures: str | Path,
@@ -65,7 +73,7 @@ class Source:
         return _apart(segment(self, pictures, device=device))
 
     def detect(
-        self, *pictures: str | Path, least_score: float = 0.5, device: str | torch.device = "cpu"
+        self, *pictures: str | Path, least_score: float | None = None, device: str | torch.device = "cpu"
     ) -> "tuple[list[BoxPrediction], list[Problem]]":
         """The objects on files, folders and patterns, and what could not be read; as `boxes.detect`."""
         from convatlas.inference.boxes import detect

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tomli_w
 
+from convatlas.blocks.svm_fitting import SvmSettings
 from convatlas.data import Augmentation
 from convatlas.data.dense.augment import JointAugmentation
 from convatlas.data.detection.augment import BoxAugmentation
@@ -84,6 +85,11 @@ class OwnRule:
 
 
 @dataclass(frozen=True)
+class RegionSvms(OwnRule, SvmSettings):
+    """SVMs and box regressions on the features of regions, the rule of a network `WithSvms`."""
+
+
+@dataclass(frozen=True)
 class DataSource:
     """Where the samples come from: the arguments of `data.load`."""
 
@@ -102,7 +108,7 @@ class Recipe:
     source: str
     epochs: int
     batch_size: int
-    optimizer: SGD | AdamW | Adam | RMSProp | DiagonalLM | OwnRule
+    optimizer: SGD | AdamW | Adam | RMSProp | DiagonalLM | OwnRule | RegionSvms
     schedule: Schedule = field(default_factory=Constant)
     loss: (
         CrossEntropy

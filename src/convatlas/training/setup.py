@@ -10,6 +10,7 @@ from torch import nn
 
 from convatlas import registry, weights
 from convatlas.analysis.trace import trace_network
+from convatlas.blocks.region_svms import WithSvms
 from convatlas.blocks.selective_search import REMEMBERED
 from convatlas.data import DataSet, Loader, default_preprocessing, measured
 from convatlas.structures import Preprocessing, UsageError
@@ -19,7 +20,7 @@ from convatlas.training.mistakes import WRONG, nothing_known
 from convatlas.training.optimizers import StochasticDiagonalLM
 from convatlas.training.own_losses import OwnLosses
 from convatlas.training.prepare import make_optimizer
-from convatlas.training.recipe import OwnRule, Recipe
+from convatlas.training.recipe import OwnRule, Recipe, RegionSvms
 from convatlas.training.sharding import shard
 from convatlas.training.step import Learner
 from convatlas.training.synchronised import synchronise
@@ -48,9 +49,13 @@ class Setup:
 
     @property
     def multiply_adds(self) -> int:
-        """Of one sample's forward pass."""
-        shape = (self.preprocessing.channels, *self.preprocessing.size)
-        return sum(record.multiply_adds or 0 for record in trace_network(self.recipe.network, shape))
+        """Of one sample's forward pass; of one window of it where the network takes no whole picture."""
+        network, channels = self.recipe.network, self.preprocessing.channels
+        try:
+            records = trace_network(network, (channels, *self.preprocessing.size))
+        except UsageError:
+            records = trace_network(network, (channels, *registry.card(network).input_shape[1:]))
+        return sum(record.multiply_adds or 0 for record in records)
 
 
 def set_up(
@@ -87,6 +92,10 @@ def set_up(
         started_from = weights.read_card(recipe.fine_tune.weights, network.name) or {}
         same = registry.card(started_from.get("network", network.name)).name == network.name
         card |= {"settings": started_from["settings"]} if same and "settings" in started_from else {}
+    if isinstance(recipe.optimizer, RegionSvms):
+        if not isinstance(net, WithSvms):
+            raise UsageError(f"optimizer RegionSvms needs a network that looks at regions; {network.name} does not")
+        net.svm_settings = recipe.optimizer
     made = tasks.parts(
         network.task, recipe, data, preprocessing, processes, net, workers=workers, on_loading=on_loading
     )

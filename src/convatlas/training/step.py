@@ -177,9 +177,9 @@ class Learner:
     def _learn_by_itself(self, batch: Batch) -> tuple[Tensor, Tensor]:
         net: Any = self.net
         net.learn(batch.images, batch.labels)
-        logits, loss = forward(net, self.recipe, batch.images, batch.labels)
+        logits, loss = self._plain(batch.images, batch.labels)
         summed = loss * len(batch.labels) if self.recipe.loss.reduction == "mean" else loss
-        return torch.stack((summed, (logits.argmax(dim=1) != batch.labels).sum())), loss
+        return torch.stack((summed, self._wrong(logits, batch.labels))), loss
 
     @contextmanager
     def result_in_place(self) -> Iterator[None]:

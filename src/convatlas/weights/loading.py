@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from convatlas import registry
 from convatlas.blocks.inception import AuxiliaryHead
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.structures import ConvatlasError, MakesRoom, UsageError
 from convatlas.weights.files import read_file, read_file_card
 from convatlas.weights.hubs import read_hub
 from convatlas.weights.layouts import translate_contents
@@ -140,6 +140,8 @@ def absent_heads(net: nn.Module, names: Iterable[str]) -> tuple[str, ...]:
 
 def _check_fit(net: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
     """Raises ConvatlasError with the tensors that are missing, left over or misshapen, if there are any."""
+    if isinstance(net, MakesRoom):
+        net.make_room(tensors)
     expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     absent = absent_heads(net, found)

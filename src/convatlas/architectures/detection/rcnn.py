@@ -4,9 +4,10 @@ Girshick, Donahue, Darrell, Malik, "Rich feature hierarchies for accurate object
 CVPR 2014, arXiv:1311.2524.
 
 Follows  Sections 2 and 3, appendices A and C, and the authors' release: CaffeNet, anisotropic warping with 16 pixels of
-         context, fine-tuning on 32 regions with an object and 96 without in a batch of 128. `training.rcnn` fits the
-         SVMs and the box regression that stand on the features. Layer names are the release's.
-Departs  `rcnn_ilsvrc13`'s last layer is the 200 SVMs of the release, called fc-rcnn there and fc8 here.
+         context, fine-tuning on 32 regions with an object and 96 without in a batch of 128; then the SVMs and the box
+         regression of `blocks.region_svms`. Layer names are the release's.
+Departs  `rcnn_ilsvrc13`'s last layer is the 200 SVMs of the release, called fc-rcnn there and fc8 here; as in the
+         release it has no box regression.
          Without SVMs `detect` takes the fine-tuned softmax, which the paper finds 3.3 points of mAP worse.
 Shapes   B batch, C channels, H x W picture, N regions of one picture, R of all, K classes, D features.
 """
@@ -14,11 +15,12 @@ Shapes   B batch, C channels, H x W picture, N regions of one picture, R of all,
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from convatlas.architectures.classification.alexnet import CaffeNet
 from convatlas.blocks.boxes import decode, suppress
+from convatlas.blocks.region_svms import LAYERS, SvmHeads, WithSvms
 from convatlas.blocks.regions import easy, sample_regions
 from convatlas.blocks.selective_search import proposals_for
 from convatlas.lazy import Lazy
@@ -54,25 +56,7 @@ def warp(image: Tensor, boxes: Tensor, *, side: int = SIDE, context: int = CONTE
     return windows
 
 
-class SvmHeads(nn.Module):
-    """K linear SVMs on features, and K box regressions on pool5, as `training.rcnn` fits them."""
-
-    weight: Tensor  # (K, D)
-    bias: Tensor  # (K,)
-    box_weight: Tensor  # (K, 4, 9217): the last column is the constant
-
-    def __init__(self, weight: Tensor, bias: Tensor, box_weight: Tensor, *, layer: str) -> None:
-        super().__init__()
-        self.layer = layer  # on whose output the SVMs stand: pool5, fc6 or fc7
-        for name, value in (("weight", weight), ("bias", bias), ("box_weight", box_weight)):
-            self.register_buffer(name, value)
-
-    def codes(self, pool5: Tensor) -> Tensor:
-        """What to change of each region, for each class.  (N, 9216) -> (N, K, 4)"""
-        return torch.einsum("nd,kcd->nkc", F.pad(pool5, (0, 1), value=1.0), self.box_weight)
-
-
-class RCNN(CaffeNet):
+class RCNN(WithSvms, CaffeNet):
     """(B, in_channels, 227, 227) windows -> (B, K + 1) logits, the background first; or (B, K) without background.
 
     Args:
@@ -81,12 +65,12 @@ class RCNN(CaffeNet):
         background: whether the last layer has an output for it. Without it, its outputs are SVMs.
     """
 
+    window_side = SIDE
     searches = True  # selective search makes the proposals where none are given
 
     def __init__(self, *, num_classes: int, in_channels: int = 3, background: bool = True) -> None:
-        super().__init__(num_classes=num_classes + background, in_channels=in_channels)
+        super().__init__(num_svms=num_classes, num_classes=num_classes + background, in_channels=in_channels)
         self.background = background
-        self.svms: SvmHeads | None = None
 
     def forward(self, windows: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         for name, layer in self.named_children():
@@ -107,9 +91,23 @@ class RCNN(CaffeNet):
         return tuple(found[name] for name in wanted)
 
     def describe(self, image: Tensor, boxes: Tensor, layers: Sequence[str] = ("fc7",)) -> tuple[Tensor, ...]:
-        """The same of each region of a picture.  (C, H, W), (N, 4) -> (N, D) each"""
+        """As `features`, of each region of a picture.  (C, H, W), (N, 4) -> (N, D) each"""
         parts = [self.features(warp(image, part), layers) for part in boxes.split(AT_ONCE)]
         return tuple(torch.cat(values) for values in zip(*parts, strict=True))
+
+    @property
+    def gives_margins(self) -> bool:
+        return self.svms is not None or not self.background
+
+    def take_svms(self, heads: SvmHeads) -> None:
+        """They stand beside the last layer, or become it where it has no output for the background."""
+        if self.background:
+            self.svms = heads
+            return
+        last = self.get_submodule("fc8")
+        with torch.no_grad():
+            last.get_parameter("weight").copy_(heads.weight)
+            last.get_parameter("bias").copy_(heads.bias)
 
     def losses(
         self, images: Tensor, targets: list[Objects], proposals: Sequence[Tensor] | None = None
@@ -154,8 +152,7 @@ class RCNN(CaffeNet):
 
         `score_above` is -1 for the margins of SVMs and 0.05 for probabilities, unless another is given.
         """
-        margins = self.svms is not None or not self.background
-        threshold = (-1.0 if margins else 0.05) if score_above is None else score_above
+        threshold = (-1.0 if self.gives_margins else 0.05) if score_above is None else score_above
         found = []
         for image, boxes in zip(images, proposals_for(images, proposals), strict=True):
             parts = [self._judge(warp(image, part), part) for part in boxes.split(AT_ONCE)]  # of none: one, empty
@@ -168,18 +165,16 @@ class RCNN(CaffeNet):
         """(N, K) scores, and the boxes: (N, 4), or (N, K, 4) where they are regressed."""
         if self.svms is not None:
             pool5, features = self.features(windows, ("pool5", self.svms.layer))
-            scores = features @ self.svms.weight.T + self.svms.bias
-            return scores, decode(self.svms.codes(pool5), boxes.unsqueeze(1))
+            return self.svms(features), decode(self.svms.codes(pool5), boxes.unsqueeze(1))
         scores = self(windows)
         return (scores.softmax(1)[:, 1:] if self.background else scores), boxes
 
 
 def _rectified(layer: str) -> str:
     """The module that gives a layer's output as it is used: that of pool5 itself, of fc6 and fc7 after the relu."""
-    names = {"pool5": "pool5", "fc6": "relu6", "fc7": "relu7"}
-    if layer not in names:
-        raise UsageError(f"layer is {layer!r}; expected one of {', '.join(names)}")
-    return names[layer]
+    if layer not in LAYERS:
+        raise UsageError(f"layer is {layer!r}; expected one of {', '.join(LAYERS)}")
+    return layer.replace("fc", "relu")
 
 
 @register(task="detection", paper="girshick2014_rcnn", input_shape=(3, 227, 227), num_classes=20)
@@ -190,5 +185,5 @@ def rcnn_alexnet_voc_finetune(*, num_classes: int = 20, in_channels: int = 3) ->
 
 @register(task="detection", paper="girshick2014_rcnn", input_shape=(3, 227, 227), num_classes=200)
 def rcnn_ilsvrc13(*, num_classes: int = 200, in_channels: int = 3) -> RCNN:
-    """R-CNN for the 200 classes of ILSVRC-2013, with the SVMs as its last layer."""
+    """R-CNN for the 200 classes of ILSVRC-2013, with the SVMs as its last layer. They stand on fc7."""
     return RCNN(num_classes=num_classes, in_channels=in_channels, background=False)

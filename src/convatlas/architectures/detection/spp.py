@@ -5,7 +5,7 @@ He, Zhang, Ren, Sun, "Spatial Pyramid Pooling in Deep Convolutional Networks for
 
 Follows  Section 4 and the appendix: five scales, of which each window takes the one where it is nearest to 224 x 224
          pixels; its corners go to the map's cells whose centres lie inside. Only the fully connected layers are
-         fine-tuned. `training.rcnn` fits the SVMs and the box regression.
+         fine-tuned. The SVMs and the box regression are those of `blocks.region_svms`.
 Departs  The paper fine-tunes on 128 windows of all pictures, here they are of the pictures of a step. Its positives are
          the objects themselves; here also proposals with an IoU of at least 0.5.
 Shapes   B batch, C channels, H x W picture, h x w map, N windows of one picture, K classes, D features.
@@ -19,9 +19,9 @@ from torch.nn import functional as F
 
 from convatlas.architectures.detection.fast_rcnn import Trunk
 from convatlas.architectures.detection.faster_rcnn import zf_trunk
-from convatlas.architectures.detection.rcnn import SvmHeads
 from convatlas.blocks.boxes import decode, suppress
 from convatlas.blocks.pyramid import LEVELS, SpatialPyramidPool
+from convatlas.blocks.region_svms import LAYERS, WithSvms
 from convatlas.blocks.regions import sample_regions
 from convatlas.blocks.selective_search import proposals_for
 from convatlas.lazy import Lazy
@@ -33,7 +33,6 @@ ops = Lazy("torchvision.ops")
 SCALES = (480, 576, 688, 864, 1200)  # pixels of the short side
 STRIDE = 16
 BEST_AREA = 224 * 224
-RECTIFIED = {"fc6": "relu6", "fc7": "relu7"}
 
 
 def cells(boxes: Tensor, size: tuple[int, int]) -> Tensor:
@@ -57,7 +56,7 @@ def nearest_scale(boxes: Tensor, short_side: int, scales: Sequence[int] = SCALES
     return (areas.unsqueeze(1) * factors.square() - BEST_AREA).abs().argmin(1)
 
 
-class SPPDetector(nn.Module):
+class SPPDetector(WithSvms):
     """(B, in_channels, H, W) -> (B, K + 1) logits of one window a picture, the whole of it.
 
     Args:
@@ -70,7 +69,7 @@ class SPPDetector(nn.Module):
     searches = True  # selective search makes the proposals where none are given
 
     def __init__(self, trunk: Trunk, *, num_classes: int, width: int = 256, scales: Sequence[int] = SCALES) -> None:
-        super().__init__()
+        super().__init__(num_svms=num_classes)
         if not scales or min(scales) < 1:
             raise UsageError(f"scales are {tuple(scales)}; expected short sides of at least 1 pixel")
         self.scales = tuple(scales)
@@ -86,7 +85,6 @@ class SPPDetector(nn.Module):
         for layer in (self.fc6, self.fc8):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
-        self.svms: SvmHeads | None = None
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
@@ -116,14 +114,14 @@ class SPPDetector(nn.Module):
 
     def describe(self, image: Tensor, boxes: Tensor, layers: Sequence[str] = ("fc7",)) -> tuple[Tensor, ...]:
         """The outputs of these layers for each window, rectified.  (C, H, W), (N, 4) -> (N, D) each"""
-        unknown = [layer for layer in layers if layer not in ("pool5", *RECTIFIED)]
+        unknown = [layer for layer in layers if layer not in LAYERS]
         if unknown:
-            raise UsageError(f"layer is {unknown[0]!r}; expected one of pool5, {', '.join(RECTIFIED)}")
+            raise UsageError(f"layer is {unknown[0]!r}; expected one of {', '.join(LAYERS)}")
         x = self.pyramids(image, boxes)
         found = {"pool5": x}
         for name in self.head_layers:
             found[name] = x = self.get_submodule(name)(x)
-        return tuple(found[RECTIFIED.get(layer, layer)] for layer in layers)
+        return tuple(found[layer.replace("fc", "relu")] for layer in layers)
 
     def pyramids(self, image: Tensor, boxes: Tensor) -> Tensor:
         """Each window pooled at its own scale; a scale that no window takes costs nothing.  -> (N, 12800)"""
@@ -166,14 +164,14 @@ class SPPDetector(nn.Module):
 
         `score_above` is -1 for the margins of SVMs and 0.05 for probabilities, unless another is given.
         """
-        threshold = (0.05 if self.svms is None else -1.0) if score_above is None else score_above
+        threshold = (-1.0 if self.gives_margins else 0.05) if score_above is None else score_above
         found = []
         for image, boxes in zip(images, proposals_for(images, proposals), strict=True):
             if self.svms is None:
                 fitted, scores = boxes, self.classify(self.pyramids(image, boxes)).softmax(1)[:, 1:]
             else:
                 pool5, features = self.describe(image, boxes, ("pool5", self.svms.layer))
-                scores = features @ self.svms.weight.T + self.svms.bias
+                scores = self.svms(features)
                 fitted = decode(self.svms.codes(pool5), boxes.unsqueeze(1))
             fitted = ops.clip_boxes_to_image(fitted, (image.shape[1], image.shape[2]))
             found.append(suppress(fitted, scores, score_above=threshold, iou_above=iou_above, most=most))

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from convatlas.structures import Detections, Objects
 Colour = tuple[int, int, int]
 _TURN = 0.61803398875  # the golden section: neighbouring labels get distant hues
 _CELL, _GAP, _COLUMNS, _ROWS, _LINE = 232, 8, 4, 6, 20  # pixels of the sheet
+_COVER = 110  # of 255, how much of a mask's colour is seen
 _PAPER, _INK, _FAINT = "#ffffff", "#1f2933", "#d9dee4"
 
 
@@ -26,7 +28,7 @@ def colour_of(label: int) -> Colour:
 def draw_boxes(
     image: Tensor, marked: Objects | Detections, classes: Sequence[str], *, longest: int = 480, named: bool = True
 ) -> Image.Image:
-    """A picture uint8 (C, H, W), its longer side brought to `longest` pixels, with boxes, classes and scores.
+    """A picture uint8 (C, H, W), its longer side brought to `longest` pixels, with boxes, masks, classes and scores.
 
     Of detections the most certain lie on top; difficult objects have thin lines.
     """
@@ -35,6 +37,9 @@ def draw_boxes(
     scores = marked.scores.tolist() if isinstance(marked, Detections) else [None] * len(marked.labels)
     thin = [False] * len(scores) if isinstance(marked, Detections) else marked.difficult.tolist()
     rows = list(zip(marked.boxes.tolist(), marked.labels.tolist(), scores, thin, strict=True))
+    if marked.masks is not None:
+        for mask, label in reversed(list(zip(marked.masks, marked.labels.tolist(), strict=True))):
+            _tint(canvas, mask, colour_of(label))
     for box, label, score, is_thin in reversed(rows):
         x1, y1, x2, y2 = (side * scale for side in box)
         corners = (x1, y1, max(x1 + 1, x2 - 1), max(y1 + 1, y2 - 1))
@@ -44,6 +49,12 @@ def draw_boxes(
             text = str(classes[label]) if score is None else f"{classes[label]} {score:.2f}"
             tag(pen, font, (x1, y1), text, colour, canvas.size)
     return canvas
+
+
+def _tint(canvas: Image.Image, mask: Tensor, colour: Colour) -> None:
+    """Lays a colour over what a mask, bool (H, W), covers."""
+    cover = Image.fromarray((mask * _COVER).to(torch.uint8).cpu().numpy()).resize(canvas.size)
+    canvas.paste(Image.new("RGB", canvas.size, colour), mask=cover)
 
 
 def to_canvas(image: Tensor, longest: int) -> tuple[Image.Image, float]:

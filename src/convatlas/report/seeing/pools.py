@@ -31,7 +31,9 @@ def open_pool(source: Source, files: Sequence[Path], data: str | None, root: Pat
 
     def read(index: int) -> Tensor | Problem:
         try:
-            return prepare(test.read(index), source.preprocessing)
+            found = test.read(index)
+            picture = found[0] if isinstance(found, tuple) else found  # of a detector's data with its objects
+            return prepare(picture, source.preprocessing)
         except ConvatlasError as error:
             return Problem(test.name(index), str(error))
 

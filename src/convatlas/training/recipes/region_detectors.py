@@ -1,9 +1,9 @@
-"""How R-CNN, Fast and Faster R-CNN were trained on VOC, and how Faster R-CNN on SqueezeNet is, without a GPU."""
+"""How R-CNN, SPPnet, Fast and Faster R-CNN were trained on VOC, and Faster R-CNN on SqueezeNet is, without a GPU."""
 
 from convatlas.data.detection.augment import Mirror
 from convatlas.structures import Preprocessing
 from convatlas.training.own_losses import OwnLosses
-from convatlas.training.recipe import SGD, AdamW, Recipe
+from convatlas.training.recipe import SGD, AdamW, Recipe, RegionSvms
 from convatlas.training.recipes.common import CAFFE_BIASES, CAFFE_MEAN
 from convatlas.training.schedules import Cosine, Drops
 
@@ -46,6 +46,29 @@ def _faster(network: str, result: str) -> Recipe:
     return _regions(network, result, "a day on one GPU", source, steps=70_000, drop=50 / 70, batch=1)
 
 
+def _svms(network: str, variant: str, result: str, preprocessing: Preprocessing, *notes: str) -> Recipe:
+    return Recipe(
+        network=network,
+        variant=variant,
+        source="Girshick et al. 2014, section 2.3, appendices B and C; rcnn_train.m of the release",
+        expected=result,
+        cost="two passes over the pictures, of 2,000 regions each; a few seconds a picture on a CPU",
+        epochs=2,
+        batch_size=1,
+        optimizer=RegionSvms(),
+        loss=OwnLosses(),
+        preprocessing=preprocessing,
+        notes=(
+            *notes,
+            "The first pass gathers the objects, the second mines the proposals; then the network has its SVMs. What "
+            "is tested after the first pass is the network without them.",
+        ),
+    )
+
+
+FINE_TUNED = "Starts from what `published` leaves; name its weights with --weights."
+WARPED = Preprocessing((500, 500), mean=CAFFE_MEAN, std=PIXELS, channel_order="bgr")
+
 RECIPES = (
     Recipe(
         network="rcnn_alexnet_voc_finetune",
@@ -59,14 +82,58 @@ RECIPES = (
         schedule=Drops(at=(0.5,)),
         loss=OwnLosses(),
         augment=(Mirror(),),
-        preprocessing=Preprocessing((500, 500), mean=CAFFE_MEAN, std=PIXELS, channel_order="bgr"),
+        preprocessing=WARPED,
         groups=CAFFE_BIASES,
         notes=(
             IMAGENET,
             "The paper draws the 128 regions of a step from all pictures; here from two.",
             "The number of passes is this project's: the paper prints none.",
-            "The SVMs and the box regression are fitted afterwards: convatlas.training.rcnn.",
+            "The SVMs and the box regression are fitted afterwards, by `published-svms`.",
         ),
+    ),
+    _svms(
+        "rcnn_alexnet_voc_finetune",
+        "published-svms",
+        "54.2% mAP on VOC 2007 test, 58.5% with box regression",
+        WARPED,
+        FINE_TUNED,
+    ),
+    _svms(
+        "rcnn_ilsvrc13",
+        "published",
+        "31.4% mAP on the test set of ILSVRC-2013, with box regression, which this network has not",
+        WARPED,
+        "Starts from `rcnn_alexnet_voc_finetune`, fine-tuned on the same classes; name its weights with --weights.",
+        "The SVMs become the last layer.",
+    ),
+    Recipe(
+        network="sppnet_zf5",
+        variant="published",
+        source="He et al. 2014 (SPP-net), sections 4.1 and 4.2 (recalled: the ledger has no recipe)",
+        expected="59.2% mAP on VOC 2007 test with SVMs on fc7 and box regression, 55.2% without",
+        cost="two hours on one GPU",
+        epochs=120,
+        batch_size=2,
+        optimizer=SGD(lr=1e-4, momentum=0.9, weight_decay=5e-4),
+        schedule=Drops(at=(250 / 300,)),
+        loss=OwnLosses(),
+        augment=(Mirror(),),
+        preprocessing=VOC_600,
+        groups=CAFFE_BIASES,
+        notes=(
+            IMAGENET,
+            f"The 300,000 steps are passes over the {VOC07:,} pictures of VOC 2007. Only the fully connected layers "
+            "learn; the paper computes the maps once and keeps them, here they are computed in each step.",
+            "Momentum and weight decay are R-CNN's.",
+            "The SVMs and the box regression are fitted afterwards, by `published-svms`.",
+        ),
+    ),
+    _svms(
+        "sppnet_zf5",
+        "published-svms",
+        "59.2% mAP on VOC 2007 test, 55.2% without box regression",
+        VOC_600,
+        FINE_TUNED,
     ),
     _fast("fast_rcnn_vgg16", "66.9", "9.5 hours on one K40"),
     _fast("fast_rcnn_caffenet", "57.1", "1.2 hours on one K40"),

@@ -1,0 +1,145 @@
+"""The SVMs and box regressions that R-CNN and SPPnet have beside their networks, and fit in two passes over pictures.
+
+Girshick et al. 2014, section 2.3. The first pass gathers the objects, whose mean norm scales the features; the second
+mines the proposals (`blocks.svm_fitting`).
+
+Shapes   N proposals of a picture, K classes, D features, P values of pool5.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from convatlas.blocks.regions import easy
+from convatlas.blocks.selective_search import proposals_for
+from convatlas.blocks.svm_fitting import Fitting, SvmSettings
+from convatlas.structures import ConvatlasError, Objects
+
+LAYERS = ("pool5", "fc6", "fc7")
+_PARTS = ("weight", "bias", "box_weight", "stands_on")
+
+
+class SvmHeads(nn.Module):
+    """K linear SVMs on features, and K box regressions on pool5."""
+
+    weight: Tensor  # (K, D)
+    bias: Tensor  # (K,)
+    box_weight: Tensor  # (K, 4, P + 1) for P values of pool5; the last column is the constant
+    stands_on: Tensor  # () int64, a place in LAYERS
+
+    def __init__(self, weight: Tensor, bias: Tensor, box_weight: Tensor, *, layer: str) -> None:
+        super().__init__()
+        values = {
+            "weight": weight,
+            "bias": bias,
+            "box_weight": box_weight,
+            "stands_on": torch.tensor(LAYERS.index(layer)),
+        }
+        for name, value in values.items():
+            self.register_buffer(name, value)
+
+    @property
+    def layer(self) -> str:
+        """On whose output the SVMs stand."""
+        return LAYERS[int(self.stands_on)]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The margins.  (N, D) -> (N, K)"""
+        return features @ self.weight.T + self.bias
+
+    def codes(self, pool5: Tensor) -> Tensor:
+        """What to change of each region, for each class.  (N, P) -> (N, K, 4)"""
+        return torch.einsum("nd,kcd->nkc", F.pad(pool5, (0, 1), value=1.0), self.box_weight)
+
+
+class WithSvms(nn.Module):
+    """A network on regions that may have SVMs beside its last layer, and fits them by a rule of its own.
+
+    The recipe is one with `RegionSvms`. Weights bring the SVMs with them.
+    """
+
+    svm_settings = SvmSettings()
+
+    def __init__(self, *args: Any, num_svms: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.num_svms = num_svms
+        self.svms: SvmHeads | None = None
+        self._fitting: Fitting | None = None
+        self.register_load_state_dict_pre_hook(_make_room)
+
+    @property
+    def gives_margins(self) -> bool:
+        """Whether the scores of detections are margins of SVMs, in place of probabilities."""
+        return self.svms is not None
+
+    def describe(self, image: Tensor, boxes: Tensor, layers: Sequence[str] = ("fc7",)) -> tuple[Tensor, ...]:
+        """The outputs of these layers for each region of a picture, rectified.  (C, H, W), (N, 4) -> (N, D) each"""
+        raise NotImplementedError
+
+    def make_room(self, tensors: Mapping[str, Tensor], prefix: str = "") -> None:
+        """Has SVMs of the shapes that weights have, or none where they have none."""
+        found = [tensors[name] for part in _PARTS if (name := f"{prefix}svms.{part}") in tensors]
+        self.svms = None
+        if len(found) == len(_PARTS):
+            device = next(self.parameters()).device
+            weight, bias, box_weight = (torch.empty(value.shape, device=device) for value in found[:-1])
+            self.svms = SvmHeads(weight, bias, box_weight, layer=LAYERS[0]).to(device)
+
+    @torch.no_grad()
+    def learn(self, images: Tensor, targets: list[Objects], proposals: Sequence[Tensor] | None = None) -> None:
+        """Gathers the objects in the first pass, mines proposals in those after it.
+
+        (B, C, H, W), B objects, B times (N, 4), which selective search makes where there are none.
+        """
+        was_training = self.training
+        self.eval()
+        if self._fitting is None:
+            self._fitting = Fitting(self.num_svms, self.svm_settings)
+        fitting, layer = self._fitting, self.svm_settings.layer
+        if fitting.scale is None:
+            for image, each in zip(images, map(easy, targets), strict=True):
+                if len(each.boxes):
+                    fitting.gather(_numpy(*self.describe(image, each.boxes, (layer,)))[0], each.labels)
+        else:
+            for image, each, boxes in zip(images, targets, proposals_for(images, proposals), strict=True):
+                features, pool5 = _numpy(*self.describe(image, boxes, (layer, "pool5")))
+                fitting.mine(features, pool5, boxes, each)
+        self.train(was_training)
+
+    def end_pass(self, epoch: int) -> None:
+        """After the first pass the scale is known; after each other one the network has SVMs.
+
+        Raises:
+            ConvatlasError: no picture had an object, or no proposal lay away from them.
+        """
+        if self._fitting is None:
+            raise ConvatlasError("no picture was shown; expected pictures with objects")
+        if self._fitting.scale is None:
+            self._fitting.end_gathering()
+        else:
+            heads = SvmHeads(*self._fitting.result(), layer=self.svm_settings.layer)
+            self.take_svms(heads.to(next(self.parameters()).device))
+
+    def take_svms(self, heads: SvmHeads) -> None:
+        self.svms = heads
+
+    def pass_state(self) -> dict[str, Tensor]:
+        return {} if self._fitting is None else self._fitting.state()
+
+    def load_pass_state(self, state: dict[str, Tensor]) -> None:
+        self._fitting = None
+        if state:
+            self._fitting = Fitting(self.num_svms, self.svm_settings)
+            self._fitting.restore(state)
+
+
+def _make_room(net: WithSvms, tensors: Mapping[str, Tensor], prefix: str, *_: object) -> None:
+    net.make_room(tensors, prefix)
+
+
+def _numpy(*values: Tensor) -> tuple[np.ndarray, ...]:
+    return tuple(value.cpu().numpy() for value in values)

@@ -1,0 +1,203 @@
+"""Linear SVMs with mined negatives and ridge regressions of boxes, while they are made from the features of regions.
+
+Girshick et al. 2014, sections 2.3 and 3.5, appendices B and C, with the constants of the release.
+
+Positives are the objects themselves; negatives are proposals with an IoU below 0.3 with every object of the class.
+Negatives are mined: a picture's proposals that an SVM scores above -1 join its set, and when enough have joined it is
+fitted again. Box regressions are ridge regressions on pool5, fitted on proposals with an IoU above 0.6.
+
+Shapes   N proposals of a picture, G objects, K classes, D features, P values of pool5.
+"""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from convatlas.blocks.boxes import encode
+from convatlas.lazy import Lazy
+from convatlas.structures import ConvatlasError, Objects
+
+ops = Lazy("torchvision.ops")
+
+MEAN_NORM = 20.0  # to which features are scaled before the SVMs see them
+HARD, EASY = -1.0, -1.2  # a negative above the first is taken, one below the second is put away again
+_NEVER = -2.0  # the margin of a class that had no object, below every threshold
+_ROWS = ("positives", "negatives", "near", "codes")
+
+
+@dataclass(frozen=True)
+class SvmSettings:
+    """The release's constants."""
+
+    layer: str = "fc7"
+    c: float = 1e-3
+    bias_scale: int = 10
+    positive_weight: float = 2.0
+    negative_iou: float = 0.3
+    refit_after: int = 2000  # negatives that have joined
+    box_iou: float = 0.6
+    ridge: float = 1000.0
+
+
+class Fitted(NamedTuple):
+    """float32, for features as the network gives them."""
+
+    weight: Tensor  # (K, D)
+    bias: Tensor  # (K,)
+    box_weight: Tensor  # (K, 4, P + 1), the constant last
+
+
+class _Class:
+    """What one class is learnt from; rows are float32."""
+
+    def __init__(self) -> None:
+        self.positives: list[np.ndarray] = []
+        self.negatives: list[np.ndarray] = []
+        self.joined = 0
+        self.plane: np.ndarray | None = None  # (D + 1,), the bias last
+        self.near: list[np.ndarray] = []  # pool5 and a constant, of proposals near an object
+        self.codes: list[np.ndarray] = []  # and what to change of them
+
+    def margins(self, features: np.ndarray) -> np.ndarray:
+        assert self.plane is not None
+        return features @ self.plane[:-1] + self.plane[-1]
+
+    def fit(self, chosen: SvmSettings) -> None:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.svm import LinearSVC
+
+        if not self.positives or not self.negatives:
+            return
+        positives, negatives = np.concatenate(self.positives), np.concatenate(self.negatives)
+        if not len(negatives):
+            return
+        svm = LinearSVC(
+            loss="hinge",
+            C=chosen.c,
+            intercept_scaling=chosen.bias_scale,
+            class_weight={1: chosen.positive_weight},
+            max_iter=10_000,
+            random_state=0,
+        )
+        labels = np.concatenate([np.ones(len(positives)), -np.ones(len(negatives))])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a plane between few examples is near enough
+            svm.fit(np.concatenate([positives, negatives]).astype(np.float64), labels)
+        self.plane = np.append(svm.coef_[0], svm.intercept_)
+
+
+class Fitting:
+    """The SVMs and regressions of K classes while they are made."""
+
+    def __init__(self, num_classes: int, settings: SvmSettings) -> None:
+        self.settings = settings
+        self.scale: float | None = None  # of the features; None while objects are gathered
+        self._classes = [_Class() for _ in range(num_classes)]
+
+    def gather(self, features: np.ndarray, labels: Tensor) -> None:
+        """The objects of a picture.  (G, D), (G,)"""
+        for label, row in zip(labels.tolist(), features, strict=True):
+            self._classes[label].positives.append(row[None])
+
+    def end_gathering(self) -> None:
+        """Scales the objects to their mean norm."""
+        rows = [row for each in self._classes for row in each.positives]
+        if not rows:
+            raise ConvatlasError("no picture has an object; expected at least one to fit SVMs on")
+        mean = float(np.linalg.norm(np.concatenate(rows), axis=1).mean())
+        self.scale = MEAN_NORM / max(mean, 1e-12)
+        for each in self._classes:
+            each.positives = [row * np.float32(self.scale) for row in each.positives]
+
+    def mine(self, features: np.ndarray, pool5: np.ndarray, proposals: Tensor, objects: Objects) -> None:
+        """The proposals of a picture.  (N, D), (N, P), (N, 4)"""
+        assert self.scale is not None
+        scaled = (features * np.float32(self.scale)).astype(np.float64)
+        for label, each in enumerate(self._classes):
+            own = objects.boxes[objects.labels == label]
+            overlaps = ops.box_iou(proposals, own).cpu()
+            if each.positives:
+                self._mine(each, scaled[(overlaps < self.settings.negative_iou).all(1).numpy()])
+            self._gather_boxes(each, pool5, proposals, own, overlaps)
+
+    def _mine(self, each: _Class, far: np.ndarray) -> None:
+        """Takes the negatives that are still hard; of the first picture, all."""
+        hard = far if each.plane is None else far[each.margins(far) > HARD]
+        each.negatives.append(hard.astype(np.float32))
+        each.joined += len(hard)
+        if each.plane is None or each.joined > self.settings.refit_after:
+            each.fit(self.settings)
+            kept = np.concatenate(each.negatives)
+            each.negatives = [kept[each.margins(kept) >= EASY]] if each.plane is not None else [kept]
+            each.joined = 0
+
+    def _gather_boxes(self, each: _Class, pool5: np.ndarray, proposals: Tensor, own: Tensor, overlaps: Tensor) -> None:
+        """Takes the proposals near an object for the class's box regression."""
+        if not len(own):
+            return
+        largest, nearest = overlaps.max(1)
+        near = largest > self.settings.box_iou
+        each.near.append(np.pad(pool5[near.numpy()], ((0, 0), (0, 1)), constant_values=1.0))
+        each.codes.append(encode(own.cpu()[nearest[near]], proposals.cpu()[near]).numpy())
+
+    def result(self) -> Fitted:
+        """The SVMs of all that was seen. A class without objects gets one that finds nothing.
+
+        Raises:
+            ConvatlasError: no proposal lay away from the objects.
+        """
+        assert self.scale is not None
+        for each in self._classes:
+            each.fit(self.settings)
+        planes = [each.plane for each in self._classes if each.plane is not None]
+        if not planes:
+            raise ConvatlasError("no proposal lies away from the objects; expected negatives for the SVMs")
+        none = np.append(np.zeros(len(planes[0]) - 1), _NEVER)
+        table = np.stack([none if each.plane is None else each.plane for each in self._classes])
+        width = max((rows.shape[1] for each in self._classes for rows in each.near), default=1)  # with the constant
+        boxes = []
+        for each in self._classes:  # of no proposals they are 0: boxes stay as they are
+            near, codes = (
+                np.concatenate([np.zeros((0, n)), *rows]) for n, rows in ((width, each.near), (4, each.codes))
+            )
+            boxes.append(ridge(near, codes, self.settings.ridge).T)
+        parts = (table[:, :-1] * self.scale, table[:, -1], np.stack(boxes))
+        return Fitted(*(torch.from_numpy(np.ascontiguousarray(part)).float() for part in parts))
+
+    def state(self) -> dict[str, Tensor]:
+        """All that was gathered, by name."""
+        found = {} if self.scale is None else {"scale": torch.tensor(self.scale, dtype=torch.float64)}
+        for label, each in enumerate(self._classes):
+            for name in _ROWS:
+                if rows := getattr(each, name):
+                    found[f"{label}.{name}"] = torch.from_numpy(np.concatenate(rows))
+            if each.plane is not None:
+                found[f"{label}.plane"] = torch.from_numpy(each.plane)
+            found[f"{label}.joined"] = torch.tensor(each.joined)
+        return found
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        self.scale = float(state["scale"]) if "scale" in state else None
+        for label, each in enumerate(self._classes):
+            for name in _ROWS:
+                rows = state.get(f"{label}.{name}")
+                setattr(each, name, [] if rows is None else [rows.numpy()])
+            plane = state.get(f"{label}.plane")
+            each.plane = None if plane is None else plane.numpy()
+            each.joined = int(state[f"{label}.joined"])
+
+
+def ridge(x: np.ndarray, y: np.ndarray, strength: float) -> np.ndarray:
+    """The weights (D, M) with the least |x w - y|^2 + strength |w|^2.  (N, D), (N, M)
+
+    Solved for the N rows or for the D columns, whichever are fewer.
+    """
+    rows, columns = x.shape
+    if rows < columns:
+        return x.T @ np.linalg.solve(x @ x.T + strength * np.eye(rows), y)
+    return np.linalg.solve(x.T @ x + strength * np.eye(columns), x.T @ y)
