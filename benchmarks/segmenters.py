@@ -3,9 +3,10 @@
     python benchmarks/segmenters.py [--networks fcn8s_squeezenet,segnet_camvid,...] [--size 360 480] [--rounds 7]
         [--engines eager,fused] [--threads 2]
 
-All have 21 classes or their own number, random weights, one picture of the same size (those that take one size only
-get that), float32, in eval mode. Multiply-adds are counted by torch's FlopCounterMode for all alike. The ratio of
-frames/s of ENet to SegNet stands beside them. The result goes to benchmarks/results/.
+Ours are laid out as `predict` has them, with channels last. All have 21 classes or their own number, random weights,
+one picture of the same size (those that take one size only get that), float32, in eval mode. Multiply-adds are counted
+by torch's FlopCounterMode for all alike. The ratio of frames/s of ENet to SegNet stands beside them. The result goes to
+benchmarks/results/.
 """
 
 import argparse
@@ -69,6 +70,7 @@ def subjects(names: list[str], size: tuple[int, int], kinds: list[str]) -> dict[
         net = registry.build(name).eval()
         own = fitting(net, registry.card(name).input_shape, size)
         counted, picture = multiply_adds(net, own), torch.randn(1, *own)
+        net = net.to(memory_format=torch.channels_last)
         for kind in kinds:
             try:
                 engine = engines.build(kind, net, own, batch_size=1)

@@ -9,6 +9,7 @@ from torch import nn
 from convatlas import registry
 from convatlas.structures import UsageError
 from convatlas.visualise import attribution
+from convatlas.visualise.evidence import as_classifier
 
 NETWORKS = ["caffe_lenet", "cifar_resnet20", "squeezenet_v1_1", "googlenet_bn"]
 SIDES = {"squeezenet_v1_1": 67, "googlenet_bn": 64}
@@ -98,3 +99,8 @@ def test_attributions_are_drawn(method) -> None:  # type: ignore[no-untyped-def]
 def test_a_map_is_enlarged_evenly() -> None:
     large = attribution.enlarged(np.array([[0.0, 1.0]], np.float32), (2, 4))
     np.testing.assert_allclose(large, [[0, 0.25, 0.75, 1]] * 2)
+
+
+def test_the_last_maps_are_those_that_the_scores_rest_on() -> None:
+    net = as_classifier(registry.build("mask_rcnn_resnet50_fpn", num_classes=2).eval())
+    assert attribution.last_maps(net, torch.zeros(1, 3, 64, 64)).startswith("roi_align_box")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from convatlas import cli, inference
+from convatlas import cli, inference, registry
 from convatlas.inference import exporting
 from convatlas.inference.exported import WithNormalisation
 from convatlas.structures import ConvatlasError, Preprocessing, UsageError
@@ -158,3 +158,22 @@ def test_int8_squeezenet_keeps_its_classes(data_root: Path, tmp_path: Path) -> N
         right.append(sum(index[Path(p.path).name.split("_")[0]] == p.classes[0] for p in predictions))
     assert right[0] >= 60
     assert right[1] >= right[0] - 2
+
+
+@pytest.mark.parametrize("name", ["segnet_basic", "segnet_camvid", "enet_640x360"])
+def test_switches_are_exported_for_any_batch(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = registry.build(name, num_classes=3)
+    with torch.no_grad():
+        net.train()(torch.randn(2, 3, 64, 96))  # statistics that tell places apart
+    source = inference.Source(net.eval(), name, ("a", "b", "c"), Preprocessing((64, 96)), run=None)
+    found = inference.export(source, tmp_path / "net.onnx")
+    assert found.classes_differ is not None
+    assert found.classes_differ <= exporting.SWITCHED
+
+
+def test_what_searches_for_regions_is_not_exported(tmp_path: Path) -> None:
+    net = registry.build("sppnet_zf5", num_classes=2)
+    source = inference.Source(net, "sppnet_zf5", ("a", "b"), Preprocessing((96, 128)), run=None)
+    with pytest.raises(ConvatlasError, match="takes its regions from selective search, which no file can hold"):
+        inference.export(source, tmp_path / "net.onnx")

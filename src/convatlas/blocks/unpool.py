@@ -53,7 +53,8 @@ class SwitchUnpool2d(nn.MaxUnpool2d):
             raise UsageError(f"the values to unpool are {found}; expected {expected}, as the switches are")
         height, width = switches.size
         zeros = x.new_zeros(x.shape[0], x.shape[1], height * width)
-        return zeros.scatter(2, switches.places.flatten(2), x.flatten(2)).unflatten(2, (height, width))
+        filled = zeros.scatter(2, switches.places.flatten(2), x.flatten(2))
+        return filled.view(-1, x.shape[1], height, width)  # unflatten would fix the batch in an exported file
 
 
 class MirroredSequential(nn.Sequential):

@@ -60,6 +60,8 @@ def command(
     }
     if quantised is None:
         written["difference"] = found.difference
+        if found.classes_differ is not None:
+            written["classes_differ"] = found.classes_differ
     else:
         written |= {"calibration_pictures": quantised.pictures, "agreement": quantised.agreement}
     if json:
@@ -94,6 +96,9 @@ def show(written: dict[str, Any], accuracy: dict[str, float]) -> None:
         typer.echo(f"{100 * written['difference']:.1f}% of the detections differ from the network's")
     elif "difference" in written:
         typer.echo(f"logits differ by at most {written['difference']:.1g} of the largest, in batches of 1 and 3")
+        if "classes_differ" in written:
+            share = 100 * written["classes_differ"]
+            typer.echo(f"{share:.2g}% of the pixels get another class, where switches flip on equal values")
     else:
         typer.echo(
             f"int8; the most probable class is the float network's for {100 * written['agreement']:.1f}% of the "

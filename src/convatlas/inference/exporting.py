@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from convatlas import weights
+from convatlas.blocks.unpool import SwitchPool2d
 from convatlas.data import normalise
 from convatlas.inference.engines.backends import require, run_in_onnx_runtime
 from convatlas.inference.engines.build import TOLERANCE
@@ -27,6 +28,7 @@ from convatlas.structures import ConvatlasError, UsageError
 
 Format = Literal["onnx", "torch-export", "torchscript"]
 FORMATS: dict[str, str] = {"onnx": ".onnx", "torch-export": ".pt2", "torchscript": ".pt"}
+SWITCHED = 1e-2  # part of the pixels that may get another class, where switches flip
 EXTRA_FILE = "convatlas.json"  # of a torch.export program and of TorchScript
 
 
@@ -38,9 +40,9 @@ class Exported:
     format: str
     opset: int | None  # of ONNX
     size_bytes: int
-    difference: (
-        float  # of its logits, as a part of the largest; NaN for int8. Of a detector: the part of boxes that differ
-    )
+    difference: float  # of its logits, as a part of the largest; NaN for int8. Of a detector: the part of boxes
+    # of a network with switches, where no two programs agree on every maximum: the pixels of another class
+    classes_differ: float | None = None
 
 
 def export(
@@ -79,12 +81,18 @@ def export(
     if detects:
         if format != "onnx":
             raise UsageError(f"--format {format}; expected onnx, which knows suppression, for a detector")
+        if getattr(net, "searches", False):
+            raise ConvatlasError(
+                f"{source.name} takes its regions from selective search, which no file can hold; expected a detector "
+                "that finds its regions itself"
+            )
         net = WithSuppression(net, thresholds or {}).eval()
     elif thresholds:
         raise UsageError(f"thresholds are {dict(thresholds)}; expected none, as {source.name} is no detector")
     whole = WithNormalisation(net, source.preprocessing).eval() if pixels else net
     dtype = torch.uint8 if pixels else torch.float32
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    classes_differ = None
     try:
         if detects:
             temporary.write_bytes(with_card(detector_to_onnx(whole, shape, dtype=dtype), card))
@@ -97,12 +105,13 @@ def export(
         if detects:
             difference = compare_detections(temporary.read_bytes(), whole, noise(source, pixels=pixels))
         else:
-            difference = compare(_read_back(temporary, format), whole, source, pixels=pixels)
+            difference, classes_differ = compare(_read_back(temporary, format), whole, source, pixels=pixels)
         temporary.replace(path)
     finally:
         with suppress(OSError):  # the folder may be absent
             temporary.unlink()
-    return Exported(path, format, OPSET if format == "onnx" else None, path.stat().st_size, difference)
+    opset = OPSET if format == "onnx" else None
+    return Exported(path, format, opset, path.stat().st_size, difference, classes_differ)
 
 
 def check_format(name: str, path: Path) -> None:
@@ -148,22 +157,34 @@ def write_aside(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def compare(run: Callable[[Tensor], Tensor], net: nn.Module, source: Source, *, pixels: bool) -> float:
+def compare(
+    run: Callable[[Tensor], Tensor], net: nn.Module, source: Source, *, pixels: bool
+) -> tuple[float, float | None]:
     """The largest difference of logits on noise in batches of 1 and 3, as a part of the largest logit.
 
+    Where two values of a pooling window are equal but for their last bits, a switch may point to either, and the
+    logits near it change much. A network with switches is therefore held to its classes: the second value is the
+    largest part of pixels that get another one.
+
     Raises:
-        ConvatlasError: it is more than engines are allowed.
+        ConvatlasError: they are more than is allowed.
     """
     batch = noise(source, pixels=pixels)
-    difference = 0.0
+    switches = any(isinstance(layer, SwitchPool2d) for layer in net.modules())
+    difference, others = 0.0, 0.0
     with torch.inference_mode():
         for part in (batch[:1], batch):
-            expected = net(part)
+            expected, found = net(part), run(part)
             scale = expected.abs().max().clamp_min(1)
-            difference = max(difference, ((run(part) - expected).abs().max() / scale).item())
+            difference = max(difference, ((found - expected).abs().max() / scale).item())
+            others = max(others, (found.argmax(1) != expected.argmax(1)).double().mean().item())
+    if switches:
+        if not others <= SWITCHED:
+            raise ConvatlasError(f"the exported file gives {100 * others:.2g}% of the pixels another class")
+        return difference, others
     if not difference <= TOLERANCE:
         raise ConvatlasError(f"the exported file differs from the network by {difference:.1g} of its largest logit")
-    return difference
+    return difference, None
 
 
 def noise(source: Source, *, pixels: bool) -> Tensor:

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.analysis.trace import trace
+from convatlas.sizes import bare_copy
 from convatlas.structures import UsageError
 from convatlas.visualise import backward
+from convatlas.visualise.evidence import evidence
 from convatlas.visualise.style import around_grey, house_style
 
 Array = NDArray[np.float32]
@@ -169,9 +171,26 @@ def global_pool(net: nn.Module, x: Tensor) -> tuple[str, str | None]:
 
 
 def last_maps(net: nn.Module, x: Tensor) -> str:
-    """The last layer whose maps have more than one place. Raises UsageError where there is none."""
+    """The last layer on which the scores rest whose maps have more than one place.
+
+    A mask head comes after the scores. Found by a backward pass on `meta`.
+
+    Raises:
+        UsageError: there is none.
+    """
     records = trace(net, tuple(x.shape[1:]), device=x.device)
-    found = [r.name for r in records if "/" not in r.name and len(r.output_shape) == 3 and max(r.output_shape[1:]) > 1]
+    names = [r.name for r in records if "/" not in r.name and len(r.output_shape) == 3 and max(r.output_shape[1:]) > 1]
+    kept: dict[str, Tensor] = {}
+    trial = bare_copy(net).eval()
+    for name in names:
+        layer = backward.find_layer(trial, name)
+        layer.register_forward_hook(
+            lambda _, __, output, name=name: kept.update({name: output}) if isinstance(output, Tensor) else None
+        )
+    with torch.enable_grad():
+        scores = evidence(trial(torch.empty(1, *x.shape[1:], device="meta", requires_grad=True)))
+    gradients = torch.autograd.grad(scores.sum(), list(kept.values()), allow_unused=True)
+    found = [name for name, gradient in zip(kept, gradients, strict=True) if gradient is not None]
     if not found:
         raise UsageError(f"{type(net).__name__} has no layer with maps; expected a convolutional network")
     return found[-1]

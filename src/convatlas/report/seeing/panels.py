@@ -29,6 +29,9 @@ def subjects(source: Source, paths: Sequence[Path], options: Options) -> tuple[l
         x = normalise(prepared[None], source.preprocessing).to(device)
         with torch.no_grad():
             probabilities = source.net(x)[0].softmax(dim=0)
+        if not probabilities.isfinite().all():
+            problems.append(Problem(str(path), "the network's outputs for it are not finite"))
+            continue
         target = int(probabilities.argmax()) if options.target is None else options.target
         attribution.checked_class(target, probabilities[None])
         picture = as_array(prepared).astype(np.float32) / np.float32(255)
