@@ -1,18 +1,28 @@
 """What makes boundaries better: mean IU, boundary F1 and mean IU near borders of several ways to predict CamVid.
 
-    python benchmarks/boundaries.py --data-root FOLDER [--run RUN ...] [--factors 8 16 32] [--pictures 0] [--search 12]
+    python benchmarks/boundaries.py --data-root FOLDER [--run RUN ...] [--factors 8 16 32] [--crf NAME ...]
+        [--pictures 0] [--search 12] [--slices RUN ...]
 
 FOLDER holds train/ and val/ with images/ and masks/ (SegNet's division: 0 to 10, 11 is void). A way to predict is a
 trained run, or, as the best that a network of that stride could know, the truth itself: its classes' shares in squares
-of 8, 16 or 32 pixels, up-sampled bilinearly. Each is measured alone and refined by the fully connected CRF, whose
-weights are searched on training pictures as DeepLab does, for the highest mean IU. The result goes to
-benchmarks/results/.
+of 8, 16 or 32 pixels, up-sampled bilinearly. Each is measured alone, and those that --crf names also refined by the
+fully connected CRF, whose weights are searched on training pictures as DeepLab does, for the highest mean IU. Runs of
+--slices are of ISBI's membranes, each measured on its own test part. The result goes to benchmarks/results/, with how
+each run was trained. Runs differ in one thing, for example the skips of FCN-8s:
+
+    S="--data FOLDER --weights squeezenet.pth --epochs 10 --set preprocessing.size=(176,240)"
+    S="$S --set preprocessing.resize=short_side --set preprocessing.resize_to=180"
+    FROZEN='ParameterGroup(match="score_fire5.*",frozen=true),ParameterGroup(match="score_fire9.*",frozen=true)'
+    convatlas train fcn8s_squeezenet $S --set "groups=[$FROZEN]" --out runs/skips_none   # their scores stay 0
+    convatlas train fcn8s_squeezenet $S --out runs/skips_two
 """
 
 import argparse
 import itertools
 import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -36,7 +46,7 @@ from convatlas.training.run import environment
 
 CLASSES, CAMVID_VOID = 11, 11
 DOUBT = 0.01  # added to the pooled truth before its logarithm: nobody is certain
-GRID = {"bilateral_weight": (0.5, 1.0, 2.0, 4.0), "position_px": (30.0, 67.0), "colour": (3.0, 6.0)}
+GRID = {"bilateral_weight": (1.0, 4.0), "position_px": (30.0, 67.0), "colour": (3.0, 6.0)}
 Predict = Callable[[Tensor, Tensor], Tensor]  # picture (3, H, W) and its mask (H, W) -> logits (K, H, W)
 
 
@@ -108,6 +118,33 @@ def search(predict: Predict, pictures: list[tuple[Tensor, Tensor]]) -> DenseCRF:
     return max((DenseCRF(**one, smoothness_weight=one["bilateral_weight"] / 2) for one in settings), key=mean_iu)
 
 
+def trained_how(run: str) -> dict[str, Any]:
+    recipe = open_source(run).recipe
+    assert recipe is not None
+    preprocessing = recipe.preprocessing
+    return {
+        "network": recipe.network,
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        "loss": recipe.loss.__class__.__name__,
+        "frozen": [group.match for group in recipe.groups if group.frozen],
+        "resize_to": preprocessing.resize_to if preprocessing else None,
+        "window": preprocessing.size if preprocessing else None,
+    }
+
+
+def membranes(run: str) -> dict[str, Any]:
+    """What `eval` says of a run on ISBI's slices."""
+
+    def said(*options: str) -> dict[str, Any]:
+        command = [sys.executable, "-m", "convatlas", "eval", run, "--json", *options]
+        return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+
+    usual, challenge = said(), said("--protocol", "membranes")
+    shared = {name: usual[name] for name in ("mean_iu", "boundary_f1", "trimap")}
+    return shared | {name: challenge[name] for name in ("pixel", "foreground_rand", "rand", "warping")}
+
+
 def table(rows: dict[str, dict[str, Any]]) -> str:
     lines = ["| prediction | mean IU | boundary F1 | mean IU within 3 px | 10 px |", "|---|---|---|---|---|"]
     for name, row in rows.items():
@@ -122,6 +159,8 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--run", action="append", default=[], help="a run folder, as often as wanted")
     parser.add_argument("--factors", type=int, nargs="*", default=[8, 16, 32])
+    parser.add_argument("--crf", nargs="*", help="ways that are refined too; without the option, all")
+    parser.add_argument("--slices", action="append", default=[], help="a run folder of ISBI's membranes")
     parser.add_argument("--pictures", type=int, default=0, help="of the validation part; 0 takes all")
     parser.add_argument("--search", type=int, default=12, help="training pictures to search the CRF's weights on")
     parser.add_argument("--threads", type=int, default=0, help="0 leaves torch's own choice")
@@ -137,6 +176,9 @@ def main() -> None:
     rows: dict[str, dict[str, Any]] = {}
     for name, predict in ways.items():
         rows[name] = measure(predict, None, val)
+        print(table(rows), flush=True)
+        if arguments.crf is not None and name not in arguments.crf:
+            continue
         crf = search(predict, train)
         rows[f"{name}, CRF"] = measure(predict, crf, val) | {"crf": asdict(crf)}
         print(table(rows), flush=True)
@@ -148,6 +190,8 @@ def main() -> None:
         "searched_on": len(train),
         "grid": GRID,
         "rows": rows,
+        "runs": {Path(run).name: trained_how(run) for run in (*arguments.run, *arguments.slices)},
+        "membranes": {Path(run).name: membranes(run) for run in arguments.slices},
         "environment": environment("cpu"),
     }
     target = Path(__file__).parent / "results" / "boundaries_camvid.json"
