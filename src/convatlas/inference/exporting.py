@@ -40,9 +40,8 @@ class Exported:
     format: str
     opset: int | None  # of ONNX
     size_bytes: int
-    difference: float  # of its logits, as a part of the largest; NaN for int8. Of a detector: the part of boxes
-    # of a network with switches, where no two programs agree on every maximum: the pixels of another class
-    classes_differ: float | None = None
+    difference: float  # of its logits, as a part of the largest, or the part of a detector's boxes; NaN for int8
+    classes_differ: float | None = None  # of a network with switches: the part of the pixels
 
 
 def export(
