@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas import data, registry
+from convatlas.blocks.transplant import transplant
 from convatlas.data.preprocess import convert_channels
 from convatlas.structures import VOID
 from dense import learn_by_heart
@@ -17,7 +18,7 @@ SIDES = {  # pixels; by the longest beginning of a name. What pads by 100 sees e
     "": 96, "deconvnet": 224, "decoupled": 224, "retina": 48, "unet_phseg": 252, "unet": 252, "unet_squeezenet": 96,
     "fcn32s": 128, "fcn_alexnet": 128, "deeplab": 97, "enet": 128,
 }  # fmt: skip
-RATES = {"": 1e-3, "fcn": 1e-4, "fcn8s_squeezenet": 1e-3, "fcn_basic": 3e-3, "crf_rnn": 1e-4, "deconvnet": 1e-4,
+RATES = {"": 1e-3, "fcn": 1e-4, "fcn8s_squeezenet": 1e-3, "fcn_basic": 3e-3, "crf_rnn": 1e-5, "deconvnet": 1e-4,
          "decoupled": 1e-4, "unet": 1e-4, "unet_squeezenet": 1e-3, "enet": 5e-3, "segnet_basic": 3e-3,
          "googlenet": 3e-4, "deeplab": 3e-4, "retina": 3e-4}  # fmt: skip
 QUICK = ("fcn8s_squeezenet", "unet_squeezenet")
@@ -41,6 +42,16 @@ def streets(root: Path, name: str) -> tuple[Tensor, Tensor]:
     return torch.stack(pictures), torch.stack(masks)
 
 
+def from_fcn(net: nn.Module, pictures: Tensor, masks: Tensor) -> Tensor:
+    """CRF-RNN starts from FCN-8s, as published. The pictures come back with pixel values, which its colours are."""
+    first = registry.build("fcn8s_vgg16_voc", num_classes=2)
+    learn_by_heart(first, pictures, masks, steps=150, lr=entry(RATES, "fcn"))
+    transplant(net, first.state_dict())
+    with torch.no_grad():
+        net.get_submodule("conv1_1").get_parameter("weight").div_(128)
+    return pictures * 128
+
+
 @pytest.mark.data
 @pytest.mark.parametrize(
     "name",
@@ -50,4 +61,6 @@ def test_the_road_of_two_streets_is_learnt_by_heart(name: str, data_root: Path) 
     torch.manual_seed(0)
     pictures, masks = streets(data_root, name)
     net = registry.build(name, num_classes=2)
+    if name.startswith("crf_rnn"):
+        pictures = from_fcn(net, pictures, masks)
     assert learn_by_heart(net, pictures, masks, steps=150, lr=entry(RATES, name)) > 0.95
