@@ -243,6 +243,9 @@ def test_without_a_background_the_svms_are_the_last_layer(monkeypatch: pytest.Mo
     net = RCNN(num_classes=2, background=False).eval()
     net.take_svms(SvmHeads(torch.randn(2, 4096), torch.randn(2), torch.zeros(2, 4, 9217), layer="fc7"))
     assert net.svms is None
+    net.svm_settings = SvmSettings(layer="fc6")  # of the same width
+    with pytest.raises(UsageError, match="layer is 'fc6'; expected one of fc7"):
+        net.learn(torch.zeros(1, 3, 100, 100), [objects([[0, 0, 10, 10]], [0])])
     windows = torch.randn(1, 3, 227, 227)
     (fc7,) = net.features(windows)
     torch.testing.assert_close(net(windows), fc7 @ net.get_submodule("fc8").weight.T + net.get_submodule("fc8").bias)  # pyright: ignore

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from convatlas.blocks.regions import easy
 from convatlas.blocks.selective_search import proposals_for
 from convatlas.blocks.svm_fitting import Fitting, SvmSettings
-from convatlas.structures import ConvatlasError, Objects
+from convatlas.structures import ConvatlasError, Objects, UsageError
 
 LAYERS = ("pool5", "fc6", "fc7")
 _PARTS = ("weight", "bias", "box_weight", "stands_on")
@@ -33,13 +33,8 @@ class SvmHeads(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor, box_weight: Tensor, *, layer: str) -> None:
         super().__init__()
-        values = {
-            "weight": weight,
-            "bias": bias,
-            "box_weight": box_weight,
-            "stands_on": torch.tensor(LAYERS.index(layer)),
-        }
-        for name, value in values.items():
+        place = torch.tensor(LAYERS.index(layer))
+        for name, value in zip(_PARTS, (weight, bias, box_weight, place), strict=True):
             self.register_buffer(name, value)
 
     @property
@@ -63,6 +58,7 @@ class WithSvms(nn.Module):
     """
 
     svm_settings = SvmSettings()
+    svm_layers: tuple[str, ...] = LAYERS  # on which the SVMs may stand
 
     def __init__(self, *args: Any, num_svms: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -94,12 +90,18 @@ class WithSvms(nn.Module):
         """Gathers the objects in the first pass, mines proposals in those after it.
 
         (B, C, H, W), B objects, B times (N, 4), which selective search makes where there are none.
+
+        Raises:
+            UsageError: the SVMs can't stand on the layer that the settings name.
         """
         was_training = self.training
         self.eval()
+        layer = self.svm_settings.layer
+        if layer not in self.svm_layers:
+            raise UsageError(f"layer is {layer!r}; expected one of {', '.join(self.svm_layers)}")
         if self._fitting is None:
             self._fitting = Fitting(self.num_svms, self.svm_settings)
-        fitting, layer = self._fitting, self.svm_settings.layer
+        fitting = self._fitting
         if fitting.scale is None:
             for image, each in zip(images, map(easy, targets), strict=True):
                 if len(each.boxes):

@@ -49,12 +49,10 @@ class Setup:
 
     @property
     def multiply_adds(self) -> int:
-        """Of one sample's forward pass; of one window of it where the network takes no whole picture."""
-        network, channels = self.recipe.network, self.preprocessing.channels
-        try:
-            records = trace_network(network, (channels, *self.preprocessing.size))
-        except UsageError:
-            records = trace_network(network, (channels, *registry.card(network).input_shape[1:]))
+        """Of one sample's forward pass; of one window of it where the network looks at windows."""
+        side = getattr(self.learner.net, "window_side", None)
+        size = self.preprocessing.size if side is None else (side, side)
+        records = trace_network(self.recipe.network, (self.preprocessing.channels, *size))
         return sum(record.multiply_adds or 0 for record in records)
 
 

@@ -71,6 +71,8 @@ class RCNN(WithSvms, CaffeNet):
     def __init__(self, *, num_classes: int, in_channels: int = 3, background: bool = True) -> None:
         super().__init__(num_svms=num_classes, num_classes=num_classes + background, in_channels=in_channels)
         self.background = background
+        if not background:
+            self.svm_layers = ("fc7",)  # whose output the last layer gets
 
     def forward(self, windows: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         for name, layer in self.named_children():
