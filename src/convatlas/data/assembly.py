@@ -2,7 +2,7 @@
 
 A picture is read, brought into shape and cropped by itself. Once all have one size they travel as uint8, and for a GPU
 what is left of the augmentation is done there, on the batch. For the CPU all of it is done picture by picture: what
-fits into a processor's cache is mirrored six times as fast. Their workers put the batches into memory that is shared
+fits into a processor's cache is mirrored six times as fast. There workers put the batches into memory that is shared
 once and for all, because the pages of a new file for each batch take as long as a tenth of the decoding.
 """
 
