@@ -18,7 +18,8 @@ class EpochDisplay:
     def __init__(self, bar: Any, epochs: int, *, quiet: bool) -> None:
         self.bar, self.quiet, self.epochs = bar, quiet, epochs
         self.since: float | None = None  # when the last epoch ended
-        self.task = bar.add_task("epoch 1", total=None)
+        # rich draws a task the moment it is added, so every field that a column names must be there from the start
+        self.task = bar.add_task("epoch 1", total=None, speed="", loss="", error="")
 
     def loading(self, done: int, total: int) -> None:
         self.bar.update(self.task, description="reading pictures", completed=done, total=total)
@@ -67,9 +68,7 @@ def epoch_display(epochs: int, *, quiet: bool) -> Iterator[EpochDisplay]:
     columns += [TextColumn(f"{{task.fields[{name}]}}") for name in ("speed", "loss", "error")]
     terminal = Console(stderr=True)
     with Progress(*columns, console=terminal, transient=True, disable=quiet or not terminal.is_terminal) as bar:
-        display = EpochDisplay(bar, epochs, quiet=quiet)
-        bar.update(display.task, speed="", loss="", error="")
-        yield display
+        yield EpochDisplay(bar, epochs, quiet=quiet)
 
 
 def write_report(trained: Any, data: Any) -> Path:
