@@ -1,19 +1,38 @@
 """What several commands share: where text goes, JSON, and progress."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 Progress = Callable[[int, int], None]  # (done, total)
 
 
+UNWRAPPED = 1_000_000  # characters: no line of a file or a pipe is broken
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
 def console() -> Console:
-    """Standard output; when that is no terminal, without colours and without wrapping at 80 columns."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    """Standard output; when that is no terminal, without colours and without wrapping."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else UNWRAPPED)
+
+
+def visible(text: str) -> str:
+    r"""Text from a file or an argument, with its control characters written out: "\x1b" for ESC, "\n" for a new line.
+
+    Those that turn the direction of writing are among them, and bytes of file names that are no text.
+    """
+    return UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def literal(text: object) -> str:
+    """`visible`, and safe inside of rich's markup: "[/red]" stays what it is."""
+    return escape(visible(str(text)))
 
 
 def print_json(value: Any) -> None:
@@ -40,7 +59,7 @@ def only_for(opened: Any, tasks: tuple[str, ...], given: dict[str, Any]) -> None
 
 def warn(sentence: str) -> None:
     """A line on standard error that does not end the command."""
-    print(f"convatlas: {sentence}", file=sys.stderr)
+    print(f"convatlas: {visible(sentence)}", file=sys.stderr)
 
 
 @contextmanager
