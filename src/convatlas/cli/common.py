@@ -19,7 +19,7 @@ UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2
 
 def console() -> Console:
     """Standard output; when that is no terminal, without colours and without wrapping."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else UNWRAPPED)
+    return Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else UNWRAPPED)
 
 
 def visible(text: str) -> str:
