@@ -11,6 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from convatlas.cli.common import announce, hush
 from convatlas.structures import UsageError
 
 LARGEST_INTEGER = 2**63 - 1
@@ -24,6 +25,13 @@ class CheckedCommand(TyperCommand):
     A leading `~` of a value is the home folder. Text is not empty, numbers are finite and fit into 64 bits, and a
     device is one that can compute.
     """
+
+    def invoke(self, ctx: Any) -> Any:
+        announce()
+        try:
+            return super().invoke(ctx)
+        finally:
+            hush()
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         rest = super().parse_args(ctx, expand_home(args))

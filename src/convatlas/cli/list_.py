@@ -105,8 +105,8 @@ def matches_name(card: "NetworkCard", wanted: Wanted) -> bool:
     known = {paper.key: paper for paper in facts.papers()}.get(card.paper)
     text = f"{card.summary} {known.title} {known.authors}" if known else card.summary
     part = normalise(wanted.pattern)
-    return (
-        wanted.pattern.casefold() in text.casefold() or (bool(part) and any(part in normalise(name) for name in called))
+    return wanted.pattern.casefold() in text.casefold() or (
+        bool(part) and any(part in normalise(name) for name in called)
     )
 
 

@@ -41,7 +41,7 @@ def print_table(
     if out.width >= UNWRAPPED:
         print_lines(out, columns, cells)
         return
-    widths = fit(columns, natural_widths(columns, cells), out.width)
+    widths = fit(columns, cells, out.width)
     if widths is None:
         print_blocks(out, columns, cells)
         return
@@ -75,9 +75,13 @@ def natural_widths(columns: Sequence[Column], cells: Sequence[Sequence[Text]]) -
     return widths
 
 
-def fit(columns: Sequence[Column], natural: Sequence[int], room: int) -> list[int] | None:
-    """The width of each column, 0 where it is left out; None where no table fits."""
-    widths = list(natural)
+def fit(columns: Sequence[Column], cells: Sequence[Sequence[Text]], room: int) -> list[int] | None:
+    """The width of each column, 0 where it is left out; None where no table fits.
+
+    A column without which two records would read the same is never left out.
+    """
+    widths = natural_widths(columns, cells)
+    distinct = distinct_rows(cells, widths)
     order = sorted((column.left_out, index) for index, column in enumerate(columns) if column.left_out)
     for index in [*(index for _, index in order), None]:
         excess = sum(widths) + GAP * (sum(width > 0 for width in widths) - 1) - room
@@ -85,8 +89,14 @@ def fit(columns: Sequence[Column], natural: Sequence[int], room: int) -> list[in
         if excess <= sum(spare.values()):
             return squeeze(widths, spare, excess)
         if index is not None:
-            widths[index] = 0
+            without = [*widths[:index], 0, *widths[index + 1 :]]
+            widths = without if distinct_rows(cells, without) == distinct else widths
     return None
+
+
+def distinct_rows(cells: Sequence[Sequence[Text]], widths: Sequence[int]) -> int:
+    """How many records read differently when the columns of width 0 are left out."""
+    return len({tuple(cell.plain for cell, width in zip(row, widths, strict=True) if width) for row in cells})
 
 
 def squeeze(widths: list[int], spare: dict[int, int], excess: int) -> list[int]:
@@ -117,4 +127,4 @@ def print_blocks(out: Console, columns: Sequence[Column], cells: Sequence[Sequen
             out.print()
         for column, cell in zip(columns, row, strict=True):
             if cell.plain:
-                out.print(Text.assemble((column.name.ljust(width), "bold"), cell), soft_wrap=True)
+                out.print(Text.assemble((column.name.ljust(width), "bold"), cell))
