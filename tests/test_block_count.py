@@ -83,7 +83,7 @@ def test_published_ratios() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", ";", "conv", "conv 3x3", "conv 3x3 0->4", "conv 3x3 4->", "pool 2x2 3->4", "conv 3x3 5->6 g=4",
-     "kernel 3x3 1->1", "conv 3x3 1->2; conv 3x3 3->4", "conv 3x3 1->2 @5; relu @6", 
+     "kernel 3x3 1->1", "conv 3x3 1->2; conv 3x3 3->4", "conv 3x3 1->2 @5; relu @6",
      "conv 99999999999999999x3 1->1", "conv 3x3 1->1 x=2"],
 )  # fmt: skip
 def test_what_is_not_understood_is_refused(text: str) -> None:

@@ -33,6 +33,7 @@ COMMANDS = {
     "facts": ("facts_", "Look and prove", "What papers state about a network or a topic, and what surveys make of it."),
     "count": ("count", "Look and prove", "Blocks of layers side by side: field, parameters, multiply-adds, memory."),
     "convolve": ("convolve", "Look and prove", "Convolution and correlation by hand, step by step, as matrices."),
+    "lineage": ("lineage", "Look and prove", "Who builds on whom, 1958 to 2018, with a sentence for each step."),
     "train": ("train", "Train and use", "Train a network on a folder of pictures or a known data set."),
     "data": ("data", "Train and use", "Read every picture of a data set and name what is wrong with it."),
     "runs": ("runs", "Train and use", "List the runs of a folder and compare them."),
