@@ -18,8 +18,8 @@ from convatlas.visualise.drawing.u_shape import u_sheet
 SVG = "{http://www.w3.org/2000/svg}"
 DRAWN = (
     "lenet5", "alexnet", "googlenet", "resnet34", "densenet121", "unet", "ssd300", "stacked_hourglass_1",
-    "inception_v4", "fractalnet20_cifar10", "squeezenet_v1_0_complex_bypass", "segnet_basic", "fcn8s_vgg16_voc", "xception",
-    "highway19_cifar10", "yolov1", "mask_rcnn_resnet50_fpn", "a2net50_reading",
+    "inception_v4", "fractalnet20_cifar10", "squeezenet_v1_0_complex_bypass", "segnet_basic", "fcn8s_vgg16_voc",
+    "xception", "highway19_cifar10", "yolov1", "mask_rcnn_resnet50_fpn", "a2net50_reading",
 )  # fmt: skip
 
 
