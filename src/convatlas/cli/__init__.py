@@ -5,6 +5,7 @@
 
 import errno
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -16,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 import convatlas
 from convatlas.cli.arguments import prepare
+from convatlas.cli.common import visible
 from convatlas.structures import ConvatlasError
 
 # In the order of a first visit: look, prove, train, use. name -> (module, panel, one line)
@@ -50,6 +52,7 @@ COMMANDS = {
     "doctor": ("doctor", "This machine", "What this machine can do, what is missing, and how to get it."),
 }
 
+INTERRUPTED = 130  # by Ctrl-C, as shells count
 EXPECTED_OS_ERRORS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -96,7 +99,7 @@ app = typer.Typer(
     cls=LazyGroup,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    add_completion=False,
+    add_completion=True,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="First steps: [bold]convatlas show lenet5[/], then [bold]convatlas train lenet5 --data digits[/]",
@@ -122,9 +125,14 @@ def root(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 done, 1 failed, 2 wrong usage, 130 or 143 interrupted."""
+    for stream in (sys.stdout, sys.stderr):  # names of files need not be text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     arguments, debug = split_debug(list(sys.argv[1:] if argv is None else argv))
     try:
         result = typer.main.get_command(app).main(arguments, prog_name="convatlas", standalone_mode=False)
+        if result == INTERRUPTED:
+            print("convatlas: interrupted", file=sys.stderr)
         return result if isinstance(result, int) else 0
     except BaseException as error:
         if isinstance(error, SystemExit):
@@ -132,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sentence, code = explain(error)
         if debug:
             traceback.print_exception(error)
-        print(f"convatlas: {'error: ' if code < 128 else ''}{sentence}", file=sys.stderr)
+        print(f"convatlas: {'error: ' if code < 128 else ''}{visible(sentence)}", file=sys.stderr)
         return code
 
 
@@ -149,7 +157,7 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, ConvatlasError):
         return str(error), error.exit_code
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
-        return "interrupted", 130
+        return "interrupted", INTERRUPTED
     if callable(format_message := getattr(error, "format_message", None)):  # typer's own usage errors
         return usage_sentence(error, str(format_message())), getattr(error, "exit_code", 2)
     if isinstance(error, OSError) and error.errno is not None:

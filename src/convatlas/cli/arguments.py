@@ -134,6 +134,13 @@ def make_parent(path: Path) -> Path:
     return path
 
 
+def complete_network(incomplete: str) -> list[str]:
+    """Names of networks for the shell's completion, from the ledger, without torch."""
+    from convatlas import facts
+
+    return [name for name in facts.network_names() if name.startswith(incomplete)]
+
+
 def unwrap(text: str) -> str:
     """A docstring with each paragraph on one line: the line breaks of the source are none of the help's."""
     paragraphs = re.split(r"\n\s*\n", inspect.cleandoc(text))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convatlas.cli.arguments import complete_network
 from convatlas.cli.common import console, print_json, progress
 from convatlas.cli.numbers import integer, memory, scaled
 from convatlas.structures import ConvatlasError, UsageError
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def command(
-    names: Annotated[list[str], typer.Argument(metavar="RUN|NAME...", help="Names of networks, or run folders.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN|NAME...", autocompletion=complete_network, help="Names of networks, or run folders."
+        ),
+    ],
     batch: Annotated[
         list[int] | None, typer.Option(help="Pictures in a batch; repeatable. By default 1 and 8.")
     ] = None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from convatlas.cli.arguments import complete_network
 from convatlas.cli.common import console, print_json
 from convatlas.cli.numbers import integer, memory, scaled, shape
 from convatlas.cli.show import field_text, operation
@@ -21,8 +22,8 @@ NAME = "A network; `convatlas list` shows all names."
 
 
 def command(
-    before: Annotated[str, typer.Argument(metavar="A", help=NAME)],
-    after: Annotated[str, typer.Argument(metavar="B", help=NAME)],
+    before: Annotated[str, typer.Argument(metavar="A", autocompletion=complete_network, help=NAME)],
+    after: Annotated[str, typer.Argument(metavar="B", autocompletion=complete_network, help=NAME)],
     everything: Annotated[bool, typer.Option("--all", help="The layers that are the same, too.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
 ) -> None:

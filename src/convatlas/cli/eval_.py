@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from convatlas.cli.arguments import complete_network
 from convatlas.cli.common import console, only_for, print_json, progress, warn
 
 MANY, FEWER = 60, 20  # above this number of classes only so many are listed
@@ -13,7 +14,12 @@ MANY, FEWER = 60, 20  # above this number of classes only so many are listed
 
 def command(
     source: Annotated[
-        str, typer.Argument(metavar="RUN|NAME", help="A run folder, or a network's name with --weights.")
+        str,
+        typer.Argument(
+            metavar="RUN|NAME",
+            autocompletion=complete_network,
+            help="A run folder, or a network's name with --weights.",
+        ),
     ],
     weights: Annotated[Path | None, typer.Option(help="A weights file for a network's name.")] = None,
     data: Annotated[

@@ -7,12 +7,18 @@ from typing import Annotated
 
 import typer
 
+from convatlas.cli.arguments import complete_network
 from convatlas.cli.common import print_json, progress, warn
 
 
 def command(
     source: Annotated[
-        str, typer.Argument(metavar="RUN|NAME", help="A run folder, or a network's name with --weights.")
+        str,
+        typer.Argument(
+            metavar="RUN|NAME",
+            autocompletion=complete_network,
+            help="A run folder, or a network's name with --weights.",
+        ),
     ],
     images: Annotated[list[str] | None, typer.Argument(metavar="PICTURES", help="Files, folders or patterns.")] = None,
     weights: Annotated[Path | None, typer.Option(help="A weights file for a network's name.")] = None,

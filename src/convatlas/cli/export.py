@@ -6,13 +6,21 @@ from typing import Annotated, Any
 
 import typer
 
-from convatlas.cli.common import only_for, print_json, progress, warn
+from convatlas.cli.arguments import complete_network, make_parent, validate_output
+from convatlas.cli.common import only_for, print_json, progress, visible, warn
 from convatlas.structures import UsageError
+
+FORMATS = ("onnx", "torch-export", "torchscript")
 
 
 def command(
     source: Annotated[
-        str, typer.Argument(metavar="RUN|NAME", help="A run folder, or a network's name with --weights.")
+        str,
+        typer.Argument(
+            metavar="RUN|NAME",
+            autocompletion=complete_network,
+            help="A run folder, or a network's name with --weights.",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The file to write.")],
     weights: Annotated[Path | None, typer.Option(help="A weights file for a network's name.")] = None,
@@ -36,6 +44,9 @@ def command(
 
     The file is run and compared with the network before it gets its name. `convatlas predict FILE.onnx` opens it.
     """
+    validate_output(out, "--out")
+    if format not in FORMATS:
+        raise UsageError(f"--format is {format!r}; expected {', '.join(FORMATS)}")
     if int8 != (calibration is not None):
         raise UsageError("--int8 and --calibration FOLDER go together; expected both or neither")
     if int8 and format != "onnx":
@@ -45,11 +56,13 @@ def command(
     opened = inference.open_source(source, weights)
     only_for(opened, ("classification",), {"--data": data})
     if calibration is not None:
-        quantised = inference.quantise(opened, out, [calibration], pixels=pixels, licence=licence)
+        with progress("Quantising"):
+            quantised = inference.quantise(opened, make_parent(out), [calibration], pixels=pixels, licence=licence)
         found, problems = quantised.exported, quantised.problems
     else:
         quantised, problems = None, ()
-        found = inference.export(opened, out, format=format, pixels=pixels, licence=licence)  # type: ignore[arg-type]
+        with progress("Exporting and comparing"):
+            found = inference.export(opened, make_parent(out), format=format, pixels=pixels, licence=licence)  # type: ignore[arg-type]
     errors = evaluate(opened, out, data) if data is not None else {}
     written = {
         "file": str(out),
@@ -91,7 +104,7 @@ def show(written: dict[str, Any], accuracy: dict[str, float]) -> None:
     opset = f", opset {written['opset']}" if written["opset"] else ""
     detects = written["task"] == "detection"
     inside = "one picture at a time, suppression inside" if detects else "any batch size"
-    typer.echo(f"{written['file']}: {written['format']}{opset}, {written['bytes'] / 1e6:.2f} MB, {inside}")
+    typer.echo(f"{visible(written['file'])}: {written['format']}{opset}, {written['bytes'] / 1e6:.2f} MB, {inside}")
     if detects:
         typer.echo(f"{100 * written['difference']:.1f}% of the detections differ from the network's")
     elif "difference" in written:

@@ -6,13 +6,22 @@ from typing import Annotated, Any
 
 import typer
 
-from convatlas.cli.common import print_json, progress, warn
+from convatlas.cli.arguments import complete_network, make_parent, validate_output
+from convatlas.cli.common import print_json, progress, visible, warn
 from convatlas.structures import UsageError
+
+POOLS = ("mean", "max", "flatten")
+PROBES = ("svm", "logistic")
 
 
 def command(
     source: Annotated[
-        str, typer.Argument(metavar="RUN|NAME", help="A run folder, or a network's name with --weights.")
+        str,
+        typer.Argument(
+            metavar="RUN|NAME",
+            autocompletion=complete_network,
+            help="A run folder, or a network's name with --weights.",
+        ),
     ],
     inputs: Annotated[list[str], typer.Argument(metavar="PICTURES", help="Files, folders or patterns.")],
     layer: Annotated[list[str], typer.Option(help="A layer by its name in `convatlas show`; can be repeated.")],
@@ -31,12 +40,16 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
 ) -> None:
     """What layers of a network give for pictures: as a file, for a linear probe, or to find pictures like another."""
+    validate_output(out, "--out", (".npz", ".parquet"))
+    validate_output(sheet, "--sheet", (".png",))
+    if pool not in POOLS:
+        raise UsageError(f"--pool is {pool!r}; expected {', '.join(POOLS)}")
+    if probe is not None and probe not in PROBES:
+        raise UsageError(f"--probe is {probe!r}; expected {' or '.join(PROBES)}")
     if sheet is not None and nearest is None:
         raise UsageError(f"--sheet {sheet} without --nearest PICTURE")
     if out is None and probe is None and nearest is None:
         raise UsageError("nothing to do; expected --out FILE, --probe svm|logistic or --nearest PICTURE")
-    if out is not None and out.suffix not in (".npz", ".parquet"):
-        raise UsageError(f"--out {out}; expected a name that ends in .npz or .parquet")
     from convatlas.inference import features, open_source, resolve_device
 
     opened, where = open_source(source, weights), resolve_device(device)
@@ -50,14 +63,15 @@ def command(
         "layers": {name: rows.shape[1] for name, rows in vectors.layers.items()},
     }
     if out is not None:
-        features.save_vectors(vectors, out)
+        features.save_vectors(vectors, make_parent(out))
         found["file"] = str(out)
     if probe is not None:
         labels, test = split(vectors.paths)
-        found["probe_accuracy"] = {
-            name: features.probe(rows, labels, test, probe)  # type: ignore[arg-type]
-            for name, rows in vectors.layers.items()
-        }
+        with progress("Fitting the probe"):
+            found["probe_accuracy"] = {
+                name: features.probe(rows, labels, test, probe)  # type: ignore[arg-type]
+                for name, rows in vectors.layers.items()
+            }
     if nearest is not None:
         one = features.extract(opened, [nearest], layer[:1], pool=pool, device=where)  # type: ignore[arg-type]
         ranked = features.nearest(vectors.layers[layer[0]], one.layers[layer[0]][0], count)
@@ -98,16 +112,16 @@ def draw(sheet: Path, picture: Path, ranked: list[dict[str, Any]]) -> None:
         with Image.open(path) as opened:
             axis.imshow(opened.convert("RGB"))
         axis.set_title(f"{title}\n{Path(path).stem[:28]}", fontsize=7)
-    figure.savefig(sheet, dpi=120)
+    figure.savefig(make_parent(sheet), dpi=120)
 
 
 def show(found: dict[str, Any]) -> None:
     """The same as text."""
     layers = ", ".join(f"{name} ({size} values)" for name, size in found["layers"].items())
-    typer.echo(f"{found['network']}, {found['pictures']} pictures: {layers}")
+    typer.echo(f"{found['network']}, {found['pictures']:,} pictures: {layers}")
     if "file" in found:
         typer.echo(f"written to {found['file']}")
     for name, accuracy in found.get("probe_accuracy", {}).items():
         typer.echo(f"{name}: {100 * accuracy:.2f}% of the test part right")
     for entry in found.get("nearest", ()):
-        typer.echo(f"{entry['cosine']:.4f}  {entry['path']}")
+        typer.echo(f"{entry['cosine']:.4f}  {visible(entry['path'])}")

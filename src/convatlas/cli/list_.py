@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from convatlas.cli.arguments import complete_network
 from convatlas.cli.common import console, print_json, progress, warn
 from convatlas.cli.numbers import integer, scaled
 from convatlas.cli.tables import Column, print_table
@@ -35,7 +36,11 @@ class Wanted:
 def command(
     pattern: Annotated[
         str | None,
-        typer.Argument(metavar="[PATTERN]", help="Part of a name or a title, or a pattern such as 'vgg*'."),
+        typer.Argument(
+            metavar="[PATTERN]",
+            autocompletion=complete_network,
+            help="Part of a name or a title, or a pattern such as 'vgg*'.",
+        ),
     ] = None,
     task: Annotated[str | None, typer.Option(help=f"Only networks for one task: {', '.join(TASKS)}.")] = None,
     year: Annotated[

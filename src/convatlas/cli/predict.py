@@ -9,13 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
-from convatlas.cli.common import only_for, print_json, progress, warn
+from convatlas.cli.arguments import complete_network, validate_folder
+from convatlas.cli.common import only_for, print_json, progress, visible, warn
 from convatlas.structures import Prediction, UsageError
 
 
 def command(
     source: Annotated[
-        str, typer.Argument(metavar="RUN|NAME|FILE.onnx", help="A run, a network's name with --weights, or an export.")
+        str, typer.Argument(
+            metavar="RUN|NAME|FILE.onnx", autocompletion=complete_network,
+            help="A run, a network's name with --weights, or an export.",
+        )
     ],
     inputs: Annotated[list[str] | None, typer.Argument(metavar="PICTURES", help="Files, folders or patterns.")] = None,
     weights: Annotated[Path | None, typer.Option(help="A weights file for a network's name.")] = None,
@@ -28,7 +32,7 @@ def command(
                      "compile, onnxruntime or openvino."),
     ] = "auto",
     video: Annotated[Path | None, typer.Option(help="Frames of a video file in place of pictures.")] = None,
-    camera: Annotated[int | None, typer.Option(help="Frames of a camera, by its number; Ctrl-C ends it.")] = None,
+    camera: Annotated[int | None, typer.Option(min=0, help="Frames of a camera, by number; Ctrl-C ends it.")] = None,
     every: Annotated[int, typer.Option(min=1, help="Only every n-th frame.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV: a line for each class of a picture.")] = False,
@@ -47,6 +51,7 @@ def command(
 
     Damaged pictures are named on standard error and the rest goes on; the exit code is 1 only if none could be read.
     """
+    validate_folder(out, "--out")
     check(inputs, video, camera, json, as_csv)
     from convatlas import inference
 
@@ -109,7 +114,8 @@ def print_lines(predictions: Iterable[Prediction]) -> int:
     for prediction in predictions:
         count += 1
         ranked = zip(prediction.classes, prediction.probabilities, strict=True)
-        typer.echo(f"{prediction.path}: {', '.join(f'{name} {100 * value:.1f}%' for name, value in ranked)}")
+        said = ", ".join(f"{name} {100 * value:.1f}%" for name, value in ranked)
+        typer.echo(visible(f"{prediction.path}: {said}"))
     return count
 
 

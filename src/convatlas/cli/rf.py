@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from convatlas.cli.arguments import make_parent, validate_output
+from convatlas.cli.arguments import complete_network, make_parent, validate_output
 from convatlas.cli.common import console, print_json, progress
 from convatlas.cli.numbers import shape
 from convatlas.cli.show import field_text, operation, parse_shape
@@ -27,7 +27,12 @@ LAYERS = (Column("layer", style="cyan"), Column("operation", left_out=1), Column
 
 
 def command(
-    name: Annotated[str, typer.Argument(metavar="RUN|NAME", help="A run folder, or the name of a network.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|NAME", autocompletion=complete_network, help="A run folder, or the name of a network."
+        ),
+    ],
     layer: Annotated[
         str | None,
         typer.Argument(metavar="[LAYER]", help="A layer or a block, as `convatlas show` names them; without, a list."),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from convatlas.cli.arguments import complete_network
 from convatlas.cli.common import console, print_json
 from convatlas.cli.numbers import integer, memory, scaled, shape
 from convatlas.cli.tables import Column, print_table
@@ -51,7 +52,9 @@ class Row:
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="A network; `convatlas list` shows all names.")],
+    name: Annotated[
+        str, typer.Argument(autocompletion=complete_network, help="A network; `convatlas list` shows all names.")
+    ],
     output_format: Annotated[Format, typer.Option("--format", help="How to print the table.")] = Format.text,
     input_shape: Annotated[
         str | None, typer.Option("--input", metavar="C,H,W", help="Another input than the published one.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from convatlas.cli.arguments import complete_network
 from convatlas.cli.common import console, warn
 from convatlas.cli.training_display import epoch_display, summarise, write_report
 from convatlas.cli.training_plan import begun, planned, with_options
@@ -22,7 +23,12 @@ ALONE = "--resume goes on with a run as it began; it goes with --device, --worke
 
 def command(
     network: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A network of `convatlas list`, unless --recipe is a file.")
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            autocompletion=complete_network,
+            help="A network of `convatlas list`, unless --recipe is a file.",
+        ),
     ] = None,
     data: Annotated[
         str | None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convatlas.cli.arguments import complete_network
 from convatlas.cli.common import console, print_json, progress
 from convatlas.cli.tables import Column, print_table
 from convatlas.structures import UsageError
@@ -31,7 +32,10 @@ STYLES = {"holds": "green", "disputed": "yellow", "fails": "bold red"}
 
 
 def command(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAMES]...", help="Networks to verify.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAMES]...", autocompletion=complete_network, help="Networks to verify."),
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All networks, one line each.")] = False,
     surveys: Annotated[
         bool, typer.Option("--surveys", help="What five surveys say about these networks: right, wrong, and why.")

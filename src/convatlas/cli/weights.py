@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from convatlas.cli.common import console, print_json, progress
+from convatlas.cli.arguments import complete_network, make_parent, validate_output
+from convatlas.cli.common import console, literal, print_json, progress, visible
 from convatlas.cli.tables import Column, print_table
 from convatlas.structures import ConvatlasError, UsageError
 
@@ -37,29 +38,37 @@ PUBLISHED = (
 def import_(
     file: Annotated[Path, typer.Argument(help="A weights file, torchvision:NAME or timm:NAME.")],
     out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
-    to: Annotated[str | None, typer.Option(metavar="NAME", help="The network, where the file does not tell.")] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", autocompletion=complete_network, help="The network, where the file does not tell."
+        ),
+    ] = None,
     json: JSON = False,
 ) -> None:
     """Translate a file of Caffe, MatConvNet, Darknet, Torch7, Keras, torchvision or timm into ours."""
     from convatlas import registry, weights
 
-    opened = weights.open_file(file, to)
+    validate_output(out, "--out", (".safetensors",))
+    with progress("Reading the file"):
+        opened = weights.open_file(file, to)
     if opened.card is None and to is None:
         raise ConvatlasError(
             f"{file} ({describe(opened)}) is of no layout that is known here; "
             "expected --to NAME, and `convatlas weights show` lists its tensors"
         )
     network = registry.card(opened.card["network"] if opened.card else to or "")
-    net = weights.build(opened, network.name)
+    with progress("Translating"):
+        net = weights.build(opened, network.name)
     card = opened.card or weights.make_card(
         network.name, num_classes=network.num_classes, in_channels=network.input_shape[0]
     )
-    weights.save(out, net, card)
+    weights.save(make_parent(out), net, card)
     if json:
         print_json({"file": str(file), "format": opened.format, "out": str(out), "card": card})
         return
     say = console().print
-    say(f"{file}: {describe(opened)}", markup=False)
+    say(visible(f"{file}: {describe(opened)}"), markup=False, soft_wrap=True)
     print_card(card)
     say(f"{out}: {sum(p.numel() for p in net.parameters()):,} parameters of {network.name}", markup=False)
 
@@ -67,29 +76,37 @@ def import_(
 @app.command("show")
 def show(
     file: Annotated[Path, typer.Argument(help="A weights file, torchvision:NAME or timm:NAME.")],
-    to: Annotated[str | None, typer.Option(metavar="NAME", help="The network, where the file does not tell.")] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", autocompletion=complete_network, help="The network, where the file does not tell."
+        ),
+    ] = None,
     json: JSON = False,
 ) -> None:
     """The tensors of a weights file under the file's names or ours, their shapes, and the card."""
     from convatlas import weights
 
-    opened = weights.open_file(file, to)
+    with progress("Reading the file"):
+        opened = weights.open_file(file, to)
     shapes = {name: list(tensor.shape) for name, tensor in opened.tensors.items()}
     if json:
         print_json({"file": str(file), "format": opened.format, "tensors": shapes, "card": opened.card})
         return
     say = console().print
-    say(f"{file}: {describe(opened)}", markup=False)
+    say(visible(f"{file}: {describe(opened)}"), markup=False, soft_wrap=True)
     if opened.card is not None:
         print_card(opened.card)
     width = max(map(len, shapes), default=0)
     for name, shape in shapes.items():
-        say(f"  {name:<{width}}  {' x '.join(map(str, shape)) or 'one value'}", markup=False)
+        say(f"  {visible(name):<{width}}  {' x '.join(map(str, shape)) or 'one value'}", markup=False, soft_wrap=True)
 
 
 @app.command("list")
 def list_(
-    network: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only for this network.")] = None,
+    network: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", autocompletion=complete_network, help="Only for this network.")
+    ] = None,
     json: JSON = False,
 ) -> None:
     """Which published weights exist: from where, under which licence, and whether they fit exactly."""
@@ -101,14 +118,14 @@ def list_(
         return
     out = console()
     if not rows:
-        out.print(f"no published weights are known here for {network}", markup=False)
+        out.print(f"no published weights are known here for {literal(network)}")
     if network is None:
         lines = [(row.network, row.release, row.format, row.licence, row.fits) for row in rows]
         print_table(out, PUBLISHED, lines)
         out.print("\n`convatlas weights list NAME` says where they are, what does not fit, and whose file was tried.")
         return
     for row in rows:
-        out.print(f"{row.release} ({row.format}), fits {row.fits}", markup=False)
+        out.print(f"{row.release} ({row.format}), fits {row.fits}", markup=False, soft_wrap=True)
         for label, value in (("from", row.url), ("file", row.file), ("licence", row.licence), ("note", row.note)):
             if value:
                 out.print(f"  {label:<8}{value}", markup=False, soft_wrap=True)
@@ -117,14 +134,21 @@ def list_(
 @app.command("compress")
 def compress(
     source: Annotated[
-        str, typer.Argument(metavar="RUN|NAME", help="A run folder, or a network's name with --weights.")
+        str,
+        typer.Argument(
+            metavar="RUN|NAME",
+            autocompletion=complete_network,
+            help="A run folder, or a network's name with --weights.",
+        ),
     ],
     out: Annotated[
         Path, typer.Option(help="Written with Huffman's codes, .huff; as the paper's .net; or .safetensors.")
     ],
     weights: Annotated[Path | None, typer.Option(help="A weights file for a network's name.")] = None,
-    sparsity: Annotated[float, typer.Option(help="The share of weights of each layer that become 0.")] = 0.67,
-    bits: Annotated[int, typer.Option(help="Bits of a code: 2^bits - 1 shared weights a layer.")] = 8,
+    sparsity: Annotated[
+        float, typer.Option(min=0, max=1, help="The share of weights of each layer that become 0.")
+    ] = 0.67,
+    bits: Annotated[int, typer.Option(min=1, max=16, help="Bits of a code: 2^bits - 1 shared weights a layer.")] = 8,
     data: Annotated[str | None, typer.Option(help="Labelled pictures for the accuracy before and after.")] = None,
     data_root: Annotated[Path | None, typer.Option(help="Where known data sets lie.")] = None,
     retrain: Annotated[int, typer.Option(min=0, help="Epochs on --data between pruning and sharing.")] = 0,
@@ -139,8 +163,7 @@ def compress(
     from convatlas.weights.compress import Retraining, with_tensors
     from convatlas.weights.formats import huffman
 
-    if out.suffix not in (".huff", ".net", ".safetensors"):
-        raise UsageError(f"--out is {out}; expected a name that ends in .huff, .net or .safetensors")
+    validate_output(out, "--out", (".huff", ".net", ".safetensors"))
     if retrain and data is None:
         raise UsageError(f"--retrain is {retrain} without --data; expected pictures to learn from")
     opened = inference.open_source(source, weights)
@@ -153,7 +176,7 @@ def compress(
             errors.append((found.top1_error, found.top5_error))
 
     evaluate()
-    with progress("Retraining") as step:
+    with progress("Compressing") as step:
         retraining = None
         if retrain:
             pictures = loading.load(data or "", root=data_root).train
@@ -169,9 +192,9 @@ def compress(
     )  # fmt: skip
     packed = huffman.write(compressed.coded, card)
     if out.suffix == ".safetensors":
-        trained.save(out, opened.net, card)
+        trained.save(make_parent(out), opened.net, card)
     else:
-        files.write(out, packed if out.suffix == ".huff" else compressed.data)
+        files.write(make_parent(out), packed if out.suffix == ".huff" else compressed.data)
     if json:
         print_json({
             "network": opened.name, "sparsity": sparsity, "bits": bits, "out": str(out),
@@ -230,7 +253,7 @@ def print_card(card: dict[str, Any]) -> None:
     }
     for label, value in lines.items():
         if value:
-            console().print(f"  {label:<10}{value}", markup=False)
+            console().print(f"  {label:<10}{visible(value)}", markup=False, soft_wrap=True)
 
 
 def in_words(entry: dict[str, Any]) -> str:
