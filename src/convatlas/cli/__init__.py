@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
 import convatlas
-from convatlas.cli.arguments import prepare
+from convatlas.cli.arguments import HelpfulGroup, prepare
 from convatlas.cli.common import visible
 from convatlas.structures import ConvatlasError
 
@@ -66,7 +66,7 @@ EXPECTED_OS_ERRORS = {
 }
 
 
-class LazyGroup(TyperGroup):
+class LazyGroup(HelpfulGroup):
     """A group that lists its commands from `COMMANDS` and imports a command's module only to run it."""
 
     def list_commands(self, ctx: Any) -> list[str]:

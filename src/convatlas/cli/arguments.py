@@ -4,19 +4,38 @@ import inspect
 import math
 import os
 import re
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from rich.text import Text
+from typer.core import TyperCommand, TyperGroup
 
 from convatlas.cli.common import announce, hush
 from convatlas.structures import UsageError
 
+NARROW = 80  # columns
 LARGEST_INTEGER = 2**63 - 1
 HOME = re.compile(r"(?P<option>(?:[-\w.]+=)?)(?P<path>~[-\w.]*(?:/.*)?)", re.DOTALL)
 DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d{1,3})?")
+
+
+def simplify_help(command: TyperCommand | TyperGroup) -> None:
+    """Takes the panels out of a help where they would leave a few letters for the text, and cut its words."""
+    if shutil.get_terminal_size().columns < NARROW and command.rich_markup_mode is not None:
+        command.help = Text.from_markup(command.help or "").plain
+        command.epilog = Text.from_markup(command.epilog or "").plain
+        command.rich_markup_mode = None
+
+
+class HelpfulGroup(TyperGroup):
+    """A group whose help fits into a narrow window."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        simplify_help(self)
+        super().format_help(ctx, formatter)
 
 
 class CheckedCommand(TyperCommand):
@@ -25,6 +44,10 @@ class CheckedCommand(TyperCommand):
     A leading `~` of a value is the home folder. Text is not empty, numbers are finite and fit into 64 bits, and a
     device is one that can compute.
     """
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        simplify_help(self)
+        super().format_help(ctx, formatter)
 
     def invoke(self, ctx: Any) -> Any:
         announce()
@@ -149,6 +172,7 @@ def unwrap(text: str) -> str:
 
 def prepare(app: typer.Typer) -> None:
     """Has every command of an app check its arguments, and lays out its help."""
+    app.info.cls = HelpfulGroup
     for info in app.registered_commands:
         info.cls = CheckedCommand
         info.help = unwrap(info.help or (info.callback.__doc__ if info.callback else None) or "")

@@ -37,7 +37,7 @@ def command(
     pattern: Annotated[
         str | None,
         typer.Argument(
-            metavar="[PATTERN]",
+            metavar="PATTERN",
             autocompletion=complete_network,
             help="Part of a name or a title, or a pattern such as 'vgg*'.",
         ),

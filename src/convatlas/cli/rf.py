@@ -35,7 +35,7 @@ def command(
     ],
     layer: Annotated[
         str | None,
-        typer.Argument(metavar="[LAYER]", help="A layer or a block, as `convatlas show` names them; without, a list."),
+        typer.Argument(metavar="LAYER", help="A layer or a block, as `convatlas show` names them; without, a list."),
     ] = None,
     unit: Annotated[
         str | None, typer.Option(metavar="Y,X", help="Position of the unit in its map; by default the centre.")

@@ -31,7 +31,7 @@ UNCOMPARED = ("network", "variant", "source", "expected", "cost", "notes")  # fo
 
 
 def command(
-    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="A folder of runs, at any depth.")] = Path("runs"),
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of runs, at any depth.")] = Path("runs"),
     sort: Annotated[str, typer.Option(help=f"{', '.join(ORDERS)}.")] = "started",
     differences: Annotated[
         bool, typer.Option("--differences", help="Also the fields of the recipes in which the runs differ.")

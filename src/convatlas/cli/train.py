@@ -25,7 +25,7 @@ def command(
     network: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]",
+            metavar="NAME",
             autocompletion=complete_network,
             help="A network of `convatlas list`, unless --recipe is a file.",
         ),

@@ -34,7 +34,7 @@ STYLES = {"holds": "green", "disputed": "yellow", "fails": "bold red"}
 def command(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAMES]...", autocompletion=complete_network, help="Networks to verify."),
+        typer.Argument(metavar="NAMES", autocompletion=complete_network, help="Networks to verify."),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All networks, one line each.")] = False,
     surveys: Annotated[

@@ -105,7 +105,7 @@ def show(
 @app.command("list")
 def list_(
     network: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", autocompletion=complete_network, help="Only for this network.")
+        str | None, typer.Argument(metavar="NAME", autocompletion=complete_network, help="Only for this network.")
     ] = None,
     json: JSON = False,
 ) -> None:
