@@ -76,7 +76,7 @@ class LazyGroup(HelpfulGroup):
         if cmd_name not in COMMANDS:
             return None
         _, panel, line = COMMANDS[cmd_name]
-        return TyperCommand(cmd_name, help=line, rich_help_panel=panel, rich_markup_mode="rich")
+        return TyperCommand(cmd_name, help=line, short_help=line, rich_help_panel=panel, rich_markup_mode="rich")
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         self.commands = {name: self.get_command(ctx, name) for name in COMMANDS}  # what a typing error is compared with

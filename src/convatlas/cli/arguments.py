@@ -31,7 +31,13 @@ def simplify_help(command: TyperCommand | TyperGroup) -> None:
 
 
 class HelpfulGroup(TyperGroup):
-    """A group whose help fits into a narrow window."""
+    """A group whose help fits into a narrow window, and is what it says when no command is named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args and self.no_args_is_help and not ctx.resilient_parsing:
+            typer.echo(ctx.get_help())
+            raise typer.Exit
+        return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         simplify_help(self)
@@ -176,3 +182,4 @@ def prepare(app: typer.Typer) -> None:
     for info in app.registered_commands:
         info.cls = CheckedCommand
         info.help = unwrap(info.help or (info.callback.__doc__ if info.callback else None) or "")
+        info.short_help = info.help.split("\n\n")[0]
