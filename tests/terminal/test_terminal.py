@@ -1,0 +1,140 @@
+"""Every command under a pseudo-terminal, in several widths, with colour and without."""
+
+import itertools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pseudo import COLOUR, ESCAPES, Shown, Terminal
+
+from convatlas.cli import COMMANDS, load
+
+FORBIDDEN = re.compile(r"unexpected|Traceback|Warning|\bnan\b|\[/[a-z]*\]")
+QUICK = ("--workers", "0", "--device", "cpu", "--epochs", "1", "--batch-size", "2")
+RUN = "runs/digits"
+WEIGHTS = f"{RUN}/checkpoints/best/weights.safetensors"
+# The command -> how it is called, in the folder that `workspace` makes, after `trained` has made RUN.
+CASES: dict[str, list[tuple[str, ...]]] = {
+    "list": [("list",), ("list", "vgg*", "--weights"), ("list", "--year", "2015", "--size", "-5M", "--task", "pose")],
+    "show": [("show", "ResNet-50"), ("show", "alexnet", "--cost")],
+    "rf": [("rf", "alexnet"), ("rf", "lenet5", "C3", "--effective", "--draws", "2")],
+    "diff": [("diff", "alexnet", "alexnet_owt")],
+    "compare": [("compare", "lenet5", "caffe_lenet", "--batch", "1", "--seconds", "0.1")],
+    "verify": [("verify", "lenet5")],
+    "train": [("train", "lenet5", "--data", "digits", "--out", "~/lenet", "--overwrite", "--no-report", *QUICK[:-2])],
+    "data check": [
+        ("data", "check", "photos"),
+        ("data", "check", "masks", "--task", "segmentation", "--sheet", "new/sheet.png"),
+        ("data", "check", "boxes/boxes.csv", "--task", "detection"),
+    ],
+    "runs": [("runs",), ("runs", "--differences")],
+    "eval": [("eval", RUN)],
+    "predict": [("predict", RUN, "photos/val")],
+    "features": [("features", RUN, "photos", "--layer", "conv2", "--probe", "svm", "--out", "new/features.npz")],
+    "export": [("export", RUN, "--out", "new/folder/net.pt2", "--format", "torch-export")],
+    "weights import": [("weights", "import", WEIGHTS, "--out", "new/w.safetensors")],
+    "weights show": [("weights", "show", WEIGHTS)],
+    "weights list": [("weights", "list"), ("weights", "list", "ResNet-50")],
+    "weights compress": [("weights", "compress", RUN, "--out", "new/w.huff")],
+    "explain": [("explain", RUN, "photos/val/dark/0.png", "--method", "saliency", "--out", "new/explain")],
+    "doctor": [("doctor",)],
+}  # fmt: skip
+NEEDS_RUN = ("compare", "runs", "eval", "predict", "features", "export", "weights import", "weights show", "explain")
+
+
+def all_commands() -> Iterator[str]:
+    for name in COMMANDS:
+        group = getattr(load(name), "commands", None)
+        yield from (f"{name} {member}" for member in group) if group else [name]
+
+
+def check(shown: Shown, *, columns: int, code: int = 0) -> None:
+    """Ended as it should, said nothing unexpected, and kept to the window."""
+    assert shown.code == code, shown.text
+    plain = ESCAPES.sub("", shown.output)
+    assert not FORBIDDEN.search(plain), plain
+    assert "…" not in shown.text, shown.text
+    assert all(len(line) <= columns for line in shown.screen)
+
+
+def test_every_command_has_a_case() -> None:
+    assert set(all_commands()) == set(CASES)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_command_at_80_columns(terminal: Terminal, trained: Path, name: str, tmp_path: Path) -> None:
+    for arguments in CASES[name][:1]:
+        check(terminal(*arguments), columns=80)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("columns", "colour"), [(80, True), (80, False), (200, True), (60, False)])
+@pytest.mark.parametrize("name", CASES)
+def test_every_command_in_every_terminal(
+    terminal: Terminal, trained: Path, name: str, columns: int, colour: bool
+) -> None:
+    for arguments in CASES[name]:
+        shown = terminal(*arguments, columns=columns, colour=colour)
+        check(shown, columns=columns)
+        assert colour or not COLOUR.search(shown.output)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_help_has_no_line_breaks_of_the_source(terminal: Terminal, columns: int) -> None:
+    """A line ends where the next word would not have fitted, or with its paragraph."""
+    for name in [*all_commands(), *{name.split()[0] for name in all_commands()}]:
+        shown = terminal(*name.split(), "--help", columns=columns)
+        check(shown, columns=columns)
+        width = min(columns, 80) - 2 if columns < 80 else columns - 2
+        prose = re.split(r"\n\s*\n", shown.text.split("╭")[0].split("\nOptions:")[0].split("\nArguments:")[0])[1:]
+        for paragraph in prose:
+            lines = paragraph.splitlines()
+            for line, following in itertools.pairwise(lines):
+                assert len(line) + 1 + len(following.split()[0]) > width, (name, line, following)
+
+
+def test_the_first_thing_that_a_new_user_does_works(terminal: Terminal, trained: Path, workspace: Path) -> None:
+    """`trained` is a training in a terminal: bar, epochs, last words, report. It shows where it was written."""
+    assert (trained / "report.html").is_file()
+    shown = terminal("runs")
+    check(shown, columns=80)
+    assert re.search(r"digits\s+caffe_lenet\s+digits\s+2/2\s+error\s+[\d.]+%", shown.text)
+
+
+@pytest.mark.parametrize(
+    ("network", "data", "size"),
+    [
+        ("fcn8s_squeezenet", "masks", "(33,49)"),
+        pytest.param("ssd300_squeezenet", "boxes/boxes.csv", "(300,300)", marks=pytest.mark.slow),
+        pytest.param("stacked_hourglass_1", "people", "(64,64)", marks=pytest.mark.slow),
+        pytest.param("squeezenet_v1_1", "photos", "(33,33)", marks=pytest.mark.slow),
+    ],
+)
+def test_each_task_trains_in_a_terminal(terminal: Terminal, network: str, data: str, size: str) -> None:
+    out = f"runs/{network}"
+    arguments = ("train", network, "--data", data, "--recipe", "modern", "--set", f"preprocessing.size={size}", *QUICK)
+    shown = terminal(*arguments, "--out", out, "--overwrite")
+    check(shown, columns=80)
+    assert "epoch   1/1" in shown.text
+    check(terminal("eval", out), columns=80)
+    shown = terminal("runs", columns=200)
+    check(shown, columns=200)
+    measure = {"masks": "mean IU", "people": "PCK", "photos": "error"}.get(data, "mAP")
+    assert re.search(rf"{network} .* {measure} ", shown.text), shown.text
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on(terminal: Terminal) -> None:
+    arguments = ("train", "caffe_lenet", "--data", "digits", "--workers", "0", "--no-report")
+    shown = terminal(*arguments, "--epochs", "200", "--out", "runs/stopped", interrupt_after="epoch   2/200")
+    check(shown, columns=80, code=130)
+    assert "--resume" in shown.text
+    shown = terminal("train", "--resume", "runs/stopped", interrupt_after="/200   train")
+    check(shown, columns=80, code=130)
+    assert re.search(r"stopped\s.*resumable", terminal("runs", columns=200).text)
+
+
+def test_ctrl_c_anywhere_is_one_word(terminal: Terminal) -> None:
+    shown = terminal("verify", "--all", interrupt_after="Verifying")
+    check(shown, columns=80, code=130)
+    assert shown.screen[-1] == "convatlas: interrupted"
