@@ -1,11 +1,13 @@
 """What holds for the arguments of every command: paths, numbers, devices, and the way help is laid out."""
 
+import contextlib
 import inspect
+import io
 import math
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,18 @@ HOME = re.compile(r"(?P<option>(?:[-\w.]+=)?)(?P<path>~[-\w.]*(?:/.*)?)", re.DOT
 DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d{1,3})?")
 
 
-def simplify_help(command: TyperCommand | TyperGroup) -> None:
-    """Takes the panels out of a help where they would leave a few letters for the text, and cut its words."""
-    if shutil.get_terminal_size().columns < NARROW and command.rich_markup_mode is not None:
+def write_help(command: TyperCommand | TyperGroup, write: Callable[[], None]) -> None:
+    """Calls `write`, which lays out a help, without panels where they would cut words or leave them a few letters."""
+    if command.rich_markup_mode is None:
+        write()
+        return
+    with contextlib.redirect_stdout(io.StringIO()) as tried:
+        write()
+    if shutil.get_terminal_size().columns < NARROW or "…" in tried.getvalue():
         command.help = Text.from_markup(command.help or "").plain
         command.epilog = Text.from_markup(command.epilog or "").plain
         command.rich_markup_mode = None
+    write()
 
 
 class HelpfulGroup(TyperGroup):
@@ -40,8 +48,8 @@ class HelpfulGroup(TyperGroup):
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        simplify_help(self)
-        super().format_help(ctx, formatter)
+        layout = super().format_help
+        write_help(self, lambda: layout(ctx, formatter))
 
 
 class CheckedCommand(TyperCommand):
@@ -52,8 +60,8 @@ class CheckedCommand(TyperCommand):
     """
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        simplify_help(self)
-        super().format_help(ctx, formatter)
+        layout = super().format_help
+        write_help(self, lambda: layout(ctx, formatter))
 
     def invoke(self, ctx: Any) -> Any:
         announce()
