@@ -7,7 +7,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +72,27 @@ class CheckedCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         rest = super().parse_args(ctx, expand_home(args))
-        for parameter in self.params:
-            if parameter.name is not None and not ctx.resilient_parsing:
-                validate(parameter_name(parameter), ctx.params.get(parameter.name))
+        if not ctx.resilient_parsing:  # as for completion, where a line is not finished
+            validate_parameters(self.params, ctx.params, args)
         return rest
+
+
+def validate_parameters(parameters: Sequence[Any], values: Mapping[str, Any], arguments: Sequence[str]) -> None:
+    """Checks the values of a command; `arguments` are as they were written.
+
+    Raises:
+        UsageError: a value that `validate` refuses, or --csv with --json.
+    """
+    empty = any(not argument or re.fullmatch(r"--[-\w]+=", argument) for argument in arguments)
+    formats = set()
+    for parameter in parameters:
+        value = values.get(parameter.name or "")
+        if empty and isinstance(value, Path) and value == Path():  # which "" became
+            value = ""
+        validate(parameter_name(parameter), value)
+        formats |= {"--csv", "--json"} & set(parameter.opts) if value else set()
+    if len(formats) > 1:
+        raise UsageError("--csv and --json exclude each other; expected one of them")
 
 
 def parameter_name(parameter: Any) -> str:
@@ -99,6 +116,9 @@ def validate(name: str, value: Any) -> None:
 
     Raises:
         UsageError: empty text, a number that is not finite or too large, or a device that can't compute.
+
+    Examples:
+        >>> validate("--lr", 0.1)
     """
     if isinstance(value, (list, tuple)):
         for item in value:

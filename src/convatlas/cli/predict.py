@@ -52,7 +52,7 @@ def command(
     Damaged pictures are named on standard error and the rest goes on; the exit code is 1 only if none could be read.
     """
     validate_folder(out, "--out")
-    check(inputs, video, camera, json, as_csv)
+    check(inputs, video, camera, json)
     from convatlas import inference
 
     opened = inference.open_source(source, weights)
@@ -61,6 +61,7 @@ def command(
     moved = {"--engine": engine != "auto", "--video": video, "--camera": camera is not None, "--csv": as_csv}
     only_for(opened, ("classification",), moved)
     only_for(opened, ("segmentation", "detection", "pose"), {"--out": out})
+    only_for(opened, ("detection",), {"--least-score": least_score is not None})
     if opened.task != "classification":
         from convatlas.cli import predict_marked
 
@@ -98,12 +99,10 @@ def command(
         raise typer.Exit(1)
 
 
-def check(inputs: list[str] | None, video: Path | None, camera: int | None, json: bool, as_csv: bool) -> None:
+def check(inputs: list[str] | None, video: Path | None, camera: int | None, json: bool) -> None:
     """Raises UsageError unless pictures come from one place and go to one format."""
     if [bool(inputs), video is not None, camera is not None].count(True) != 1:
         raise UsageError("expected one of: pictures, --video FILE, --camera NUMBER")
-    if json and as_csv:
-        raise UsageError("--json and --csv exclude each other")
     if json and camera is not None:
         raise UsageError("--json is written at the end, and a camera has none; expected text or --csv")
 

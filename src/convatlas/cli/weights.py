@@ -58,6 +58,8 @@ def import_(
             "expected --to NAME, and `convatlas weights show` lists its tensors"
         )
     network = registry.card(opened.card["network"] if opened.card else to or "")
+    if to is not None and registry.card(to).name != network.name:
+        raise UsageError(f"--to is {to}, but the card of {file} says {network.name}; leave --to out")
     with progress("Translating"):
         net = weights.build(opened, network.name)
     card = opened.card or weights.make_card(
