@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
 
 from convatlas import registry, weights
 from convatlas.analysis.trace import trace_network
@@ -23,6 +22,7 @@ from convatlas.training.prepare import make_optimizer
 from convatlas.training.recipe import OwnRule, Recipe, RegionSvms
 from convatlas.training.sharding import shard
 from convatlas.training.step import Learner
+from convatlas.training.summary import Compared
 from convatlas.training.synchronised import synchronise
 from convatlas.training.tasks import Batches
 
@@ -36,7 +36,8 @@ class Setup:
     recipe: Recipe
     processes: Processes
     train: Batches
-    score: Callable[[nn.Module], Any]  # on the test part; gives what `tasks.Scored` describes
+    score: tasks.Score  # after each epoch: on the validation split, or the test split where there is none
+    final: tasks.Score | None  # on the test split, once; None: `score` has done it
     learner: Learner
     card: dict[str, Any]  # of the weights
     preprocessing: Preprocessing
@@ -46,6 +47,11 @@ class Setup:
     def steps(self) -> int:
         """Of an epoch."""
         return len(self.train)
+
+    @property
+    def compares_on(self) -> Compared:
+        """The split on which epochs are compared."""
+        return "test" if self.final is None else "val"
 
     @property
     def multiply_adds(self) -> int:
@@ -134,7 +140,8 @@ def set_up(
         class_weights=made.class_weights,
         compile_with=compiling.choose(recipe, input_shape, len(data.train), device, on_note),
     )
-    return Setup(recipe, processes, made.train, made.score, learner, card, preprocessing, before_pass)
+    score, final = (made.test, None) if made.val is None else (made.val, made.test)
+    return Setup(recipe, processes, made.train, score, final, learner, card, preprocessing, before_pass)
 
 
 def joins_statistics(recipe: Recipe, processes: int) -> bool:
