@@ -1,5 +1,6 @@
 """Everything that stands ready before the first step, from a recipe, a data set and a device."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -79,7 +80,9 @@ def set_up(
     if isinstance(recipe.optimizer, OwnRule) and processes.count > 1:
         raise UsageError(f"{recipe.network} learns by a rule of its own, pattern by pattern: on one process only")
     network, device = registry.card(recipe.network), processes.device
-    preprocessing = measured(recipe.preprocessing or default_preprocessing(network, data.train), data.train)
+    preprocessing = recipe.preprocessing or default_preprocessing(network, data.train)
+    check_channels(preprocessing)
+    preprocessing = measured(preprocessing, data.train)
     card = weights.make_card(
         network.name,
         num_classes=len(data.classes),
@@ -142,6 +145,22 @@ def set_up(
     )
     score, final = (made.test, None) if made.val is None else (made.val, made.test)
     return Setup(recipe, processes, made.train, score, final, learner, card, preprocessing, before_pass)
+
+
+def check_channels(preprocessing: Preprocessing) -> None:
+    """Raises UsageError where images can't be brought to that many channels, or are normalised by another number."""
+    channels = preprocessing.channels
+    if channels not in (1, 3):
+        raise UsageError(f"preprocessing.channels is {channels}; images are grey or coloured: expected 1 or 3")
+    for name, values in (("mean", preprocessing.mean), ("std", preprocessing.std)):
+        if len(values) != channels:
+            raise UsageError(f"preprocessing.{name} has {len(values)} values; expected {channels}, one a channel")
+    if not all(math.isfinite(value) for value in preprocessing.mean) or not all(
+        0 < s < math.inf for s in preprocessing.std
+    ):
+        raise UsageError(f"preprocessing.std is {preprocessing.std}; expected finite numbers, std above 0")
+    if min(preprocessing.size) < 1:
+        raise UsageError(f"preprocessing.size is {preprocessing.size}; expected at least 1 pixel a side")
 
 
 def joins_statistics(recipe: Recipe, processes: int) -> bool:
