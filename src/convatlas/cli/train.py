@@ -1,6 +1,7 @@
 """`convatlas train`: a network, a recipe and a data set become a run folder with a report."""
 
 import os
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convatlas.cli.arguments import parse_finite, validate_folder
-from convatlas.cli.common import console, literal, warn
-from convatlas.cli.training_display import Manner, speaking, summarise, train_one
+from convatlas.cli.common import console, literal, progress, warn
+from convatlas.cli.training_display import Manner, summarise, train_one
 from convatlas.cli.training_plan import Asked, begun, planned
 from convatlas.structures import UsageError
 
@@ -64,7 +65,9 @@ def command(
     ] = None,
     fraction: Annotated[
         float | None,
-        typer.Option(help="Learns from this fraction of the training split only, class by class.", rich_help_panel=DATA),
+        typer.Option(
+            help="Learns from this fraction of the training split only, class by class.", rich_help_panel=DATA
+        ),
     ] = None,
     recipe: Annotated[
         str | None,
@@ -207,7 +210,7 @@ def command(
         validate_folder(out, "--out")
 
     quiet = json or os.environ.get("RANK", "0") != "0"
-    with speaking("reading the data", quiet=quiet):
+    with nullcontext() if quiet else progress("Reading the data"):
         chosen, loaded = begun(resume, data_root) if resume else planned(asked, data_root, download)
     if not quiet:
         describe(chosen, loaded)
@@ -250,8 +253,8 @@ def describe(chosen: "Recipe", loaded: Any) -> None:
     )
     if loaded.val is None and chooses(chosen):
         say(
-            "  There is no validation split, so the test split serves for choosing too, and its error will be likely to "
-            "be too low; --val-fraction 0.1 holds one out.",
+            "  There is no validation split, so the epoch is chosen on the test split, whose error is then likely to be "
+            "too low; --val-fraction 0.1 holds one out.",
             style="dim",
         )
     for note in chosen.notes:

@@ -124,7 +124,9 @@ def check_annotated(card: Any, asked: Asked, source: "DataSource") -> None:
     if wanted is None:
         return
     if asked.data is None and source.spec in NAMES:
-        raise UsageError(f"--data is missing: {card.name} is for {card.task}; expected a folder of images with {wanted}")
+        raise UsageError(
+            f"--data is missing: {card.name} is for {card.task}; expected a folder of images with {wanted}"
+        )
     if source.spec in NAMES:
         raise UsageError(
             f"--data {source.spec} has labels and no {wanted}; {card.name} is for {card.task}: expected a folder of "
@@ -215,5 +217,5 @@ def parse_class_weights(text: str) -> Any:
         return tuple(parse_finite(part, "--class-weights", minimum=0) for part in text.split(","))
     except UsageError as error:
         raise UsageError(
-            f"--class-weights is {text!r}; expected {', '.join(RULES)}, or a number from 0 for each class, such as 1,2.5"
+            f"--class-weights is {text!r}; expected {', '.join(RULES)}, or a number for each class, such as 1,2.5"
         ) from error

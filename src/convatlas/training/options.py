@@ -29,6 +29,8 @@ def with_size(recipe: Recipe, size: Pair) -> Recipe:
     before = recipe.preprocessing
     if before is None:
         raise UsageError("size has no place in a recipe without preprocessing; set preprocessing first")
+    if size == before.size:
+        return recipe
     _check_size(recipe.network, size)
     if before.mean_image not in (None, "training"):
         raise UsageError(f"size is {size[0]} x {size[1]}, but the recipe subtracts a mean image of {before.size}")
