@@ -18,11 +18,12 @@ from convatlas import data
 from convatlas.cli import main
 from convatlas.data import ArraySplit, DataSet
 from convatlas.structures import ConvatlasError, Preprocessing, UsageError
-from convatlas.training import DataSource, Recipe, SaveEvery, checkpoint, fit, inventory, lock
+from convatlas.training import DataSource, Recipe, SaveEvery, checkpoint, fit, inventory, lock, tasks
 from convatlas.training import run as runs
 from convatlas.training.recipe import SGD
 from convatlas.training.session import Session
 from convatlas.training.sources import load_data
+from convatlas.training.summary import scored_epoch
 
 TINY = Recipe(
     network="caffe_lenet",
@@ -163,13 +164,21 @@ def full_disk(handle: int) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_best_holds_the_best_epoch_and_last_the_last(tmp_path):
-    trained = train(tmp_path / "run", recipe=replace(TINY, epochs=4, optimizer=SGD(lr=0.3)))
-    errors = [row["test_error"] for row in trained.run.rows()]
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_best_holds_the_best_epoch_and_last_the_last(keep, tmp_path, monkeypatch):
+    errors = iter([0.5, float("nan"), 0.2, 0.4, 0.2])
+    evaluated = tasks.evaluate
+
+    def pretends(*args, **kwargs):
+        return replace(evaluated(*args, **kwargs), top1_error=next(errors))
+
+    monkeypatch.setattr(tasks, "evaluate", pretends)
+    trained = train(tmp_path / "run", recipe=replace(TINY, epochs=5, keep=keep))
     cards = {which: card_of(trained.run.weights(which)) for which in ("best", "last")}
-    assert cards["last"]["epoch"] == 4
-    assert cards["best"]["epoch"] == 1 + errors.index(min(errors))
-    assert cards["best"]["chosen_on"] == "test"
+    assert (cards["last"]["epoch"], cards["best"]["epoch"], cards["best"]["chosen_on"]) == (5, 3, "test")
+    assert trained.summary.epoch == {"last": 5, "best": 3}[keep]
+    assert trained.run.kept(replace(TINY, keep=keep)) == trained.run.weights(keep)
+    assert scored_epoch(trained.run, TINY) == trained.summary.epoch
 
 
 def card_of(path: Path) -> dict:

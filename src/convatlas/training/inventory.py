@@ -35,6 +35,7 @@ class SplitInventory:
     labels: list[str]  # the class's name, or a checksum of the annotation
     sizes: list[int]  # bytes; -1 where a file is not there
     checksums: list[int] | None  # of the content
+    source: str  # splits that were made from one another have the same
 
 
 @dataclass(frozen=True)
@@ -75,21 +76,58 @@ def take(data: DataSet, before: Inventory | None = None) -> Inventory:
     splits: dict[str, Any] = {"train": data.train, "val": data.val, "test": data.test}
     read_then = {name: split.checksums is not None for name, split in before.splits.items()} if before else {}
     return Inventory({
-        name: _describe(split, data.classes, read_then.get(name))
+        name: _describe(split, _origin(data, name), data.classes, read_then.get(name))
         for name, split in splits.items() if split is not None
     })  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Origin:
+    """Where a split's samples come from, and what they are called there; names are None where it says nothing."""
+
+    source: str
+    names: Sequence[Any] | None = None
+
+
+def _origin(data: DataSet, split: str) -> _Origin:
+    made = data.division
+    if made is None:
+        return _Origin(split)
+    names = {"train": made.train, "val": made.val, "test": made.test}[split]
+    return _Origin("train", names) if names else _Origin(split)
+
+
 def compare(before: Inventory, now: Inventory) -> str | None:
-    """What has changed, with some names; None where nothing has."""
+    """What has changed, with some names; None where nothing has.
+
+    Splits that were made from one another are compared as one: a new image may have changed which of the others are
+    held out, but that is not what has happened to the data.
+    """
+    if before == now:
+        return None
     changes = []
-    for name in dict.fromkeys((*before.splits, *now.splits)):
-        old, new = before.splits.get(name), now.splits.get(name)
+    for source in dict.fromkeys(split.source for split in (*before.splits.values(), *now.splits.values())):
+        old, new = _joined(before, source), _joined(now, source)
         if old is None or new is None:
-            changes.append(f"the {name} split is {'new' if old is None else 'gone'}")
-        elif old != new:
-            changes.append(f"{name}: {_difference(old, new)}")
-    return "; ".join(changes) or None
+            changes.append(f"the {source} split is {'new' if old is None else 'gone'}")
+        elif difference := _difference(old, new):
+            changes.append(difference if source == "train" else f"{source}: {difference}")
+    return "; ".join(changes) or "the same samples in another order, or split otherwise"
+
+
+def _joined(inventory: Inventory, source: str) -> SplitInventory | None:
+    """All samples of a source, whatever split they are in."""
+    parts = [split for split in inventory.splits.values() if split.source == source]
+    if not parts:
+        return None
+    summed = [part.checksums for part in parts]
+    return SplitInventory(
+        [name for part in parts for name in part.names],
+        [label for part in parts for label in part.labels],
+        [size for part in parts for size in part.sizes],
+        None if None in summed else [value for values in summed for value in values or ()],
+        source,
+    )
 
 
 def _difference(old: SplitInventory, new: SplitInventory) -> str:
@@ -111,19 +149,21 @@ def _difference(old: SplitInventory, new: SplitInventory) -> str:
         ],
     }
     said = [f"{len(names):,} {kind} ({_listed(names)})" for kind, names in kinds.items() if names]
-    return ", ".join(said) or "the same samples in another order"
+    return ", ".join(said)
 
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
 
 
-def _describe(split: Any, classes: Sequence[str], checksums: bool | None) -> SplitInventory:
+def _describe(split: Any, origin: _Origin, classes: Sequence[str], checksums: bool | None) -> SplitInventory:
     sizes = _sizes(split)
+    names = origin.names if origin.names is not None and len(origin.names) == len(split) else keys(split)
     if checksums is None:
         checksums = isinstance(split, ArraySplit) or sum(sizes) <= CHEAP_BYTES
     contents = [zlib.crc32(content) for content in _contents(split)] if checksums else None
-    return SplitInventory(_unique([str(key) for key in keys(split)]), _labels(split, classes), sizes, contents)
+    unique = _unique([str(name) for name in names])
+    return SplitInventory(unique, _labels(split, classes), sizes, contents, origin.source)
 
 
 def _unique(names: list[str]) -> list[str]:
