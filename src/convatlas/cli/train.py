@@ -253,8 +253,8 @@ def describe(chosen: "Recipe", loaded: Any) -> None:
     )
     if loaded.val is None and chooses(chosen):
         say(
-            "  There is no validation split, so the epoch is chosen on the test split, whose error will seem lower than "
-            "it is; --val-fraction 0.1 holds one out.",
+            "  There is no validation split, so the epoch is chosen on the test split, whose error will seem too "
+            "low; --val-fraction 0.1 holds one out.",
             style="dim",
         )
     for note in chosen.notes:
