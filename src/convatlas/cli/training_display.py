@@ -205,8 +205,8 @@ def summarise(trained: Any, recipe: Any, page: Path | None, *, json: bool) -> No
                 "training_seconds": trained.seconds,
                 **selection(trained),
                 "expected": recipe.expected,
-                "published": asdict(beside.result) if beside.result else None,
-                "comparison": beside.sentence,
+                "published": asdict(beside.result) if beside.result and beside.same_data else None,
+                "comparison": beside.sentence if beside.same_data else None,
             }
         )
         return
@@ -214,9 +214,8 @@ def summarise(trained: Any, recipe: Any, page: Path | None, *, json: bool) -> No
         f"\n[bold]test error {percent(result.top1_error)}[/] ({wrong} of {n:,}; 95% interval {100 * low:.2f} to "
         f"{percent(high)}), {result.protocol}, trained in {duration(trained.seconds)}\n{trained.summary.selection}"
     )
-    if beside.result or recipe.expected:
-        console().print(f"published: {beside.result or recipe.expected}", markup=False)
-    if beside.result:
+    if beside.result and beside.same_data:
+        console().print(f"published: {beside.result}", markup=False)
         console().print(f"  {beside.sentence}", markup=False, style="dim")
     console().print(f"run folder {literal(trained.run.path)}", soft_wrap=True)
     if page:
