@@ -20,6 +20,7 @@ from convatlas.data import ArraySplit, DataSet
 from convatlas.structures import ConvatlasError, Preprocessing, UsageError
 from convatlas.training import DataSource, Recipe, SaveEvery, checkpoint, fit, inventory, lock, tasks
 from convatlas.training import run as runs
+from convatlas.training.conflicts import find_conflicts
 from convatlas.training.recipe import SGD
 from convatlas.training.session import Session
 from convatlas.training.sources import load_data
@@ -435,3 +436,22 @@ def test_what_is_no_number_is_null_in_the_files(tmp_path):
 def test_digits_are_described_in_a_moment():
     digits = data.load("digits")
     assert inventory.compare(inventory.take(digits), inventory.take(data.load("digits"))) is None
+
+
+def test_an_image_in_two_classes_is_named_by_train(tmp_path):
+    folder, notes = folder_of_images(tmp_path / "pets"), []
+    (folder / "dogs" / "twin.png").write_bytes((folder / "cats" / "04.png").read_bytes())
+    train(tmp_path / "run", parts=load_data(DataSource(str(folder)), "caffe_lenet"), on_note=notes.append)
+    assert "an image stands in two classes" in notes[0]
+    assert "cats/04.png (cats, " in notes[0]
+    assert "dogs/twin.png (dogs, " in notes[0]
+
+
+def test_the_same_checksum_is_not_yet_the_same_image(tmp_path, monkeypatch):
+    monkeypatch.setattr(inventory.zlib, "crc32", lambda content, start=0: 7)
+    parts = greys()
+    assert find_conflicts(parts, inventory.take(parts)) == []
+    twins = parts.train.select([0, 0, 1])
+    twins.labels[1] = 2
+    found = find_conflicts(replace(parts, train=twins), inventory.take(replace(parts, train=twins)))
+    assert [(one.index, other.index) for one, other in found if one.split == other.split == "train"] == [(0, 1)]

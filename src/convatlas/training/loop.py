@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
-from convatlas import weights
+from convatlas import registry, weights
 from convatlas.allocator import keep_freed_memory
 from convatlas.data import DataSet
 from convatlas.evaluation import OneCrop, evaluate_views
 from convatlas.evaluation.protocols import describe, with_scales
 from convatlas.structures import ConvatlasError
 from convatlas.training import distributed
+from convatlas.training.conflicts import describe_conflicts, find_conflicts
 from convatlas.training.position import Position
 from convatlas.training.prepare import few_threads
 from convatlas.training.recipe import OwnRule, Recipe
@@ -105,6 +106,9 @@ def fit(
     check_trackers(trackers)
     place = Place(out, overwrite, resume, save_every, tuple(trackers))
     samples = describe_samples(data, place) if processes.first else None  # before a loader leaves any out
+    labelled = registry.card(recipe.network).task == "classification"
+    if on_note and samples and labelled and (pairs := find_conflicts(data, samples)):
+        on_note(describe_conflicts(data, pairs))
     if processes.device.type == "cpu":
         keep_freed_memory()
     setup = set_up(recipe, data, processes, workers=workers, on_loading=on_loading, on_note=on_note)
