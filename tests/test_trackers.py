@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from convatlas.data import ArraySplit, DataSet
-from convatlas.structures import Preprocessing, UsageError
+from convatlas.structures import ConvatlasError, Preprocessing, UsageError
 from convatlas.training import Recipe, fit, trackers
 from convatlas.training.recipe import SGD
 from convatlas.training.run import RunFolder
@@ -85,7 +85,7 @@ def test_a_run_that_stops_is_not_finished_and_one_that_goes_on_is_told_whole(not
 
 
 def test_numbers_that_are_none_are_left_out(notebook):
-    every = trackers.Trackers([notebook])
+    every = trackers.Trackers({"notebook": notebook})
     row = {"step": 4, "train_loss": 1.0, "test_error": float("nan"), "mean_ap": None, "learning_rate": 0.1, "epoch": 1}
     notebook.log = lambda step, values: notebook.results.append(values)  # pyright: ignore[reportAttributeAccessIssue]
     every.log(row)
@@ -95,10 +95,39 @@ def test_numbers_that_are_none_are_left_out(notebook):
 def test_an_unknown_tracker_is_named_before_anything_is_trained(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="tracker is 'abacus'; expected one of tensorboard, mlflow, wandb"):
         fit(TINY, greys(), tmp_path / "run", device="cpu", trackers=("abacus",))
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="wandb is not installed; do `pip install wandb`"):
         fit(TINY, greys(), tmp_path / "run", device="cpu", trackers=("wandb",))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_tracker_that_fails_ends_no_run(notebook, tmp_path, monkeypatch):
+    notes = []
+
+    def fails(step, values):
+        raise RuntimeError("the server is gone")
+
+    monkeypatch.setitem(trackers.PACKAGES, "notebook", "notebook")
+    monkeypatch.setattr(trackers, "find_spec", lambda name: True)
+    monkeypatch.setattr(notebook, "log", fails)
+    trained = fit(TINY, greys(), tmp_path / "run", device="cpu", trackers=("notebook",), on_note=notes.append)
+    assert trained.summary.epochs == 3
+    assert notes == ["the tracker notebook fails and is told no more: the server is gone"]
+    monkeypatch.setattr(notebook, "start", fails)
+    with pytest.raises(ConvatlasError, match="notebook can't be started"):
+        fit(TINY, greys(), tmp_path / "other", device="cpu", trackers=("notebook",))
+    assert not (tmp_path / "other").exists()
+
+
+def test_mlflow_without_a_server_writes_a_folder(tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    try:
+        fit(TINY, greys(), tmp_path / "run", device="cpu", trackers=("mlflow",))
+    finally:
+        mlflow.set_tracking_uri("")
+    assert list((tmp_path / "mlruns").rglob("train_loss"))
 
 
 def test_tensorboard_has_its_events(tmp_path):

@@ -82,10 +82,10 @@ class Session:
             self.setup.processes.first_does(self._open)
             if self.place.resume:
                 self._go_on()
-            self._trackers = Trackers(())
+            self._trackers = Trackers({})
             if self.setup.processes.first:
                 self._trackers = self._stack.enter_context(
-                    Trackers.open(self.place.trackers, self.run, self.setup.recipe, self.position)
+                    Trackers.open(self.place.trackers, self.run, self.setup.recipe, self.position, self.note)
                 )
             self._request = self._stack.enter_context(interrupt.listening())
             self._stack = self._stack.pop_all()

@@ -3,11 +3,14 @@
 One more is a class with `start`, `log` and `finish`, and a line in `TRACKERS`.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Protocol
 
-from convatlas.structures import SCORES, UsageError
+from convatlas.structures import SCORES, ConvatlasError, UsageError
 from convatlas.training.plain import plain
 from convatlas.training.position import Position
 from convatlas.training.recipe import Recipe
@@ -20,6 +23,9 @@ CURVES = (
 
 
 NOTES = {"mlflow": "mlflow_run_id.txt", "wandb": "wandb_run_id.txt"}  # by which a resumed run finds its own again
+
+
+Note = Callable[[str], None]
 
 
 class Tracker(Protocol):
@@ -67,6 +73,9 @@ class MLflow:
     def start(self, run: RunFolder, settings: Mapping[str, Any]) -> bool:
         import mlflow
 
+        if not mlflow.is_tracking_uri_set():  # a folder needs no server and no database
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+            mlflow.set_tracking_uri(Path("mlruns").absolute().as_uri())
         self._mlflow, note = mlflow, run.path / NOTES["mlflow"]
         known = note.read_text().strip() if note.exists() else None
         begun = mlflow.start_run(run_id=known, run_name=None if known else run.path.name)
@@ -112,27 +121,32 @@ PACKAGES = {"mlflow": "mlflow-skinny", "wandb": "wandb"}
 
 
 class Trackers:
-    """All trackers of a run."""
+    """All trackers of a run. One that fails in the middle is dropped with a word, as the run is worth more."""
 
-    def __init__(self, trackers: Sequence[Tracker]) -> None:
-        self._trackers, self._finished = trackers, False
+    def __init__(self, trackers: Mapping[str, Tracker], on_note: Note | None = None) -> None:
+        self._trackers, self._note, self._finished = dict(trackers), on_note or (lambda sentence: None), False
 
     @classmethod
     @contextmanager
-    def open(cls, names: Sequence[str], run: RunFolder, recipe: Recipe, position: Position) -> "Iterator[Trackers]":
-        """Starts them, tells them of the epochs that are over already, and ends them whatever happens."""
+    def open(
+        cls, names: Sequence[str], run: RunFolder, recipe: Recipe, position: Position, on_note: Note | None
+    ) -> Iterator["Trackers"]:
+        """Starts them, tells them of the epochs that are over already, and ends them whatever happens.
+
+        Raises:
+            ConvatlasError: one can't be started.
+        """
         own = [name for name, note in NOTES.items() if (run.path / note).exists()]
-        trackers = cls([TRACKERS[name]() for name in dict.fromkeys(("tensorboard", *names, *own))])
+        trackers = cls({name: TRACKERS[name]() for name in dict.fromkeys(("tensorboard", *names, *own))}, on_note)
         settings = flatten(plain(recipe))
         try:
-            for tracker in trackers._trackers:
-                if tracker.start(run, settings):
-                    cls([tracker]).log_all(position.rows)
+            for name, tracker in trackers._trackers.items():
+                if _start(name, tracker, run, settings):
+                    cls({name: tracker}, on_note).log_all(position.rows)
             yield trackers
         finally:
             if not trackers._finished:
-                for tracker in trackers._trackers:
-                    tracker.finish(None)
+                trackers._each(lambda tracker: tracker.finish(None))
 
     def log_all(self, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:
@@ -142,21 +156,40 @@ class Trackers:
         """A row of metrics.jsonl."""
         known = (*CURVES, *SCORES)
         values = {name: float(row[name]) for name in known if row.get(name) is not None and row[name] == row[name]}
-        for tracker in self._trackers:
-            tracker.log(int(row["step"]), values)
+        self._each(lambda tracker: tracker.log(int(row["step"]), values))
 
     def finish(self, summary: Summary) -> None:
         found = {"final_test_error": summary.test_error, "final_test_loss": summary.test_loss}
         results = {name: value for name, value in found.items() if value == value}
         self._finished = True
-        for tracker in self._trackers:
-            tracker.finish(results)
+        self._each(lambda tracker: tracker.finish(results))
+
+    def _each(self, tell: Callable[[Tracker], None]) -> None:
+        for name, tracker in list(self._trackers.items()):
+            try:
+                tell(tracker)
+            except Exception as error:  # whatever a server, its client or a network may come up with
+                if name not in PACKAGES:
+                    raise
+                del self._trackers[name]
+                self._note(f"the tracker {name} fails and is told no more: {_first_line(error)}")
+
+
+def _start(name: str, tracker: Tracker, run: RunFolder, settings: Mapping[str, Any]) -> bool:
+    try:
+        return tracker.start(run, settings)
+    except Exception as error:
+        if name not in PACKAGES:
+            raise
+        raise ConvatlasError(f"the tracker {name} can't be started: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def check_trackers(names: Sequence[str]) -> None:
     """Raises UsageError for a tracker that is unknown or not installed, before anything is trained."""
-    from importlib.util import find_spec
-
     for name in names:
         if name not in TRACKERS:
             raise UsageError(f"tracker is {name!r}; expected one of {', '.join(TRACKERS)}")
