@@ -97,7 +97,7 @@ def test_eval_as_text_and_on_other_data(run, capsys, tmp_path):
     capsys.readouterr()
     assert main(["eval", str(run), "--device", "cpu"]) == 0
     text = capsys.readouterr().out
-    assert "2 test pictures, whole picture" in text
+    assert "2 test images, whole picture" in text
     assert all(word in text for word in ("mean IU", "boundary F1", "brick", "leaf"))
     other = write_parts(tmp_path / "other", 1, 3)
     assert said_as_json(capsys, "eval", str(run), "--data", str(other), "--json", "--device", "cpu")["pictures"] == 3

@@ -316,6 +316,14 @@ SCORES = {"mean_iu": "mean IU", "pixel_accuracy": "pixel accuracy", "pck": "PCK"
 """What people call the entries of an evaluation's `scores`; the first of a task is what its error is taken from."""
 
 
+AP_PROTOCOLS = {
+    "voc07": "by VOC 2007's protocol (IoU 0.5, 11 points)",
+    "voc10": "by VOC 2010's protocol (IoU 0.5, all points)",
+    "coco": "by COCO's protocol (mean over IoU 0.5 to 0.95)",
+}
+"""How the protocols of `DetectionEvaluation` are called beside a number."""
+
+
 @dataclass(frozen=True)
 class PublishedResult:
     """Test errors of one network as a source printed them, in percent."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from convatlas.cli.arguments import complete_network
-from convatlas.cli.common import console, only_for, print_json, progress, warn
+from convatlas.cli.common import console, only_for, print_json, progress, visible, warn
 
 MANY, FEWER = 60, 20  # above this number of classes only so many are listed
 
@@ -48,26 +48,42 @@ def command(
         typer.Option("--report", metavar="FILE.html", help="A page with a segmenter's or detector's worst pictures."),
     ] = None,
     crf: Annotated[bool, typer.Option("--crf", help="Refine a segmenter's masks by the fully connected CRF.")] = False,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Two classes: take the second from this probability on. Detectors: precision and recall of the boxes "
+            "with at least this score.",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
 ) -> None:
     """Test error with its 95% interval, loss, and a table of classes, on the test part of the data.
 
-    Each picture is looked at as a paper did: `--protocol 10-crop`, or `dense --scales 256,384,512`. The published
-    results stand beside, each with its protocol. Data without a test part are taken whole, but a run's own.
+    Each image is looked at as a paper did: `--protocol 10-crop`, or `dense --scales 256,384,512`. Published results
+    stand beside where they are of the same data and protocol. Data without a test split are taken whole, but a run's
+    own.
     """
     from convatlas import inference, report
+    from convatlas.evaluation import threshold as thresholds
 
     opened = inference.open_source(source, weights)
     only_for(opened, ("segmentation",), {"--crf": crf})
     only_for(opened, ("segmentation", "detection"), {"--report": report_to})
+    only_for(opened, ("classification", "detection"), {"--threshold": threshold is not None})
+    epoch = scored_epoch(opened, weights)
     only_for(opened, ("classification",), {"--scales": scales, "--with": along, "--classes": classes})
     if opened.task != "classification":
         from convatlas.cli import eval_marked
 
         where = inference.resolve_device(device)
-        eval_marked.evaluate(opened, data, data_root, protocol, report_to, crf=crf, device=where, json=json)
+        manner = eval_marked.Manner(report_to, crf, threshold, where, json, epoch)
+        eval_marked.evaluate(opened, data, data_root, protocol, manner)
         return
+    if threshold is not None:
+        thresholds.check_binary(opened.classes)
     if classes is not None:
         opened = inference.with_classes(opened, classes)
     others = [inference.open_source(str(run)) for run in along or ()]
@@ -82,19 +98,23 @@ def command(
             device=inference.resolve_device(device),
             on_progress=step,
         )
+    if threshold is not None:
+        found = thresholds.decide(found, threshold)
     low, high = report.error_interval(found)
     rows = [row for row in report.class_rows(found) if row.n or len(found.classes) <= MANY]
-    printed = report.published_results(opened.name, opened.recipe)
+    printed = report.comparable_results(opened.name, opened.recipe, dataset.name, found.protocol)
     name = " + ".join(one.name for one in (opened, *others))
     if json:
         print_json({
             "network": name, "data": dataset.name, "samples": len(found.labels), "protocol": found.protocol,
+            "epoch": epoch, "threshold": threshold,
             "seconds": found.seconds, "top1_error": found.top1_error, "top1_error_interval_95": [low, high],
             "top5_error": found.top5_error, "loss": found.loss, "published": [asdict(result) for result in printed],
             "classes": [asdict(row) for row in rows], "problems": [asdict(problem) for problem in found.problems],
         })  # fmt: skip
     else:
-        show(name, dataset.name, found, (low, high), rows, printed)
+        at = None if threshold is None else f"{found.classes[1]} from probability {threshold:g} on"
+        show(name, dataset.name, found, (low, high), rows, printed, ", ".join(filter(None, (epoch_words(epoch), at))))
     for problem in found.problems:
         warn(f"{problem.path}: {problem.reason}")
 
@@ -116,28 +136,47 @@ def chosen(protocol: str | None, scales: str | None, opened: Any) -> Any:
     return replace(usual, scales=named("1-crop", sides).scales)
 
 
-def show(network: str, dataset: str, found: Any, interval: tuple[float, float], rows: list[Any], printed: Any) -> None:
-    """The same as text: `found` is an Evaluation, `rows` are report.ClassRow, `printed` the paper's results."""
-    from rich.table import Table
+def scored_epoch(opened: Any, weights: Path | None) -> int | None:
+    """Which epoch's weights are evaluated; None where they tell of none."""
+    from convatlas.training.run import RunFolder
+    from convatlas.training.summary import scored_epoch as of_run
+    from convatlas.weights import read_card
 
+    if opened.run is not None and opened.recipe is not None and weights is None:
+        return of_run(RunFolder(opened.run), opened.recipe)
+    card = read_card(weights, opened.name) if weights is not None else None
+    return card.get("epoch") if card else None
+
+
+def epoch_words(epoch: int | None) -> str:
+    return "" if epoch is None else f"weights of epoch {epoch}"
+
+
+def show(
+    network: str,
+    dataset: str,
+    found: Any,
+    interval: tuple[float, float],
+    rows: list[Any],
+    printed: Any,
+    manner: str,
+) -> None:
+    """The same as text: `found` is an Evaluation, `rows` are report.ClassRow, `printed` the paper's results."""
+    from convatlas.cli.tables import Column, print_table
     from convatlas.report import percent
 
     out = console()
     top5 = f", top-5 {percent(found.top5_error)}" if found.top5_error is not None else ""
     low, high = interval
-    head = f"{network} on {dataset}: {len(found.labels):,} test pictures, {found.protocol}, {found.seconds:.1f} s"
-    out.print(head, markup=False)
+    parts = (f"{len(found.labels):,} test images", found.protocol, manner, f"{found.seconds:.1f} s")
+    out.print(visible(f"{network} on {dataset}: {', '.join(filter(None, parts))}"), markup=False)
     out.print(f"error {percent(found.top1_error)} (95% interval {percent(low)} to {percent(high)}){top5}")
     for result in printed:
         out.print(f"published: {result}", markup=False)
     out.print(f"loss {found.loss:.4f}\n")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("class", no_wrap=True)
-    for heading in ("n", "recall", "precision", "F1"):
-        table.add_column(heading, justify="right")
     shown = rows if len(rows) <= MANY else sorted(rows, key=lambda row: row.recall)[:FEWER]
-    for row in shown:
-        table.add_row(row.name, f"{row.n:,}", percent(row.recall), percent(row.precision), percent(row.f1))
-    out.print(table, markup=False)
+    columns = [Column("class", wrap=12), *(Column(name, right=True) for name in ("n", "recall", "precision", "F1"))]
+    cells = [[row.name, f"{row.n:,}", percent(row.recall), percent(row.precision), percent(row.f1)] for row in shown]
+    print_table(out, columns, cells)
     if len(shown) < len(rows):
         out.print(f"the {len(shown)} classes of lowest recall; --json has all {len(rows)}")

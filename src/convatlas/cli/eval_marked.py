@@ -1,46 +1,52 @@
 """What `eval` does with segmenters, pose networks and detectors: tables, pages and JSON."""
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from convatlas.cli.common import console, print_json, progress, warn
-from convatlas.structures import UsageError
+from convatlas.cli import tables
+from convatlas.cli.common import console, literal, print_json, progress, warn
+from convatlas.structures import AP_PROTOCOLS, UsageError
 
 PROTOCOLS = ("voc07", "voc10", "coco")
 
 
-def evaluate(
-    opened: Any,
-    data: str | None,
-    root: Path | None,
-    protocol: str | None,
-    report: Path | None,
-    *,
-    crf: bool,
-    device: Any,
-    json: bool,
-) -> None:
+@dataclass(frozen=True)
+class Manner:
+    """How a network is evaluated, and what is made of the result."""
+
+    report: Path | None
+    crf: bool
+    threshold: float | None
+    device: Any
+    json: bool
+    epoch: int | None  # whose weights are evaluated
+
+    @property
+    def epoch_words(self) -> str:
+        return "" if self.epoch is None else f", weights of epoch {self.epoch}"
+
+
+def evaluate(opened: Any, data: str | None, root: Path | None, protocol: str | None, manner: Manner) -> None:
     """`convatlas eval` for any network but a classifier."""
     if opened.task == "segmentation":
         if protocol == "membranes":
-            _evaluate_membranes(opened, data, root, device, json)
+            _evaluate_membranes(opened, data, root, manner)
             return
         if protocol is not None:
             raise UsageError(f"--protocol {protocol}; a segmenter sees whole pictures: expected none, or membranes")
-        _evaluate_masks(opened, data, root, report, crf, device, json)
+        _evaluate_masks(opened, data, root, manner)
     elif opened.task == "detection":
-        _evaluate_boxes(opened, data, root, protocol or "voc10", report, device, json)
+        _evaluate_boxes(opened, data, root, protocol or "voc10", manner)
     else:
         if protocol is not None:
             raise UsageError(f"--protocol {protocol} is for classifiers and detectors; {opened.name} finds poses")
-        _evaluate_poses(opened, data, root, device, json)
+        _evaluate_poses(opened, data, root, manner)
 
 
-def _evaluate_masks(
-    opened: Any, data: str | None, root: Path | None, report: Path | None, crf: bool, device: Any, json: bool
-) -> None:
+def _evaluate_masks(opened: Any, data: str | None, root: Path | None, manner: Manner) -> None:
     from convatlas import inference
     from convatlas.data.dense.splits import MaskSplit
     from convatlas.inference.crf import DenseCRF
@@ -54,16 +60,17 @@ def _evaluate_masks(
         survey = inference.survey_masks(
             inference.of_classes(opened, dataset),
             cast(MaskSplit, dataset.test),
-            device=device,
-            refine=DenseCRF() if crf else None,
+            device=manner.device,
+            refine=DenseCRF() if manner.crf else None,
             on_progress=step,
         )
     found, rows = survey.evaluation, mask_rows(survey)
-    if report is not None:
-        save(report, masks_page(survey, f"{opened.name} on {dataset.name}"))
-    if json:
+    if manner.report is not None:
+        save(manner.report, masks_page(survey, f"{opened.name} on {dataset.name}"))
+    if manner.json:
         print_json({
             "network": opened.name, "data": dataset.name, "pictures": len(survey.indices), "protocol": found.protocol,
+            "epoch": manner.epoch,
             "seconds": found.seconds, "pixel_accuracy": found.pixel_accuracy, "mean_accuracy": found.mean_accuracy,
             "mean_iu": found.mean_iu, "frequency_weighted_iu": found.frequency_weighted_iu, "loss": found.loss,
             "boundary_f1": survey.boundary.mean, "classes": [asdict(row) for row in rows],
@@ -72,8 +79,8 @@ def _evaluate_masks(
         })  # fmt: skip
     else:
         out = console()
-        out.print(f"{opened.name} on {dataset.name}: {len(survey.indices):,} test pictures, {found.protocol}, "
-                  f"{found.seconds:.1f} s", markup=False)  # fmt: skip
+        out.print(f"{opened.name} on {dataset.name}: {len(survey.indices):,} test images, {found.protocol}"
+                  f"{manner.epoch_words}, {found.seconds:.1f} s", markup=False)  # fmt: skip
         out.print(f"[bold]mean IU {percent(found.mean_iu)}[/], pixel accuracy {percent(found.pixel_accuracy)}, mean "
                   f"accuracy {percent(found.mean_accuracy)}, frequency-weighted IU "
                   f"{percent(found.frequency_weighted_iu)}, boundary F1 {percent(survey.boundary.mean)}")  # fmt: skip
@@ -82,25 +89,30 @@ def _evaluate_masks(
         out.print(f"loss {found.loss:.4f}\n")
         columns = ([row.name, *map(percent, (row.iu, row.accuracy, row.boundary_f1, row.share))] for row in rows)
         print_table(("class", "IU", "accuracy", "boundary F1", "pixels"), columns)
-        if report is not None:
-            out.print(f"\nreport {report}: the worst pictures and their boundaries; open it in a browser")
+        if manner.report is not None:
+            out.print(
+                f"\nreport {literal(manner.report)}: the worst pictures and their boundaries; open it in a browser"
+            )
     for problem in found.problems:
         warn(f"{problem.path}: {problem.reason}")
 
 
-def _evaluate_membranes(opened: Any, data: str | None, root: Path | None, device: Any, json: bool) -> None:
+def _evaluate_membranes(opened: Any, data: str | None, root: Path | None, manner: Manner) -> None:
     from convatlas.data.dense.splits import MaskSplit
     from convatlas.inference.evaluate import load_data
     from convatlas.inference.membranes import score_membranes
 
     dataset = load_data(opened, data, root)
     with progress("Evaluating") as step:
-        found = score_membranes(opened, cast(MaskSplit, dataset.test), device=device, on_progress=step)
-    if json:
-        print_json({"network": opened.name, "data": dataset.name, **asdict(found)})
+        found = score_membranes(opened, cast(MaskSplit, dataset.test), device=manner.device, on_progress=step)
+    if manner.json:
+        print_json({"network": opened.name, "data": dataset.name, "epoch": manner.epoch, **asdict(found)})
         return
     out = console()
-    out.print(f"{opened.name} on {dataset.name}: {found.pictures} test pictures, {found.protocol}", markup=False)
+    out.print(
+        f"{opened.name} on {dataset.name}: {found.pictures} test images, {found.protocol}{manner.epoch_words}",
+        markup=False,
+    )
     for name, best in (("pixel", found.pixel), ("foreground Rand", found.foreground_rand), ("Rand", found.rand)):
         out.print(f"{name} error {best.error:.4f} at threshold {best.threshold:.2f}", highlight=False)
     out.print(f"warping error {found.warping:.6f}", highlight=False)
@@ -108,62 +120,75 @@ def _evaluate_membranes(opened: Any, data: str | None, root: Path | None, device
         out.print(f"expected: {opened.recipe.expected}", markup=False)
 
 
-def _evaluate_boxes(
-    opened: Any, data: str | None, root: Path | None, protocol: Any, report: Path | None, device: Any, json: bool
-) -> None:
+def _evaluate_boxes(opened: Any, data: str | None, root: Path | None, protocol: Any, manner: Manner) -> None:
     from convatlas import inference
+    from convatlas.evaluation.threshold import at_threshold
     from convatlas.report import percent
 
     if protocol not in PROTOCOLS:
         raise UsageError(f"--protocol {protocol}; expected {', '.join(PROTOCOLS)} for a detector")
     with progress("Evaluating") as step:
         dataset, found = inference.evaluate_boxes(
-            opened, data, protocol=protocol, root=root, device=device, on_progress=step
+            opened, data, protocol=protocol, root=root, device=manner.device, on_progress=step
         )
-    if report is not None:
+    if manner.report is not None:
         from convatlas.data.detection.split import DetectionSplit
         from convatlas.report import detection
         from convatlas.report.page import save
 
         pictures = cast(DetectionSplit, dataset.test)
-        save(report, detection.page(found, pictures, f"{opened.name} on {dataset.name}"))
-    if json:
+        save(manner.report, detection.page(found, pictures, f"{opened.name} on {dataset.name}"))
+    if manner.json:
         print_json({
             "network": opened.name, "data": dataset.name, "pictures": len(dataset.test), "protocol": found.protocol,
-            "seconds": found.seconds, "mean_ap": found.mean_ap, **found.numbers,
-            "classes": dict(zip(found.classes, found.ap.tolist(), strict=True)),
+            "epoch": manner.epoch, "seconds": found.seconds, "mean_ap": found.mean_ap, **found.numbers,
+            "classes": dict(zip(found.classes, found.ap.tolist(), strict=True)), "threshold": manner.threshold,
+            "at_threshold": None if manner.threshold is None else [
+                asdict(row) | {"f1": row.f1} for row in at_threshold(found, manner.threshold)
+            ],
             "problems": [asdict(problem) for problem in found.problems],
         })  # fmt: skip
     else:
         out = console()
-        out.print(f"{opened.name} on {dataset.name}: {len(dataset.test):,} test pictures, {found.protocol}, "
+        out.print(f"{opened.name} on {dataset.name}: {len(dataset.test):,} test images{manner.epoch_words}, "
                   f"{found.seconds:.1f} s", markup=False)  # fmt: skip
-        numbers = ", ".join(f"{name} {percent(value)}" for name, value in found.numbers.items())
-        out.print(f"[bold]mAP {percent(found.mean_ap)}[/], {numbers}\n")
-        columns = ([name, percent(ap)] for name, ap in zip(found.classes, found.ap.tolist(), strict=True))
-        print_table(("class", "AP"), columns)
+        numbers = ", ".join(f"{name} {percent(known(value))}" for name, value in found.numbers.items())
+        say = f"[bold]mean AP {percent(known(found.mean_ap))}[/] {AP_PROTOCOLS[found.protocol]}"
+        out.print(f"{say}{', ' * bool(numbers)}{numbers}\n")
+        aps = [known(ap) for ap in found.ap.tolist()]
+        if manner.threshold is None:
+            print_table(("class", "AP"), ([name, percent(ap)] for name, ap in zip(found.classes, aps, strict=True)))
+        else:
+            out.print(f"precision, recall and F1 of boxes with a score of at least {manner.threshold:g}, at IoU 0.5")
+            rows = at_threshold(found, manner.threshold)
+            columns = (
+                [row.name, percent(ap), *(percent(known(value)) for value in (row.precision, row.recall, row.f1))]
+                for row, ap in zip(rows, aps, strict=True)
+            )
+            print_table(("class", "AP", "precision", "recall", "F1"), columns)
     for problem in found.problems:
         warn(f"{problem.path}: {problem.reason}")
 
 
-def _evaluate_poses(opened: Any, data: str | None, root: Path | None, device: Any, json: bool) -> None:
+def _evaluate_poses(opened: Any, data: str | None, root: Path | None, manner: Manner) -> None:
     from convatlas import inference
     from convatlas.report import percent
     from convatlas.report.pose import joint_rows
 
     with progress("Evaluating") as step:
-        dataset, found = inference.evaluate_poses(opened, data, root=root, device=device, on_progress=step)
+        dataset, found = inference.evaluate_poses(opened, data, root=root, device=manner.device, on_progress=step)
     rows = joint_rows(found)
-    if json:
+    if manner.json:
         print_json({
             "network": opened.name, "data": dataset.name, "people": len(found.distances), "protocol": found.protocol,
+            "epoch": manner.epoch,
             "seconds": found.seconds, "measure": found.measure, "correct": found.correct, "loss": found.loss,
             "joints": [asdict(row) for row in rows], "problems": [asdict(problem) for problem in found.problems],
         })  # fmt: skip
     else:
         out = console()
-        out.print(f"{opened.name} on {dataset.name}: {len(found.distances):,} people, {found.protocol}, "
-                  f"{found.seconds:.1f} s", markup=False)  # fmt: skip
+        out.print(f"{opened.name} on {dataset.name}: {len(found.distances):,} people, {found.protocol}"
+                  f"{manner.epoch_words}, {found.seconds:.1f} s", markup=False)  # fmt: skip
         out.print(f"[bold]{found.measure} {percent(found.correct)}[/], loss {found.loss:.4g}\n")
         medians = ["" if row.median is None else f"{row.median:.2f}" for row in rows]
         columns = ([row.name, f"{row.marked:,}", percent(row.correct), m] for row, m in zip(rows, medians, strict=True))
@@ -172,14 +197,12 @@ def _evaluate_poses(opened: Any, data: str | None, root: Path | None, device: An
         warn(f"{problem.path}: {problem.reason}")
 
 
+def known(value: float) -> float | None:
+    """None in the place of NaN, which is printed as a dash."""
+    return None if math.isnan(value) else value
+
+
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """The first column is names, the others are numbers."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(headings[0], no_wrap=True)
-    for heading in headings[1:]:
-        table.add_column(heading, justify="right")
-    for row in rows:
-        table.add_row(*row)
-    console().print(table, markup=False)
+    columns = [tables.Column(headings[0], wrap=12), *(tables.Column(name, right=True) for name in headings[1:])]
+    tables.print_table(console(), columns, list(rows))

@@ -2,7 +2,7 @@
 
 import csv
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -42,7 +42,9 @@ def command(
     crf: Annotated[bool, typer.Option("--crf", help="Refine a segmenter's masks by the fully connected CRF.")] = False,
     least_score: Annotated[
         float | None,
-        typer.Option(help="Of a detector's boxes: 0 to 1, or a margin of SVMs.", show_default="0.5, or margin 0"),
+        typer.Option("--least-score", "--threshold", show_default="0.5, or margin 0",
+                     help="Of a detector's boxes: 0 to 1, or a margin of SVMs. Of two classes the second is taken from "
+                     "this probability on."),
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Say which engine is taken, on standard error.")] = False,
 ) -> None:  # fmt: skip
@@ -69,6 +71,7 @@ def command(
         if not predict_marked.predict(opened, inputs or [], out, **options):
             raise typer.Exit(1)
         return
+    decide = decision(opened.classes, least_score)
     say = warn if verbose else lambda _: None
     moving = video if video is not None else camera
     if moving is not None:
@@ -78,7 +81,7 @@ def command(
             opened, engine, pictures=None, batch_size=batch_size, device=where, on_engine=say
         )
         batches = inference.classify(opened, chosen, frames, top_k=top_k, batch_size=batch_size)
-        predictions: Iterable[Prediction] = (prediction for found, _, _ in batches for prediction in found)
+        predictions: Iterable[Prediction] = (decide(prediction) for found, _, _ in batches for prediction in found)
         problems = []
     else:
         with progress("Predicting") as step:
@@ -86,6 +89,7 @@ def command(
                 opened, inputs or [], top_k=top_k, batch_size=batch_size, device=where, engine=engine,
                 on_progress=step, on_engine=say,
             )  # fmt: skip
+        predictions = [decide(prediction) for prediction in predictions]
     if json:
         predictions = list(predictions)
         print_json({"network": opened.name, "predictions": [asdict(p) for p in predictions],
@@ -105,6 +109,18 @@ def check(inputs: list[str] | None, video: Path | None, camera: int | None, json
         raise UsageError("expected one of: pictures, --video FILE, --camera NUMBER")
     if json and camera is not None:
         raise UsageError("--json is written at the end, and a camera has none; expected text or --csv")
+
+
+def decision(classes: tuple[str, ...], threshold: float | None) -> Callable[[Prediction], Prediction]:
+    """What a threshold makes of a prediction: the class that it decides for comes first."""
+    from convatlas.evaluation.threshold import check_binary, decide_prediction
+
+    if threshold is None:
+        return lambda prediction: prediction
+    check_binary(classes)
+    if not 0 <= threshold <= 1:
+        raise UsageError(f"--threshold is {threshold}; expected a probability, 0 to 1")
+    return lambda prediction: decide_prediction(prediction, classes, threshold)
 
 
 def print_lines(predictions: Iterable[Prediction]) -> int:

@@ -92,9 +92,12 @@ def entry(path: Path, folder: Path) -> dict[str, Any]:
         state = "running"
     else:
         state = "resumable" if list(run.states.glob("step-*")) else "interrupted"
-    measure = next((name for name in SCORES if rows and name in rows[-1]), "test_error")
+    error = (
+        "val_error" if rows and "val_error" in rows[-1] else "test_error"
+    )  # of the split that epochs are compared on
+    measure = next((name for name in SCORES if rows and name in rows[-1]), error)
     values = [value for row in rows if isinstance(value := row.get(measure), float | int) and math.isfinite(value)]
-    errors = [value if measure == "test_error" else 1 - value for value in values]
+    errors = [value if measure == error else 1 - value for value in values]
     best = min(range(len(errors)), key=errors.__getitem__, default=None)
     seconds = None if summary is None else summary.get("seconds")
     return {
@@ -167,7 +170,7 @@ def print_runs(rows: list[dict[str, Any]]) -> None:
             row["data"],
             row["recipe"],
             f"{row['epochs']}/{row['planned_epochs']}",
-            SCORES.get(row["measure"], "error"),
+            SCORES.get(row["measure"], "validation error" if row["measure"] == "val_error" else "error"),
             percent(row["best"]),
             percent(row["last"]),
             duration(row["seconds"]),

@@ -1,7 +1,7 @@
 """`convatlas train`: a network, a recipe and a data set become a run folder with a report."""
 
 import os
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from convatlas.cli.arguments import complete_network
-from convatlas.cli.common import console, warn
-from convatlas.cli.training_display import epoch_display, summarise, write_report
-from convatlas.cli.training_plan import begun, planned, with_options
+from convatlas.cli.arguments import complete_network, parse_finite, validate_folder
+from convatlas.cli.common import console, literal, progress, warn
+from convatlas.cli.training_display import Manner, summarise, train_one
+from convatlas.cli.training_plan import Asked, begun, planned
 from convatlas.structures import UsageError
 
 if TYPE_CHECKING:
-    from convatlas.training import Recipe
+    from convatlas.training import Recipe, SaveEvery
 
-ALONE = "--resume goes on with a run as it began; it goes with --device, --workers, --save-every and --data-root only"
+ALONE = (
+    "--resume goes on with a run as it began; it goes with --device, --workers, --save-every, --tracker and "
+    "--data-root only"
+)
+DATA, LEARNING, RUN = "Data", "Learning", "The run"  # panels of the help
 
 
 def command(
@@ -35,44 +39,152 @@ def command(
         typer.Option(
             help="A name (digits, mnist, cifar10, svhn, imagenet ...), a folder with one sub-folder a class, a .csv, "
             ".tsv or .jsonl list, or .npz, .parquet or .tar files; `convatlas data check` looks at it first. "
-            "[default: digits]"
+            "[default: digits]",
+            rich_help_panel=DATA,
         ),
     ] = None,
-    data_root: Annotated[Path | None, typer.Option(help="Where the known data sets lie.")] = None,
-    download: Annotated[bool, typer.Option("--download", help="Fetch a known data set that is absent.")] = False,
-    test_data: Annotated[str | None, typer.Option(help="The test part, where --data does not bring its own.")] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Where the known data sets lie.", rich_help_panel=DATA)] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch a known data set that is absent.", rich_help_panel=DATA)
+    ] = False,
+    test_data: Annotated[
+        str | None, typer.Option(help="The test split, where --data does not bring its own.", rich_help_panel=DATA)
+    ] = None,
+    val_fraction: Annotated[
+        float | None,
+        typer.Option(
+            help="Holds out this fraction of the training split, class by class, to choose the epoch on; the test "
+            "split is then seen once.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Cross-validation: K runs, each with another K-th of the training split as validation split, and a "
+            "summary with mean and 95% interval.",
+            metavar="K",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    fraction: Annotated[
+        float | None,
+        typer.Option(
+            help="Learns from this fraction of the training split only, class by class.", rich_help_panel=DATA
+        ),
+    ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
             help="published, modern, another of the network's recipes, or a file: RUN/recipe.toml; with --weights, "
-            "transfer."
+            "transfer.",
+            rich_help_panel=LEARNING,
         ),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="Trained weights to start from, with a new head for other classes.")
+        Path | None,
+        typer.Option(
+            help="Trained weights to start from, with a new head for other classes.", rich_help_panel=LEARNING
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Any field: averaging=Ema(decay=0.999), optimizer.lr=0.1"),
+        typer.Option(
+            "--set",
+            metavar="FIELD=VALUE",
+            help="Any field of the recipe: averaging=Ema(decay=0.999), optimizer.lr=0.1",
+            rich_help_panel=LEARNING,
+        ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes; the schedule is stretched over them.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Samples per step.")] = None,
-    lr: Annotated[float | None, typer.Option(help="The optimiser's learning rate.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of weights, order and augmentation. [default: 0]")] = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder; default runs/NAME-DATA-TIME.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --out.")] = False,
-    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs; the schedule is rescaled.", rich_help_panel=LEARNING)
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Samples per step, of all processes together.", rich_help_panel=LEARNING)
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="The optimizer's learning rate.", rich_help_panel=LEARNING)] = None,
+    scale_lr: Annotated[
+        bool,
+        typer.Option(
+            "--scale-lr",
+            help="Scales the recipe's learning rate in proportion to --batch-size.",
+            rich_help_panel=LEARNING,
+        ),
+    ] = False,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PIXELS",
+            help="Another input size, such as 160 or 360x480 (height x width).",
+            rich_help_panel=LEARNING,
+        ),
+    ] = None,
+    balance: Annotated[
+        bool,
+        typer.Option(
+            "--balance", help="Shows every class equally often, rare ones repeatedly.", rich_help_panel=LEARNING
+        ),
+    ] = False,
+    class_weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Weights of the classes in the loss: balanced (1 / frequency), for masks also median_frequency or "
+            "inverse_log, or a number for each class: 1,2.5",
+            rich_help_panel=LEARNING,
+        ),
+    ] = None,
+    early_stopping: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="PATIENCE",
+            help="Ends after so many epochs without a lower error, and keeps the best epoch.",
+            rich_help_panel=LEARNING,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Seed of weights, order, augmentation and splits. [default: 0]", rich_help_panel=RUN),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder; default runs/NAME-DATA-TIME.", rich_help_panel=RUN)
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier run in --out.", rich_help_panel=RUN)
+    ] = False,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped.", rich_help_panel=RUN)
+    ] = None,
     save_every: Annotated[
-        str, typer.Option(help="When to save within an epoch: a number of steps (500), or of minutes (10m).")
+        str,
+        typer.Option(
+            help="When to save within an epoch: a number of steps (500), or of minutes (10m).", rich_help_panel=RUN
+        ),
     ] = "5m",
-    find_lr: Annotated[bool, typer.Option("--find-lr", help="Draw loss against learning rate; no run.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Processes that decode pictures too many for memory.")] = 2,
     keep_epochs: Annotated[
-        str | None, typer.Option(help="Epochs whose weights stay, such as 1,2,5,10: `explain --method evolution`.")
+        str | None,
+        typer.Option(
+            help="Epochs whose weights stay, such as 1,2,5,10: `explain --method evolution`.", rich_help_panel=RUN
+        ),
     ] = None,
-    report: Annotated[bool, typer.Option(help="Write report.html at the end.")] = True,
-    json: Annotated[bool, typer.Option("--json", help="The result as one JSON document.")] = False,
+    tracker: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="mlflow or wandb, besides TensorBoard's events in the run folder; repeatable. Both work offline "
+            "(MLFLOW_TRACKING_URI, WANDB_MODE=offline).",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    find_lr: Annotated[
+        bool, typer.Option("--find-lr", help="Draw loss against learning rate; no run.", rich_help_panel=LEARNING)
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...", rich_help_panel=RUN)] = "auto",
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that decode images too many for memory.", rich_help_panel=RUN)
+    ] = 2,
+    report: Annotated[bool, typer.Option(help="Write report.html at the end.", rich_help_panel=RUN)] = True,
+    json: Annotated[bool, typer.Option("--json", help="The result as one JSON document.", rich_help_panel=RUN)] = False,
 ) -> None:
     """Train a network and leave a run folder: weights, metrics and a report to open in a browser.
 
@@ -80,24 +192,31 @@ def command(
     that was stopped or killed, at the very step. With --weights a trained network learns other classes: the head
     first, then all layers, the first ones slowest. Under torchrun all processes train one network together.
     """
-    every = replace(parse_save_every(save_every), epochs=parse_epochs(keep_epochs))
+    from convatlas.training import SaveEvery
+
+    every = replace(parse_save_every(save_every, SaveEvery()), epochs=parse_epochs(keep_epochs))
+    asked = Asked(
+        network=network, recipe=recipe, weights=weights, data=data, test_data=test_data, val_fraction=val_fraction,
+        folds=folds, fraction=fraction, epochs=epochs, batch_size=batch_size, lr=lr, scale_lr=scale_lr, size=size,
+        balance=balance, class_weights=class_weights, early_stopping=early_stopping, seed=seed,
+        settings=tuple(settings or ()),
+    )  # fmt: skip
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     if resume is None and restarted and out is not None and (out / "recipe.toml").exists():
         resume = out  # torchrun has started the processes again after one of them died
-    elif resume is not None and any(
-        value is not None
-        for value in (network, data, test_data, recipe, weights, settings, epochs, batch_size, lr, seed, out)
-    ):
+    elif resume is not None and (asked.given or out is not None or overwrite or find_lr):
         raise UsageError(ALONE)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and out is None and resume is None:
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if several and out is None and resume is None:
         raise UsageError("--out is needed under torchrun, so that every process and every restart means the same run")
+    if folds is not None and (several or find_lr):
+        raise UsageError(f"--folds goes with {'one process' if several else 'training, not with --find-lr'}")
+    if not find_lr:
+        validate_folder(out, "--out")
 
-    if resume is not None:
-        chosen, loaded = begun(resume, data_root)
-    else:
-        chosen, loaded = planned(network, recipe, weights, data, data_root, download, test_data, epochs, seed)
-        chosen = with_options(chosen, batch_size, lr, settings or [])
     quiet = json or os.environ.get("RANK", "0") != "0"
+    with nullcontext() if quiet else progress("Reading the data"):
+        chosen, loaded = begun(resume, data_root) if resume else planned(asked, data_root, download)
     if not quiet:
         describe(chosen, loaded)
     where = None if device == "auto" else device
@@ -106,60 +225,57 @@ def command(
 
         draw(chosen, loaded, out, device=where, workers=workers, json=json)
         return
-
-    from convatlas.training import fit
-
     default = Path("runs") / f"{chosen.network}-{loaded.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    with ExitStack() as stack:
-        display = stack.enter_context(epoch_display(chosen.epochs, quiet=quiet))
-        trained = fit(
-            chosen,
-            loaded,
-            resume or out or default,
-            device=where,
-            workers=workers,
-            overwrite=overwrite,
-            resume=resume is not None,
-            save_every=every,
-            on_loading=display.loading,
-            on_progress=display.step,
-            on_epoch=display.epoch,
-            on_note=display.note,
-        )
+    manner = Manner(
+        out=resume or out or default, device=where, workers=workers, overwrite=overwrite, resume=resume is not None,
+        save_every=every, trackers=tuple(tracker or ()), report=report, quiet=quiet,
+    )  # fmt: skip
+    if folds is not None:
+        from convatlas.cli.training_folds import train_folds
+
+        train_folds(chosen, loaded, manner, json=json)
+        return
+    trained, page = train_one(chosen, loaded, manner)
     if os.environ.get("RANK", "0") != "0":
         return
     for problem in trained.evaluation.problems:
         warn(f"skipped {problem.path}: {problem.reason}")
-    page = write_report(trained, loaded) if report else None
     summarise(trained, chosen, page, json=json)
 
 
 def describe(chosen: "Recipe", loaded: Any) -> None:
     from convatlas import registry
+    from convatlas.training.summary import chooses
 
     card = registry.card(chosen.network)
-    console().print(f"[bold]{card.name}[/]  {card.summary}")
-    console().print(
-        f"{loaded.name}: {len(loaded.train):,} to learn from, {len(loaded.test):,} to test on, "
+    say = console().print
+    say(f"[bold]{card.name}[/]  {literal(card.summary)}")
+    choosing = f"{len(loaded.val):,} to choose the epoch on, " if loaded.val is not None else ""
+    say(
+        f"{literal(loaded.name)}: {len(loaded.train):,} to learn from, {choosing}{len(loaded.test):,} to test on, "
         f"{len(loaded.classes)} classes\n"
-        f"{chosen.variant} recipe, {chosen.epochs} epochs of {chosen.batch_size}: {chosen.source}"
+        f"{literal(chosen.variant)} recipe, {chosen.epochs} epochs of {chosen.batch_size}: {literal(chosen.source)}"
     )
+    if loaded.val is None and chooses(chosen):
+        say(
+            "  There is no validation split, so the epoch is chosen on the test split, whose error will seem too "
+            "low; --val-fraction 0.1 holds one out.",
+            style="dim",
+        )
     for note in chosen.notes:
-        console().print(f"  {note}", style="dim")
+        say(f"  {literal(note)}", style="dim")
 
 
-def parse_save_every(text: str) -> Any:
+def parse_save_every(text: str, usual: "SaveEvery") -> "SaveEvery":
     """ "500" is steps, "10m" minutes."""
-    from convatlas.training import SaveEvery
-
     number = text.removesuffix("m")
     try:
-        value = float(number)
-    except ValueError:
+        value = parse_finite(number, "--save-every")
+    except UsageError:
         value = 0.0
     if value <= 0 or (number == text and value != int(value)):
         raise UsageError(f"--save-every is {text!r}; expected a number of steps (500) or of minutes (10m)")
-    return SaveEvery(steps=int(value), minutes=None) if number == text else SaveEvery(minutes=value)
+    return replace(usual, steps=int(value), minutes=None) if number == text else replace(usual, minutes=value)
 
 
 def parse_epochs(text: str | None) -> tuple[int, ...]:

@@ -1,62 +1,139 @@
 """What `convatlas train` shows: a progress bar, a line for each epoch, and the last words of a run."""
 
 import math
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from convatlas.cli.common import console, duration, print_json, progress
-from convatlas.structures import SCORES
+from convatlas.cli.common import SPEAKS_AFTER, console, duration, hush, literal, print_json, progress, visible
+from convatlas.structures import AP_PROTOCOLS, SCORES
+
+if TYPE_CHECKING:
+    from convatlas.training import SaveEvery
+
+SPEAKS_AT_MOST = 300.0  # seconds between two lines within an epoch, in a log
+UNKNOWN = "-"  # in the place of a number that is none
+
+
+@dataclass(frozen=True)
+class Manner:
+    """Where and how a run is made, whatever it learns."""
+
+    out: Path
+    device: str | None
+    workers: int
+    overwrite: bool
+    resume: bool
+    save_every: "SaveEvery"
+    trackers: tuple[str, ...]
+    report: bool
+    quiet: bool
+
+
+def train_one(chosen: Any, loaded: Any, manner: Manner) -> tuple[Any, Path | None]:
+    """One run with its display, and the path of its report."""
+    import os
+
+    from convatlas.training import fit
+
+    with epoch_display(chosen.epochs, quiet=manner.quiet) as display:
+        trained = fit(
+            chosen,
+            loaded,
+            manner.out,
+            device=manner.device,
+            workers=manner.workers,
+            overwrite=manner.overwrite,
+            resume=manner.resume,
+            save_every=manner.save_every,
+            trackers=manner.trackers,
+            on_loading=display.loading,
+            on_progress=display.step,
+            on_epoch=display.epoch,
+            on_note=display.note,
+        )
+    wanted = manner.report and os.environ.get("RANK", "0") == "0"
+    return trained, write_report(trained, loaded) if wanted else None
 
 
 class EpochDisplay:
-    """A progress bar on a terminal; a line for each epoch on anything."""
+    """A progress bar on a terminal; in a log a line for each epoch, and within a long one now and then."""
 
     def __init__(self, bar: Any, epochs: int, *, quiet: bool) -> None:
         self.bar, self.quiet, self.epochs = bar, quiet, epochs
         self.since: float | None = None  # when the last epoch ended
+        self.doing = "preparing"
+        self.spoken = time.monotonic()
+        self.first: tuple[int, float] | None = None  # the first step of this sitting that was seen, and when
         # rich draws a task the moment it is added, so every field that a column names must be there from the start
-        self.task = bar.add_task("epoch 1", total=None, speed="", loss="", error="")
+        self.task = bar.add_task("preparing", total=None, speed="", loss="", error="")
 
     def loading(self, done: int, total: int) -> None:
-        self.bar.update(self.task, description="reading pictures", completed=done, total=total)
+        self.doing = f"reading images, {done:,} of {total:,}" if done < total else "first step"
+        self.bar.update(self.task, description=self.doing.split(",")[0], completed=done, total=total)
 
     def step(self, now: Any) -> None:
+        done, total = (now.epoch - 1) * now.steps + now.step, now.epochs * now.steps
+        self.first = self.first or (done, time.monotonic())
+        left = self._left(done, total)
+        self.doing = (
+            f"epoch {now.epoch}/{now.epochs}, step {now.step:,} of {now.steps:,}, loss {number(now.loss, 4)}, "
+            f"{rate(now.images_per_s)} images/s" + (f", about {duration(left)} left" if left is not None else "")
+        )
         self.bar.update(
             self.task,
             description=f"epoch {now.epoch}/{now.epochs}",
-            total=now.epochs * now.steps,
-            completed=(now.epoch - 1) * now.steps + now.step,
-            speed=f"{now.images_per_s:,.0f} images/s",
-            loss=f"loss {now.loss:.4f}",
-            error="" if math.isnan(now.error) else f"error {100 * now.error:.2f}%",
+            total=total,
+            completed=done,
+            speed=f"{rate(now.images_per_s)} images/s",
+            loss=f"loss {number(now.loss, 4)}",
+            error="" if math.isnan(now.error) else f"error {percent(now.error)}",
         )
+
+    def _left(self, done: int, total: int) -> float | None:
+        """Seconds, by the steps since the first one, which compiles and warms up."""
+        if self.first is None or done == self.first[0]:
+            return None
+        return (time.monotonic() - self.first[1]) / (done - self.first[0]) * (total - done)
 
     def note(self, sentence: str) -> None:
         if not self.quiet:
-            self.bar.console.print(f"convatlas: {sentence}", highlight=False, soft_wrap=True)
+            self.spoken = time.monotonic()
+            self.bar.console.print(f"convatlas: {visible(sentence)}", highlight=False, markup=False, soft_wrap=True)
 
     def epoch(self, row: dict[str, Any]) -> None:
         now = time.monotonic()
-        each = row["seconds"] if self.since is None else now - self.since  # the first has no test before it
+        each = row["seconds"] if self.since is None else now - self.since
         self.since, left = now, each * (self.epochs - row["epoch"])
-        skipped = self.epochs > 30 and row["epoch"] % (self.epochs // 20) and row["epoch"] != self.epochs
-        if self.quiet or skipped:
+        self.doing = f"epoch {row['epoch'] + 1}/{self.epochs}"
+        if self.quiet:
             return
-        others = [name for name in SCORES if name in row]  # in the place of the test error, where a task has them
-        reached = [f"{SCORES[name]} {100 * row[name]:5.2f}%" for name in others]
-        test = "  ".join(reached) if reached else f"error {100 * row['test_error']:5.2f}%"
-        error = f"  error {100 * row['train_error']:5.2f}%" if "train_error" in row else ""
-        speed = f"{row['images_per_s']:,.0f}" if row["images_per_s"] >= 10 else f"{row['images_per_s']:.2g}"
+        self.spoken = now
+        split = "val" if "val_loss" in row else "test"
+        others = [name for name in SCORES if name in row]  # in the place of the error, where a task has them
+        reached = "  ".join(f"{SCORES[name]} {percent(row[name]):>6}" for name in others)
+        error = f"  error {percent(row['train_error']):>6}" if "train_error" in row else ""
         console().print(
             f"epoch {row['epoch']:>3}/{self.epochs}   "
-            f"train loss {row['train_loss']:.4f}{error}   "
-            f"test loss {row['test_loss']:.4f}  {test}   "
-            f"{speed} images/s" + (f"   {duration(left)} left" if left else "")
+            f"train loss {number(row['train_loss'], 4)}{error}   "
+            f"{split} loss {number(row[f'{split}_loss'], 4)}  "
+            f"{reached or 'error ' + percent(row[f'{split}_error']).rjust(6)}   "
+            f"{rate(row['images_per_s'])} images/s" + (f"   {duration(left)} left" if left else "")
         )
+
+    def speak(self, ended: threading.Event) -> None:
+        """Says in a log what the run is at, first after some seconds, then more and more seldom."""
+        pause = SPEAKS_AFTER
+        while not ended.wait(max(self.spoken + pause - time.monotonic(), 0.1)):
+            if time.monotonic() - self.spoken >= pause:
+                self.spoken = time.monotonic()
+                print(f"convatlas: {self.doing} ...", file=sys.stderr, flush=True)
+                pause = min(2 * pause, SPEAKS_AT_MOST)
 
 
 @contextmanager
@@ -64,11 +141,32 @@ def epoch_display(epochs: int, *, quiet: bool) -> Iterator[EpochDisplay]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    hush()
     columns = [TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()]
     columns += [TextColumn(f"{{task.fields[{name}]}}") for name in ("speed", "loss", "error")]
     terminal = Console(stderr=True)
     with Progress(*columns, console=terminal, transient=True, disable=quiet or not terminal.is_terminal) as bar:
-        yield EpochDisplay(bar, epochs, quiet=quiet)
+        display, ended = EpochDisplay(bar, epochs, quiet=quiet), threading.Event()
+        speaker = threading.Thread(target=display.speak, args=(ended,), daemon=True)
+        if not quiet and not terminal.is_terminal:
+            speaker.start()
+        try:
+            yield display
+        finally:
+            ended.set()
+
+
+def percent(fraction: float | None) -> str:
+    """0.0123 -> "1.23%"; what is no number is a dash."""
+    return UNKNOWN if fraction is None or not math.isfinite(fraction) else f"{100 * fraction:.2f}%"
+
+
+def number(value: float | None, digits: int) -> str:
+    return UNKNOWN if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def rate(per_second: float) -> str:
+    return f"{per_second:,.0f}" if per_second >= 10 else f"{per_second:.2g}"
 
 
 def write_report(trained: Any, data: Any) -> Path:
@@ -105,25 +203,24 @@ def summarise(trained: Any, recipe: Any, page: Path | None, *, json: bool) -> No
                 "test_samples": n,
                 "interval_95": [low, high],
                 "training_seconds": trained.seconds,
+                **selection(trained),
                 "expected": recipe.expected,
-                "published": asdict(beside.result) if beside.result else None,
-                "comparison": beside.sentence,
+                "published": asdict(beside.result) if beside.result and beside.same_data else None,
+                "comparison": beside.sentence if beside.same_data else None,
             }
         )
         return
-    kept = "best epoch (chosen on the same samples)" if recipe.keep == "best" else "last epoch"
     console().print(
-        f"\n[bold]test error {100 * result.top1_error:.2f}%[/] ({wrong} of {n:,}; 95% interval {100 * low:.2f} to "
-        f"{100 * high:.2f}%), {result.protocol}, {kept}, trained in {trained.seconds:.0f} s"
+        f"\n[bold]test error {percent(result.top1_error)}[/] ({wrong} of {n:,}; 95% interval {100 * low:.2f} to "
+        f"{percent(high)}), {result.protocol}, trained in {duration(trained.seconds)}\n{trained.summary.selection}"
     )
-    if beside.result or recipe.expected:
-        console().print(f"published: {beside.result or recipe.expected}", markup=False)
-    if beside.result:
+    if beside.result and beside.same_data:
+        console().print(f"published: {beside.result}", markup=False)
         console().print(f"  {beside.sentence}", markup=False, style="dim")
-    console().print(f"run folder {trained.run.path}")
+    console().print(f"run folder {literal(trained.run.path)}", soft_wrap=True)
     if page:
         console().print(
-            f"report     {page}: curves, confusion, the worst mistakes, filters, feature maps and the proof; "
+            f"report     {literal(page)}: curves, confusion, the worst mistakes, filters, feature maps and the proof; "
             "open it in a browser"
         )
 
@@ -144,15 +241,30 @@ def summarise_scores(trained: Any, recipe: Any, page: Path | None, *, json: bool
                 "test_loss": result.loss,
                 **scores,
                 "training_seconds": trained.seconds,
+                **selection(trained),
                 "expected": recipe.expected,
             }
         )
         return
-    kept = "best epoch (chosen on the same pictures)" if recipe.keep == "best" else "last epoch"
-    reached = ", ".join(f"{SCORES[name]} {100 * value:.2f}%" for name, value in scores.items() if name in SCORES)
-    console().print(f"\n[bold]{reached}[/], {result.protocol}, {kept}, trained in {trained.seconds:.0f} s")
+    reached = ", ".join(f"{SCORES[name]} {percent(value)}" for name, value in scores.items() if name in SCORES)
+    protocol = AP_PROTOCOLS.get(result.protocol, result.protocol)
+    console().print(
+        f"\n[bold]{reached}[/], {protocol}, trained in {duration(trained.seconds)}\n{trained.summary.selection}"
+    )
     if recipe.expected:
         console().print(f"expected: {recipe.expected}", markup=False)
-    console().print(f"run folder {trained.run.path}")
+    console().print(f"run folder {literal(trained.run.path)}", soft_wrap=True)
     if page:
-        console().print(f"report     {page}: open it in a browser")
+        console().print(f"report     {literal(page)}: open it in a browser")
+
+
+def selection(trained: Any) -> dict[str, Any]:
+    """Which epoch the numbers are of, for JSON."""
+    summary = trained.summary
+    return {
+        "epoch": summary.epoch,
+        "epochs": summary.epochs,
+        "kept": summary.kept,
+        "chosen_on": summary.chosen_on,
+        "selection": summary.selection,
+    }

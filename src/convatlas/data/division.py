@@ -39,28 +39,33 @@ AnySplit = TypeVar("AnySplit", bound=Divisible)
 
 @dataclass(frozen=True)
 class Division:
-    """The two parts of a source that brings none, by what its pictures are called there."""
+    """The splits of a source that brings none, or not all, by what its pictures are called there."""
 
     seed: int
     test_fraction: float
     train: tuple[Key, ...]
-    test: tuple[Key, ...]
+    test: tuple[Key, ...]  # () where the source brings its own
+    val: tuple[Key, ...] = ()  # held out of the training split
 
     def to_json(self) -> str:
         values = {"format": FORMAT, "seed": self.seed, "test_fraction": self.test_fraction}
-        return json.dumps(values | {"train": self.train, "test": self.test}, indent=1, ensure_ascii=False) + "\n"
+        splits = {"train": self.train, "test": self.test} | ({"val": self.val} if self.val else {})
+        return json.dumps(values | splits, indent=1, ensure_ascii=False) + "\n"
 
     def apply(self, split: AnySplit) -> tuple[AnySplit, AnySplit]:
-        """The training and the test part of the split; pictures that are in neither are left out.
+        """The training and the test part of the split, before anything is held out of the former for validation.
+
+        Pictures that are in neither are left out.
 
         Raises:
             ConvatlasError: a picture of the division is not there any more.
         """
         places = {key: place for place, key in enumerate(keys(split))}
-        for key in (*self.train, *self.test):
+        whole = (*self.train, *self.val)
+        for key in (*whole, *self.test):
             if key not in places:
                 raise ConvatlasError(f"the written split names {key!r}, which is not in the data any more")
-        train, test = ([places[key] for key in part] for part in (self.train, self.test))
+        train, test = ([places[key] for key in part] for part in (whole, self.test))
         return split.select(train), split.select(test)
 
 
@@ -88,7 +93,7 @@ def read_division(path: Path) -> Division:
         raise ConvatlasError(f"{path}: not a written split of format {FORMAT}, which this version of convatlas reads")
     try:
         parts = (tuple(values["train"]), tuple(values["test"]))
-        return Division(int(values["seed"]), float(values["test_fraction"]), *parts)
+        return Division(int(values["seed"]), float(values["test_fraction"]), *parts, tuple(values.get("val", ())))
     except (KeyError, TypeError, ValueError) as error:
         raise ConvatlasError(f"{path}: not a written split (no usable {error})") from error
 

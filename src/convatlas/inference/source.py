@@ -12,6 +12,7 @@ from convatlas import data, registry, weights
 from convatlas.structures import ConvatlasError, NetworkCard, Prediction, Preprocessing, Problem, UsageError
 from convatlas.training.recipe import Recipe
 from convatlas.training.recipe import read as read_recipe
+from convatlas.training.run import RunFolder
 
 if TYPE_CHECKING:
     from convatlas.inference.boxes import BoxPrediction
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 VERBS = {"classification": "predict", "segmentation": "segment", "detection": "detect", "pose": "find_poses"}
-BEST = Path("checkpoints", "best", "weights.safetensors")
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def open_run(folder: Path, weights_path: Path | None = None) -> Source:
     if not (folder / "recipe.toml").is_file():
         raise UsageError(f"{folder} is no run folder: recipe.toml is absent; expected what `convatlas train` writes")
     recipe = read_recipe(folder / "recipe.toml")
-    path = weights_path or folder / BEST
+    path = weights_path or RunFolder(folder).kept(recipe)
     if not path.is_file():
         raise ConvatlasError(f"{folder} is an incomplete run: {path} is absent; it is written after the first epoch")
     return open_weights(None, path, folder, recipe)

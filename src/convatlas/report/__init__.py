@@ -1,7 +1,7 @@
 """The report of a run: one self-contained HTML page."""
 
-from convatlas.report.published import beside, published_results
+from convatlas.report.published import beside, comparable_results, published_results
 from convatlas.report.run import write
 from convatlas.report.tables import class_rows, error_interval, percent
 
-__all__ = ["beside", "class_rows", "error_interval", "percent", "published_results", "write"]
+__all__ = ["beside", "class_rows", "comparable_results", "error_interval", "percent", "published_results", "write"]

@@ -12,6 +12,9 @@ from convatlas.training.recipes import PUBLISHED
 
 PROTOCOL = re.compile(r"\d+ networks|\d+ crops|dense(?:, best position)?(?: at [\d, and]+px)?")
 
+SPLITS = ("test", "validation", "val")  # what a source says behind the name of a data set
+NAMES = {"imagenet": "ilsvrc2012"}  # a data set's name here -> in papers
+
 SETTINGS = ("optimizer", "schedule", "batch_size", "loss", "augment", "groups", "averaging", "clip", "auxiliary_weight")
 
 
@@ -68,6 +71,12 @@ def published_results(network: str, recipe: Recipe | None = None) -> tuple[Publi
     return published.results if published is not None else ()
 
 
+def comparable_results(network: str, recipe: Recipe | None, dataset: str, protocol: str) -> tuple[PublishedResult, ...]:
+    """The published results that a result on this data set by this protocol may stand beside."""
+    results = published_results(network, recipe)
+    return tuple(result for result in results if same_data(dataset, result) and same_protocol(result, protocol))
+
+
 def nearest(results: Sequence[PublishedResult], dataset: str, protocol: str) -> PublishedResult | None:
     """The first result on this data by this protocol, else the first on this data, else the first of all."""
     comparable = [result for result in results if result.top1_error is not None]
@@ -87,8 +96,9 @@ def squeeze(text: str) -> str:
 
 
 def same_data(dataset: str, published: PublishedResult) -> bool:
-    """ "mnist" is "MNIST test"."""
-    return squeeze(published.data).startswith(squeeze(dataset))
+    """ "mnist" is "MNIST test", and "cifar10" is not "CIFAR-100 test"."""
+    name = squeeze(dataset)
+    return squeeze(published.data) in (squeeze(f"{NAMES.get(name, name)} {part}") for part in ("", *SPLITS))
 
 
 def same_protocol(published: PublishedResult, protocol: str) -> bool:

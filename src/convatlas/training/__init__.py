@@ -5,6 +5,8 @@ from convatlas.training.recipe import DataSource, Recipe
 from convatlas.training.recipes import TRANSFER, adapted, find, start_from, transfer, variants
 from convatlas.training.run import RunFolder, open_run
 from convatlas.training.session import SaveEvery
+from convatlas.training.sources import load_data
+from convatlas.training.summary import Summary
 
 __all__ = [
     "TRANSFER",
@@ -13,12 +15,19 @@ __all__ = [
     "Recipe",
     "RunFolder",
     "SaveEvery",
+    "Summary",
     "Trained",
     "adapted",
     "find",
     "fit",
+    "load_data",
     "open_run",
     "start_from",
     "transfer",
     "variants",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names; the modules behind them are imported by their own names."""
+    return __all__

@@ -20,10 +20,15 @@ from convatlas.structures import ConvatlasError, Problem
 
 FORMAT = 1
 KEPT = 2  # the newest, and the one before it
+DAMAGED = ".damaged"  # what a damaged file's name ends in when it is set aside
+
+
+class DamagedError(ConvatlasError):
+    """A checkpoint is cut off, or its bytes are not those that were written."""
 
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
-    """Writes a state aside, syncs it and renames it, then removes all but the newest two.
+    """Writes a state aside, syncs it and renames it; only then are older ones removed, all but the one before it.
 
     Raises:
         ConvatlasError: it can't be written; what was there before is untouched.
@@ -47,44 +52,66 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
         before = newest_name(folder)
         kept = f"the last good checkpoint is {before}" if before else "there is no checkpoint before it"
         raise ConvatlasError(f"the checkpoint {path} can't be written: {error.strerror or error}; {kept}") from error
-    for old in files(folder)[:-KEPT]:
+    older = [old for old in files(folder) if old.name < path.name]
+    for old in older[: -(KEPT - 1)]:
         old.unlink(missing_ok=True)
     return path
 
 
 def load_newest(folder: Path) -> tuple[dict[str, Any] | None, list[Problem]]:
-    """The newest state that is whole, and the files that are not; None where there is none.
+    """The newest state that is whole, and the newer files that are damaged; None where no file is whole.
 
-    Damaged files are removed, so that the ones that follow leave the good one in peace.
+    The damaged ones get another name, so that what follows finds the good one; without a good one all stay.
+
+    Raises:
+        ConvatlasError: a file can't be read or has another format. The folder stays as it is.
     """
-    problems = []
+    damaged: list[tuple[Path, str]] = []
     for path in reversed(files(folder)):
         try:
             state = load(path)
-        except ConvatlasError as error:
-            problems.append(Problem(str(path), str(error)))
-            path.unlink(missing_ok=True)
+        except DamagedError as error:
+            damaged.append((path, str(error)))
             continue
-        return state, problems
-    return None, problems
+        except ConvatlasError as error:
+            raise ConvatlasError(f"the checkpoint {path} can't be used: {error}; nothing was changed") from error
+        return state, [Problem(str(path), f"{why}; now {set_aside(path).name}") for path, why in damaged]
+    return None, [Problem(str(path), why) for path, why in damaged]
+
+
+def set_aside(path: Path) -> Path:
+    """Renames a damaged file to a name that is free and is no checkpoint's; gives the new path."""
+    aside = path.with_name(path.name + DAMAGED)
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}{DAMAGED}{number}")
+    return path.rename(aside)
 
 
 def load(path: Path) -> dict[str, Any]:
     """The state in a file.
 
     Raises:
-        ConvatlasError: the file is cut off, damaged, or of another version.
+        DamagedError: the file is cut off or damaged.
+        ConvatlasError: it can't be read, or is of another version.
     """
     try:
+        with path.open("rb") as file:  # what the system refuses is no damage
+            file.read(1)
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
         tensors = safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError, KeyError) as error:
-        raise ConvatlasError(f"it is cut off or damaged ({error})") from error
-    if metadata.get("format") != str(FORMAT):
-        raise ConvatlasError(f"it has format {metadata.get('format')}; this version of convatlas reads {FORMAT}")
+    except OSError as error:
+        raise ConvatlasError(f"it can't be read ({error.strerror or error})") from error
+    except (safetensors.SafetensorError, KeyError) as error:
+        raise DamagedError(f"it is cut off or damaged ({error})") from error
+    if "format" not in metadata or "state" not in metadata:
+        raise DamagedError("it is damaged (its metadata are gone)")
+    if metadata["format"] != str(FORMAT):
+        raise ConvatlasError(f"it has format {metadata['format']}; this version of convatlas reads {FORMAT}")
     if metadata.get("checksum") != str(_checksum(metadata["state"], tensors)):
-        raise ConvatlasError("its checksum is wrong")
+        raise DamagedError("its checksum is wrong")
     return _unpacked(json.loads(metadata["state"]), tensors)
 
 

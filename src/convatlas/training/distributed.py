@@ -131,7 +131,7 @@ def join(device: str | None) -> Processes:
 def _device(device: str | None) -> torch.device:
     try:
         found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(1, device=found)
+        torch.zeros(1, device=found).item()  # "meta" makes tensors too, but none that holds a number
     except (RuntimeError, AssertionError) as error:
         kind = "cuda" if torch.cuda.is_available() else "cpu"
         raise UsageError(f"device {device!r} is not there; this machine has {kind}") from error

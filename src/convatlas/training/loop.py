@@ -2,26 +2,30 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from convatlas import weights
+from convatlas import registry, weights
 from convatlas.allocator import keep_freed_memory
 from convatlas.data import DataSet
 from convatlas.evaluation import OneCrop, evaluate_views
 from convatlas.evaluation.protocols import describe, with_scales
-from convatlas.structures import ConvatlasError, Evaluation
+from convatlas.structures import ConvatlasError
 from convatlas.training import distributed
+from convatlas.training.conflicts import describe_conflicts, find_conflicts
+from convatlas.training.position import Position
 from convatlas.training.prepare import few_threads
 from convatlas.training.recipe import OwnRule, Recipe
 from convatlas.training.run import RunFolder
-from convatlas.training.session import Position, SaveEvery, Session
+from convatlas.training.session import Place, SaveEvery, Session, describe_samples
 from convatlas.training.setup import Setup, set_up
 from convatlas.training.step import NotFiniteError
+from convatlas.training.summary import Summary
+from convatlas.training.trackers import check_trackers
 from convatlas.training.watch import LossWatch
 
 
@@ -40,11 +44,16 @@ class Progress:
 
 @dataclass(frozen=True)
 class Trained:
-    """The outcome of `fit`: the folder, and the score of the weights that were kept on the test part."""
+    """The outcome of `fit`: the folder, and the score of the weights that were kept on the test split."""
 
     run: RunFolder
     evaluation: Any  # of the network's task; `tasks.Scored` is what all have
-    seconds: float  # training and testing after each epoch, without loading and report
+    summary: Summary
+
+    @property
+    def seconds(self) -> float:
+        """The training time: what the epochs took, each with its evaluation; without loading, final test and report."""
+        return self.summary.seconds
 
 
 OnProgress = Callable[[Progress], None]
@@ -60,12 +69,16 @@ def fit(
     overwrite: bool = False,
     resume: bool = False,
     save_every: SaveEvery = SaveEvery(),  # noqa: B008 - frozen
+    trackers: Sequence[str] = (),
     on_loading: Callable[[int, int], None] | None = None,
     on_progress: OnProgress | None = None,
     on_epoch: Callable[[dict[str, float]], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Trained:
     """Trains a network by a recipe on a data set and leaves a run folder behind.
+
+    Epochs are compared on the validation split where the data have one, and the test split is seen once, by the
+    weights that are kept. Where there is none, the test split serves for both, and the summary says so.
 
     Started by torchrun, each process calls it alike; the first one writes, and all return the same evaluation.
 
@@ -78,6 +91,7 @@ def fit(
         overwrite: an earlier run in `out` is replaced.
         resume: the run in `out` goes on from its newest whole checkpoint, or from the start where it has none.
         save_every: when a checkpoint is written, besides the end of each epoch.
+        trackers: "mlflow", "wandb", besides TensorBoard.
         on_loading: called with (pictures read, pictures) before the first epoch.
         on_progress: called a few times a second.
         on_epoch: called with each row of metrics.jsonl.
@@ -89,42 +103,46 @@ def fit(
         InterruptedRunError: SIGTERM or Ctrl-C came, and the run is saved.
     """
     processes = distributed.join(device)
+    check_trackers(trackers)
+    place = Place(out, overwrite, resume, save_every, tuple(trackers))
+    samples = describe_samples(data, place) if processes.first else None  # before a loader leaves any out
+    labelled = registry.card(recipe.network).task == "classification"
+    if on_note and samples and labelled and (pairs := find_conflicts(data, samples)):
+        on_note(describe_conflicts(data, pairs))
     if processes.device.type == "cpu":
         keep_freed_memory()
     setup = set_up(recipe, data, processes, workers=workers, on_loading=on_loading, on_note=on_note)
     if recipe.test_time != OneCrop():  # better now than after the training
         with_scales(recipe.test_time, setup.preprocessing)
     local_batch = math.ceil(recipe.batch_size / processes.count)
-    started = time.perf_counter()
     with (
         distributed.deaths_explained(processes, out),
-        Session(setup, data, out, overwrite, resume, save_every, on_note) as session,
+        Session(setup, data, place, samples, on_note) as session,
         few_threads(setup.multiply_adds * local_batch),
     ):
-        at, before = session.position, session.position.seconds
+        at = session.position
         kept: Any = None
         while at.epoch < recipe.epochs and not (recipe.stop and recipe.stop.reached(at.errors)):
             row = _pass(setup, session, at, on_progress)
-            evaluation, best = _test(setup, session, at)
-            kept = evaluation if best else kept
-            row |= {"test_loss": evaluation.loss, "test_error": evaluation.error, **evaluation.scores()}
-            at.seconds = before + time.perf_counter() - started
+            started = time.perf_counter()
+            evaluation, is_result = _compare(setup, session, at)
+            row["seconds"] += time.perf_counter() - started
+            kept = evaluation if is_result else kept
+            split = setup.compares_on
+            row |= {f"{split}_loss": evaluation.loss, f"{split}_error": evaluation.error, **evaluation.scores()}
             at.end_epoch(row)
             session.log(row)
             session.save(at.epoch * setup.steps)
             if on_epoch:
                 on_epoch(row)
-        if kept is None:  # the best epoch was before the run went on
-            kept = _score_kept(setup, session)
-        if recipe.test_time != OneCrop():
-            kept = _test_as_published(setup, session, data, on_note)
-        session.finish(kept)
-    problems = tuple(dict.fromkeys((*data.train.problems, *data.test.problems, *kept.problems)))
-    return Trained(session.run, replace(kept, problems=problems), at.seconds)
+        evaluation = _test(setup, session, data, kept, on_note)
+        summary = session.finish(evaluation)
+    problems = tuple(dict.fromkeys((*data.train.problems, *data.test.problems, *evaluation.problems)))
+    return Trained(session.run, replace(evaluation, problems=problems), summary)
 
 
 def _pass(setup: Setup, session: Session, at: Position, on_progress: OnProgress | None) -> dict[str, float]:
-    """What is left of one pass over the training part; returns the row of metrics.jsonl without the test columns."""
+    """What is left of one epoch; returns the row of metrics.jsonl without the columns of its evaluation."""
     recipe, learner, processes, steps = setup.recipe, setup.learner, setup.processes, setup.steps
     if setup.before_pass and at.index == 0:
         setup.before_pass(at.epoch)
@@ -180,33 +198,34 @@ def _pass(setup: Setup, session: Session, at: Position, on_progress: OnProgress 
     }
 
 
-def _test(setup: Setup, session: Session, at: Position) -> tuple[Any, bool]:
-    """(the score of the weights as they are, or of their average; whether they are the ones to keep)"""
+def _compare(setup: Setup, session: Session, at: Position) -> tuple[Any, bool]:
+    """(the score of the weights as they are, or of their average; whether they are the result so far)"""
     recipe, learner = setup.recipe, setup.learner
     with learner.result_in_place():
         evaluation = setup.score(learner.net)
-        best = recipe.keep == "last" or evaluation.error < at.best
-        if best:
-            at.best = evaluation.error
+        best = at.take_if_best(evaluation.error)
         session.save_weights(learner.weights(), best=best)
-    return evaluation, best
+    return evaluation, best or recipe.keep == "last"
 
 
-def _score_kept(setup: Setup, session: Session) -> Any:
-    path = session.run.weights("best")
+def _test(setup: Setup, session: Session, data: DataSet, kept: Any, on_note: Callable[[str], None] | None) -> Any:
+    """The score of the weights that are the result, on the test split.
+
+    Args:
+        kept: their score after their epoch; None where that was before the run went on.
+    """
+    protocol, net = setup.recipe.test_time, setup.learner.net
+    as_published = protocol != OneCrop()
+    if kept is not None and setup.final is None and not as_published:
+        return kept
+    if on_note and (as_published or setup.final):
+        on_note(f"testing by {describe(protocol)}" if as_published else "testing, on images that were not seen before")
+    setup.processes.sum(torch.zeros(1, dtype=torch.float64))  # the first process has written them
+    path = session.run.kept(setup.recipe)
     if not path.exists():
         raise ConvatlasError(f"{path} is absent, so the run has no result; --overwrite trains anew")
     setup.learner.load_weights(weights.read(path)[0])
-    return setup.score(setup.learner.net)
-
-
-def _test_as_published(
-    setup: Setup, session: Session, data: DataSet, on_note: Callable[[str], None] | None
-) -> Evaluation:
-    """The score of the weights that were kept, each picture looked at in the recipe's way; every process scores all."""
-    protocol, net, processes = setup.recipe.test_time, setup.learner.net, setup.processes
-    if on_note:
-        on_note(f"testing by {describe(protocol)}")
-    processes.sum(torch.zeros(1, dtype=torch.float64, device=processes.device))  # the first process has written them
-    weights.load_into(net, session.run.weights("best"))
-    return evaluate_views(net, data.test, setup.preprocessing, protocol, classes=data.classes, device=processes.device)
+    if as_published:  # every process scores all
+        device = setup.processes.device
+        return evaluate_views(net, data.test, setup.preprocessing, protocol, classes=data.classes, device=device)
+    return (setup.final or setup.score)(net)

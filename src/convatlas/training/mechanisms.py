@@ -1,5 +1,6 @@
 """What a recipe may add to plain training, each a small value: a field of `Recipe` that a part of the loop acts on."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -70,13 +71,17 @@ class ClipValue:
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """Ends after `patience` passes in a row without a test error at least `least_gain` below the best one."""
+    """Ends after `patience` epochs in a row without an error at least `least_gain` below the best one.
+
+    The error is that of the validation split, or of the test split where there is none.
+    """
 
     patience: int = 10
     least_gain: float = 0.0  # a fraction, as the error is
 
     def __post_init__(self) -> None:
         check_range("patience", self.patience, least=1)
+        check_range("least_gain", self.least_gain, least=0)
 
     def reached(self, errors: Sequence[float]) -> bool:
         best, waited = float("inf"), 0
@@ -86,10 +91,18 @@ class EarlyStopping:
         return waited >= self.patience
 
 
+def check_rates(lr: float, weight_decay: float) -> None:
+    """Raises UsageError for an optimizer that would unlearn, or learn nothing."""
+    check_range("lr", lr, above=0)
+    check_range("weight_decay", weight_decay, least=0)
+
+
 def check_range(
     name: str, value: float, *, above: float | None = None, least: float | None = None, most: float | None = None
 ) -> None:
-    """Raises UsageError where the value of a recipe's field is outside its range."""
+    """Raises UsageError where the value of a recipe's field is outside its range, or not finite."""
+    if not math.isfinite(value):
+        raise UsageError(f"{name} is {value}; expected a finite number")
     if above is not None and not value > above:
         raise UsageError(f"{name} is {value}; expected more than {above:g}")
     if least is not None and not value >= least:

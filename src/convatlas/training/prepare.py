@@ -127,4 +127,6 @@ def class_weights(recipe: Recipe, labels: Tensor, num_classes: int) -> Tensor | 
         weights = torch.tensor(recipe.class_weights)
     else:
         raise UsageError(f"class_weights has {len(recipe.class_weights)} entries; expected {num_classes}, one a class")
+    if not (weights.isfinite().all() and (weights >= 0).all() and (weights * counts).sum() > 0):
+        raise UsageError(f"class_weights are {recipe.class_weights}; expected finite numbers from 0, not all of them 0")
     return weights * counts.sum() / (weights * counts).sum()

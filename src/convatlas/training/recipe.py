@@ -26,6 +26,7 @@ from convatlas.training.mechanisms import (
     ParameterGroup,
     Polyak,
     check_range,
+    check_rates,
 )
 from convatlas.training.own_losses import OwnLosses
 from convatlas.training.plain import override, plain, typed
@@ -44,11 +45,18 @@ class SGD:
     nesterov: bool = False
     form: typing.Literal["torch", "krizhevsky"] = "torch"
 
+    def __post_init__(self) -> None:
+        check_rates(self.lr, self.weight_decay)
+        check_range("momentum", self.momentum, least=0, most=1)
+
 
 @dataclass(frozen=True)
 class AdamW:
     lr: float
     weight_decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_rates(self.lr, self.weight_decay)
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,9 @@ class Adam:
 
     lr: float
     weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_rates(self.lr, self.weight_decay)
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,11 @@ class RMSProp:
     momentum: float = 0.9
     weight_decay: float = 0.0
     form: typing.Literal["tensorflow", "torch"] = "tensorflow"
+
+    def __post_init__(self) -> None:
+        check_rates(self.lr, self.weight_decay)
+        check_range("momentum", self.momentum, least=0, most=1)
+        check_range("decay", self.decay, least=0, most=1)
 
 
 @dataclass(frozen=True)
@@ -91,12 +107,16 @@ class RegionSvms(OwnRule, SvmSettings):
 
 @dataclass(frozen=True)
 class DataSource:
-    """Where the samples come from: the arguments of `data.load`."""
+    """Where the samples come from: the arguments of `data.load`, and what is made of the training split."""
 
     spec: str = "digits"
     root: str | None = None
     test: str | None = None
     test_fraction: float = 0.2
+    val_fraction: float = 0.0  # of the training split, to choose the epoch on; 0: none, but what the data bring
+    folds: int | None = None  # of the training split, instead of a fraction
+    fold: int | None = None  # which of them is the validation split, from 1
+    fraction: float = 1.0  # of what is left of the training split, to learn from
 
 
 @dataclass(frozen=True)
@@ -128,7 +148,9 @@ class Recipe:
     cost: str = ""
     notes: tuple[str, ...] = ()
     small_data_epochs: int | None = None  # instead of `epochs` on sets of under 6,000 samples
-    keep: typing.Literal["last", "best"] = "last"  # which weights are the result; "best" is chosen on the test part
+    keep: typing.Literal["last", "best"] = (
+        "last"  # which weights are the result; "best": of the lowest validation error
+    )
     fine_tune: FineTune | None = None  # starts from trained weights
     groups: tuple[ParameterGroup, ...] = ()  # parameters with a learning rate or weight decay of their own
     averaging: Ema | Polyak | None = None  # of the weights; the averaged ones are tested and are the result
@@ -150,7 +172,8 @@ class Recipe:
         check_range("epochs", self.epochs, least=1)
         check_range("batch_size", self.batch_size, least=1)
         check_range("accumulate", self.accumulate, least=1, most=self.batch_size)
-        check_range("seed", self.seed, least=0)
+        check_range("seed", self.seed, least=0, most=2**63 - 1)
+        check_range("auxiliary_weight", self.auxiliary_weight, least=0)
 
 
 def to_toml(recipe: Recipe) -> str:
@@ -177,14 +200,25 @@ def read(path: Path) -> Recipe:
         raise ConvatlasError(f"{path}: not a recipe ({error})") from error
 
 
+# What is settled before a recipe's other fields are: the data are loaded and the network is chosen by then.
+SETTLED = {
+    "network": "the network is the command's first argument",
+    "seed": "seed has an option of its own, since the data are split by it too",
+    "data": "the data are loaded already: data, its root, test_data, val_fraction, folds and fraction are options",
+}
+
+
 def changed(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     """The recipe with fields set as on the command line: "optimizer.lr=0.1", "averaging=Ema(decay=0.999)".
 
     Raises:
-        UsageError: not of the form field=value, no such field, or a value that does not fit.
+        UsageError: not of the form field=value, no such field, a value that does not fit, or a field that is settled
+            before, so that the recipe would tell another story than the run.
     """
     for setting in settings:
         path, equals, text = setting.partition("=")
+        if reason := SETTLED.get(path.strip().split(".")[0]):
+            raise UsageError(f"--set {setting} comes too late: {reason}")
         try:
             if not equals:
                 raise ValueError("expected field=value")

@@ -1,15 +1,16 @@
 """A run is a folder. This module writes it, piece by piece and never half, and reads it back."""
 
 import json
+import math
 import os
 import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ import convatlas
 from convatlas import weights
 from convatlas.data import Division, read_division
 from convatlas.structures import ConvatlasError, UsageError
+from convatlas.training import lock
 from convatlas.training import recipe as recipes
 from convatlas.training.recipe import Recipe
 
@@ -51,6 +53,16 @@ class RunFolder:
         """Written when the run is finished."""
         return self.path / "summary.json"
 
+    @property
+    def samples(self) -> Path:
+        """Names, labels, sizes and checksums of the samples, as `inventory` writes them."""
+        return self.path / "samples.json.gz"
+
+    def kept(self, recipe: Recipe) -> Path:
+        """The weights that are the run's result: of the last epoch or of the best, as the recipe has it."""
+        last = self.weights("last")
+        return last if recipe.keep == "last" and last.exists() else self.weights("best")
+
     def weights(self, which: str) -> Path:
         return self.path / "checkpoints" / which / "weights.safetensors"
 
@@ -59,16 +71,17 @@ class RunFolder:
         return read_division(self.splits) if self.splits.is_file() else None
 
     def rows(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl, one an epoch."""
-        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+        """The lines of metrics.jsonl, one an epoch; a last one that was cut off is left out."""
+        lines = self.metrics.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def log(self, row: Mapping[str, Any]) -> None:
         with self.metrics.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(without_nan(row)) + "\n")
 
     def rewrite(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Replaces metrics.jsonl by these rows."""
-        write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+        write_text(self.metrics, "".join(json.dumps(without_nan(row)) + "\n" for row in rows))
 
     def save(self, which: str, net: nn.Module | Mapping[str, Tensor], card: dict[str, Any]) -> None:
         target = self.weights(which)
@@ -80,70 +93,76 @@ def create(path: Path, recipe: Recipe, classes: tuple[str, ...], *, device: str,
     """A new run folder with its recipe, environment and classes.
 
     Raises:
-        UsageError: the folder holds something already, or can't be written.
+        UsageError: the folder holds something already, another process holds it, or it can't be written.
     """
-    run = RunFolder(path)
-    try:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            if not (overwrite and run.recipe.exists()):
-                hint = "--overwrite replaces an earlier run" if run.recipe.exists() else "it is not a run"
-                raise UsageError(f"--out {path} exists already and is not empty; {hint}")
-            if in_use(run):
-                raise UsageError(f"--out {path} is in use: another process is training in it")
-            shutil.rmtree(path)
-        path.mkdir(parents=True, exist_ok=True)
-        write_text(run.recipe, recipes.to_toml(recipe))
-        write_text(path / "environment.json", json.dumps(environment(device), indent=2))
-        write_text(path / "classes.json", json.dumps(classes, indent=2, ensure_ascii=False))
-    except OSError as error:
-        raise UsageError(f"--out {path} can't be written: {error.strerror or error}") from error
-    return run
+    with creating(path, recipe, classes, device=device, overwrite=overwrite) as run:
+        return run
 
 
 @contextmanager
-def nothing_half_written(run: RunFolder) -> Iterator[None]:
-    """Takes the folder away again if the body fails before the first checkpoint is in it."""
+def creating(
+    path: Path, recipe: Recipe, classes: tuple[str, ...], *, device: str, overwrite: bool = False
+) -> Iterator[RunFolder]:
+    """The same for a body that trains: the folder is locked, and taken away if the body fails before a checkpoint."""
+    run = RunFolder(path)
+    _refuse_occupied(run, overwrite)  # before the lock's file is put into a folder of something else
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(lock.hold(path, make=True))
+            _refuse_occupied(run, overwrite, held=True)
+            stack.enter_context(_nothing_half_written(run))
+            _remove_all(path)
+            write_text(run.recipe, recipes.to_toml(recipe))
+            write_text(path / "environment.json", json.dumps(environment(device), indent=2))
+            write_text(path / "classes.json", json.dumps(classes, indent=2, ensure_ascii=False))
+        except OSError as error:
+            raise UsageError(f"--out {path} can't be written: {error.strerror or error}") from error
+        yield run
+
+
+def _refuse_occupied(run: RunFolder, overwrite: bool, held: bool = False) -> None:
+    path = run.path
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"--out {path} exists already and is not a folder; expected a new one, or an earlier run")
+    if not held and lock.in_use(path):
+        raise UsageError(f"--out {path} is in use: another process is training in it")
+    if lock.entries(path) and not (overwrite and run.recipe.exists()):
+        hint = "--overwrite replaces an earlier run" if run.recipe.exists() else "it is not a run"
+        raise UsageError(f"--out {path} exists already and is not empty; {hint}")
+
+
+@contextmanager
+def _nothing_half_written(run: RunFolder) -> Iterator[None]:
+    """Empties the folder again if the body fails before the first checkpoint is in it. The lock is held."""
     try:
         yield
     except BaseException:
         if not run.weights("last").exists() and not list(run.states.glob("step-*")):
-            shutil.rmtree(run.path, ignore_errors=True)
+            _remove_all(run.path)
         raise
 
 
-@contextmanager
-def locked(run: RunFolder) -> Iterator[None]:
+def _remove_all(folder: Path) -> None:
+    """Everything but the lock, which is held."""
+    for entry in lock.entries(folder):
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+def locked(run: RunFolder) -> AbstractContextManager[None]:
     """Two processes that train in one folder would spoil both runs.
 
     Raises:
         UsageError: another process is training in it.
     """
-    with (run.path / ".lock").open("w") as file:
-        if not _lock(file):
-            raise UsageError(f"{run.path} is in use: another process is training in it")
-        yield
+    return lock.hold(run.path)
 
 
 def in_use(run: RunFolder) -> bool:
     """Whether a process is training in the folder."""
-    try:
-        with (run.path / ".lock").open("r+") as file:
-            return not _lock(file)
-    except OSError:
-        return False
-
-
-def _lock(file: IO[str]) -> bool:
-    """Held until the file is closed or the process is gone; True as well where the system knows no locks."""
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except (ImportError, OSError):  # Windows; some network file systems
-        return True
-    return True
+    return lock.in_use(run.path)
 
 
 def open_run(path: Path) -> RunFolder:
@@ -190,3 +209,12 @@ def write_text(path: Path, text: str) -> None:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def without_nan(value: Any) -> Any:
+    """The value with None in the place of numbers that JSON does not have."""
+    if isinstance(value, Mapping):
+        return {key: without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

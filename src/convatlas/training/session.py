@@ -4,24 +4,26 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from convatlas.data import Batch, DataSet
-from convatlas.structures import SCORES, ConvatlasError, UsageError
-from convatlas.training import checkpoint, interrupt
+from convatlas.structures import ConvatlasError, UsageError
+from convatlas.training import checkpoint, interrupt, inventory
 from convatlas.training import run as runs
+from convatlas.training.inventory import Inventory
+from convatlas.training.position import Position
 from convatlas.training.setup import Setup
 from convatlas.training.step import NotFiniteError
+from convatlas.training.summary import Summary, chooses
 from convatlas.training.tasks import Scored
+from convatlas.training.trackers import Trackers
 
 AGREE_EVERY = 8  # steps between the questions of several processes whether to save or to end
-CURVES = ("train_loss", "test_loss", "train_error", "test_error", "learning_rate")
 _NAMED = 8  # samples of a bad batch that a sentence names
 _GO_ON, _SAVE, _END = range(3)
 
@@ -35,27 +37,26 @@ class SaveEvery:
     epochs: tuple[int, ...] = ()  # from 1; their weights stay, under checkpoints/epochs
 
 
-@dataclass
-class Position:
-    """Where a run stands. Together with the learner's state it is the whole run."""
+@dataclass(frozen=True)
+class Place:
+    """Where a run is written, and what may be there before."""
 
-    epoch: int = 0  # that are over
-    index: int = 0  # steps done in the epoch
-    seen: int = 0  # samples in the epoch
-    sums: list[float] = field(default_factory=lambda: [0.0, 0.0])  # losses and errors in the epoch
-    epoch_seconds: float = 0.0
-    seconds: float = 0.0
-    best: float = float("inf")
-    rows: list[dict[str, Any]] = field(default_factory=list)  # of metrics.jsonl
+    out: Path
+    overwrite: bool = False
+    resume: bool = False
+    save_every: SaveEvery = SaveEvery()
+    trackers: tuple[str, ...] = ()  # besides TensorBoard
 
-    @property
-    def errors(self) -> list[float]:
-        """On the test part after each epoch."""
-        return [row["test_error"] for row in self.rows]
 
-    def end_epoch(self, row: dict[str, Any]) -> None:
-        self.rows.append(row)
-        self.epoch, self.index, self.seen, self.sums, self.epoch_seconds = self.epoch + 1, 0, 0, [0.0, 0.0], 0.0
+def describe_samples(data: DataSet, place: Place) -> Inventory:
+    """What the data are made of, to be compared with what a run began with.
+
+    Raises:
+        ConvatlasError: the record of the run that is to go on can't be read.
+    """
+    written = runs.RunFolder(place.out).samples
+    before = inventory.read(written) if place.resume and written.exists() else None
+    return inventory.take(data, before)
 
 
 class Session:
@@ -65,66 +66,103 @@ class Session:
         self,
         setup: Setup,
         data: DataSet,
-        out: Path,
-        overwrite: bool,
-        resume: bool,
-        save_every: SaveEvery,
+        place: Place,
+        samples: Inventory | None,
         on_note: Callable[[str], None] | None,
     ) -> None:
-        self.setup, self.data, self.out, self.save_every = setup, data, out, save_every
-        self.overwrite, self.resume = overwrite, resume
+        self.setup, self.data, self.place, self.samples = setup, data, place, samples
         self.note = on_note or (lambda sentence: None)
-        self.run = runs.RunFolder(out)
+        self.run = runs.RunFolder(place.out)
         self.position = Position()
         self._stack = ExitStack()
         self._saved_at = time.monotonic()
 
     def __enter__(self) -> "Session":
-        setup, device = self.setup, str(self.setup.processes.device)
         with self._stack:
-            setup.processes.first_does(lambda: self._open(device))
-            if self.resume:
+            self.setup.processes.first_does(self._open)
+            if self.place.resume:
                 self._go_on()
-            self._board = None
-            if setup.processes.first:
-                self._board = self._stack.enter_context(SummaryWriter(str(self.run.path)))
-                for row in self.position.rows:
-                    self._draw(row)
+            self._trackers = Trackers({})
+            if self.setup.processes.first:
+                self._trackers = self._stack.enter_context(
+                    Trackers.open(self.place.trackers, self.run, self.setup.recipe, self.position, self.note)
+                )
             self._request = self._stack.enter_context(interrupt.listening())
             self._stack = self._stack.pop_all()
         return self
 
-    def _open(self, device: str) -> None:
-        if self.resume:
-            runs.open_run(self.out)
+    def _open(self) -> None:
+        """Locks the folder, which comes before anything is written, and writes what stands before the first step."""
+        device, place = str(self.setup.processes.device), self.place
+        if place.resume:
+            runs.open_run(place.out)
             self._stack.enter_context(runs.locked(self.run))
             return
-        runs.create(self.out, self.setup.recipe, self.data.classes, device=device, overwrite=self.overwrite)
-        self._stack.enter_context(runs.nothing_half_written(self.run))
+        made = runs.creating(place.out, self.setup.recipe, self.data.classes, device=device, overwrite=place.overwrite)
+        self._stack.enter_context(made)
         if self.data.division is not None:
             runs.write_text(self.run.splits, self.data.division.to_json())
-        self._stack.enter_context(runs.locked(self.run))
+        if self.samples is not None:
+            self.samples.write(self.run.samples)
 
     def _go_on(self) -> None:
-        """Restores the newest whole checkpoint, and brings what the folder tells of the run back to it."""
+        """Restores the newest whole checkpoint, and brings what the folder tells of the run back to it.
+
+        Raises:
+            UsageError: the data are not those that the run began with.
+            ConvatlasError: there were checkpoints, and none can be used; nothing of the run is changed.
+        """
+        changed = self.setup.processes.from_first(self._changes)
         state, problems = self.setup.processes.from_first(lambda: checkpoint.load_newest(self.run.states))
-        for problem in problems:
-            self.note(f"the checkpoint {problem.path} can't be used: {problem.reason}; the one before it is")
         if state is not None:
-            found = (state["steps"], state["samples"])
-            if found != (expected := (self.setup.steps, len(self.setup.train.split))):
-                raise UsageError(
-                    f"--resume {self.out}: the run had {found[1]} samples in {found[0]} steps an epoch, the data now "
-                    f"have {expected[1]} in {expected[0]}; it can only go on with the data that it began with"
-                )
-            self.position = Position(**state["position"])
-            self.setup.learner.restore(state["learner"])
+            self._restore(state, changed)
+            for problem in problems:
+                self.note(f"the checkpoint {problem.path} can't be used: {problem.reason}; the one before it is")
             at = self.position
             self.note(f"going on in epoch {at.epoch + 1} after step {at.index} of {self.setup.steps}")
+        elif problems or (self.run.metrics.exists() and self.run.rows()):
+            named = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems)
+            raise ConvatlasError(
+                f"{self.place.out} has no checkpoint that it could go on from{': ' * bool(named)}{named}; "
+                "--overwrite begins it anew"
+            )
+        elif changed:
+            raise self._other_data(changed)
         if self.setup.processes.first:
             self.run.rewrite(self.position.rows)
-            for old in self.run.path.glob("events.out.tfevents.*"):  # drawn anew from the rows
-                old.unlink()
+            for old in self.run.states.glob("*.tmp"):  # left by a death while it was written
+                old.unlink(missing_ok=True)
+
+    def _changes(self) -> str | None:
+        """How the data differ from those that the run began with, as far as that was written down."""
+        if self.samples is None or not self.run.samples.exists():  # a run of an older version
+            return None
+        return inventory.compare(inventory.read(self.run.samples), self.samples)
+
+    def _other_data(self, changed: str) -> UsageError:
+        return UsageError(
+            f"--resume {self.place.out}: {changed}; it can only go on with the data that it began with, "
+            "--overwrite begins it anew"
+        )
+
+    def _restore(self, state: dict[str, Any], changed: str | None) -> None:
+        try:
+            found = (state["steps"], state["samples"])
+            position = Position(**state["position"])
+        except (KeyError, TypeError) as error:
+            raise ConvatlasError(f"the checkpoint is of another version of convatlas ({error})") from error
+        if found != (now := (self.setup.steps, len(self.setup.train.split))):
+            counts = (
+                f"the run had {found[1]} samples in {found[0]} steps an epoch, the data now have {now[1]} in {now[0]}"
+            )
+            raise self._other_data(f"{counts}: {changed}" if changed else counts)
+        if changed:
+            raise self._other_data(f"the data have changed: {changed}")
+        if position.epoch and not position.best_epoch:  # a run of an older version
+            best_first = sorted(range(position.epoch), key=lambda epoch: position.errors[epoch])
+            position.best_epoch = 1 + best_first[0] if self.setup.recipe.keep == "best" else position.epoch
+        self.position = position
+        self.setup.learner.restore(state["learner"])
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> bool | None:
         done = self._stack.__exit__(kind, error, trace)
@@ -153,7 +191,7 @@ class Session:
             self._end(step, settle)
 
     def _due(self, step: int) -> bool:
-        every, minutes = self.save_every.steps, self.save_every.minutes
+        every, minutes = self.place.save_every.steps, self.place.save_every.minutes
         # with several processes only some steps are asked about, and the next of those is due
         near = AGREE_EVERY if self.setup.processes.count > 1 else 1
         if every is not None and step % every < min(near, every):
@@ -166,7 +204,7 @@ class Session:
         epoch, index = self.position.epoch + 1, self.position.index
         raise interrupt.InterruptedRunError(
             f"stopped in epoch {epoch}, step {index} of {self.setup.steps}; nothing is lost: "
-            f"`convatlas train --resume {self.out}` goes on from there",
+            f"`convatlas train --resume {self.place.out}` goes on from there",
             self._request.received or 15,
         )
 
@@ -193,13 +231,17 @@ class Session:
         self.setup.processes.first_does(write)
 
     def save_weights(self, weights: dict[str, Tensor], *, best: bool) -> None:
+        """Writes the weights after the epoch that is about to end: as the last, and as the best where they are."""
+        epoch = self.position.epoch + 1
+        card = self.setup.card | {"epoch": epoch}
+
         def write() -> None:
             try:
-                self.run.save("last", weights, self.setup.card)
+                self.run.save("last", weights, card)
                 if best:
-                    self.run.save("best", weights, self.setup.card)
-                if (epoch := self.position.epoch + 1) in self.save_every.epochs:
-                    self.run.save(f"epochs/{epoch:03}", weights, self.setup.card)
+                    self.run.save("best", weights, card | {"chosen_on": self.setup.compares_on})
+                if epoch in self.place.save_every.epochs:
+                    self.run.save(f"epochs/{epoch:03}", weights, card)
             except ConvatlasError as error:
                 raise ConvatlasError(f"{error}; {self.last_good()}") from error
 
@@ -208,17 +250,27 @@ class Session:
     def log(self, row: dict[str, Any]) -> None:
         if self.setup.processes.first:
             self.run.log(row)
-            self._draw(row)
+            self._trackers.log(row)
 
-    def _draw(self, row: dict[str, Any]) -> None:
-        assert self._board is not None
-        for key in (key for key in (*CURVES, *SCORES) if key in row):
-            self._board.add_scalar(key, row[key], global_step=int(row["step"]))
-
-    def finish(self, evaluation: Scored) -> None:
+    def finish(self, evaluation: Scored) -> Summary:
+        """Writes the summary, which makes the run a finished one."""
+        recipe, at = self.setup.recipe, self.position
+        chosen_on = self.setup.compares_on if chooses(recipe) else None
+        summary = Summary(
+            test_error=evaluation.error,
+            test_loss=evaluation.loss,
+            seconds=at.seconds,
+            epoch=at.best_epoch if recipe.keep == "best" else at.epoch,
+            epochs=at.epoch,
+            kept=recipe.keep,
+            chosen_on=chosen_on,
+            protocol=evaluation.protocol,
+            scores=evaluation.scores(),
+        )
         if self.setup.processes.first:
-            summary = {"test_error": evaluation.error, "seconds": self.position.seconds, **evaluation.scores()}
-            runs.write_text(self.run.summary, json.dumps(summary, indent=2))
+            summary.write(self.run.summary)
+            self._trackers.finish(summary)
+        return summary
 
     def not_finite(self, error: NotFiniteError) -> ConvatlasError:
         """The sentence for a loss that is NaN or infinite; the whole batch is written down in the run folder."""

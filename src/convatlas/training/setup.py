@@ -1,12 +1,12 @@
 """Everything that stands ready before the first step, from a recipe, a data set and a device."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
 
 from convatlas import registry, weights
 from convatlas.analysis.trace import trace_network
@@ -23,6 +23,7 @@ from convatlas.training.prepare import make_optimizer
 from convatlas.training.recipe import OwnRule, Recipe, RegionSvms
 from convatlas.training.sharding import shard
 from convatlas.training.step import Learner
+from convatlas.training.summary import Compared
 from convatlas.training.synchronised import synchronise
 from convatlas.training.tasks import Batches
 
@@ -36,7 +37,8 @@ class Setup:
     recipe: Recipe
     processes: Processes
     train: Batches
-    score: Callable[[nn.Module], Any]  # on the test part; gives what `tasks.Scored` describes
+    score: tasks.Score  # after each epoch: on the validation split, or the test split where there is none
+    final: tasks.Score | None  # on the test split, once; None: `score` has done it
     learner: Learner
     card: dict[str, Any]  # of the weights
     preprocessing: Preprocessing
@@ -46,6 +48,11 @@ class Setup:
     def steps(self) -> int:
         """Of an epoch."""
         return len(self.train)
+
+    @property
+    def compares_on(self) -> Compared:
+        """The split on which epochs are compared."""
+        return "test" if self.final is None else "val"
 
     @property
     def multiply_adds(self) -> int:
@@ -73,7 +80,9 @@ def set_up(
     if isinstance(recipe.optimizer, OwnRule) and processes.count > 1:
         raise UsageError(f"{recipe.network} learns by a rule of its own, pattern by pattern: on one process only")
     network, device = registry.card(recipe.network), processes.device
-    preprocessing = measured(recipe.preprocessing or default_preprocessing(network, data.train), data.train)
+    preprocessing = recipe.preprocessing or default_preprocessing(network, data.train)
+    check_channels(preprocessing)
+    preprocessing = measured(preprocessing, data.train)
     card = weights.make_card(
         network.name,
         num_classes=len(data.classes),
@@ -134,7 +143,24 @@ def set_up(
         class_weights=made.class_weights,
         compile_with=compiling.choose(recipe, input_shape, len(data.train), device, on_note),
     )
-    return Setup(recipe, processes, made.train, made.score, learner, card, preprocessing, before_pass)
+    score, final = (made.test, None) if made.val is None else (made.val, made.test)
+    return Setup(recipe, processes, made.train, score, final, learner, card, preprocessing, before_pass)
+
+
+def check_channels(preprocessing: Preprocessing) -> None:
+    """Raises UsageError where images can't be brought to that many channels, or are normalised by another number."""
+    channels = preprocessing.channels
+    if channels not in (1, 3):
+        raise UsageError(f"preprocessing.channels is {channels}; images are grey or coloured: expected 1 or 3")
+    for name, values in (("mean", preprocessing.mean), ("std", preprocessing.std)):
+        if len(values) != channels:
+            raise UsageError(f"preprocessing.{name} has {len(values)} values; expected {channels}, one a channel")
+    if not all(math.isfinite(value) for value in preprocessing.mean) or not all(
+        0 < s < math.inf for s in preprocessing.std
+    ):
+        raise UsageError(f"preprocessing.std is {preprocessing.std}; expected finite numbers, std above 0")
+    if min(preprocessing.size) < 1:
+        raise UsageError(f"preprocessing.size is {preprocessing.size}; expected at least 1 pixel a side")
 
 
 def joins_statistics(recipe: Recipe, processes: int) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 
-from convatlas.data import Augmentation, DataSet, Loader
+from convatlas.data import Augmentation, DataSet, Loader, Split
 from convatlas.data.dense.assembly import MaskAssembly
 from convatlas.data.dense.splits import MaskSplit
 from convatlas.data.detection.augment import BoxAugmentation
@@ -57,13 +57,22 @@ class Batches(Protocol):
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Any]: ...
 
 
+Score = Callable[[nn.Module], Any]
+
+
 @dataclass(frozen=True)
 class Parts:
-    """Data and score of one task."""
+    """Data and scores of one task; each score gives what `Scored` describes."""
 
     train: Batches
-    score: Callable[[nn.Module], Any]  # the test part; gives what `Scored` describes
     class_weights: Tensor | None  # (K,) in the loss
+    test: Score
+    val: Score | None  # None: there is no validation split
+
+    @classmethod
+    def of(cls, data: DataSet, train: Batches, class_weights: Tensor | None, scorer: Callable[[Any], Score]) -> "Parts":
+        """`scorer` makes the score of a split."""
+        return cls(train, class_weights, scorer(data.test), None if data.val is None else scorer(data.val))
 
 
 Progress = Callable[[int, int], None]
@@ -129,10 +138,13 @@ def _classification(
         balanced=recipe.sampling == "balanced",
         **common,
     )
-    test = Loader(data.test, preprocessing, batch_size=256, **common)
     loss = per_sample(recipe.loss)
-    score = partial(evaluate, loader=test, classes=data.classes, loss=loss, device=device, gather=processes.gather)
-    return Parts(train, score, class_weights(recipe, data.train.labels, len(data.classes)))
+
+    def scorer(split: Split) -> Score:
+        loader = Loader(split, preprocessing, batch_size=256, **common)
+        return partial(evaluate, loader=loader, classes=data.classes, loss=loss, device=device, gather=processes.gather)
+
+    return Parts.of(data, train, class_weights(recipe, data.train.labels, len(data.classes)), scorer)
 
 
 def for_pictures(recipe: Recipe) -> tuple[Augmentation, ...]:
@@ -152,7 +164,7 @@ def _segmentation(
 ) -> Parts:
     share, device = (processes.rank, processes.count), processes.device
     margin = output_margin(net, (preprocessing.channels, *preprocessing.size))
-    masks, held_out = cast(MaskSplit, data.train), cast(MaskSplit, data.test)
+    masks = cast(MaskSplit, data.train)
     assemble = MaskAssembly(preprocessing, recipe.augment, margin)
     train = PairedLoader(
         masks,
@@ -166,9 +178,9 @@ def _segmentation(
         share=share,
     )
     loss = per_sample(pixel_loss(recipe.loss))
-    score = partial(
+    scorer = partial(
+        _bind,
         evaluate_segmenter,
-        split=held_out,
         preprocessing=preprocessing,
         classes=data.classes,
         loss=loss,
@@ -176,7 +188,12 @@ def _segmentation(
         share=share,
         gather=processes.gather,
     )
-    return Parts(train, score, mask_class_weights(recipe, masks, len(data.classes)))
+    return Parts.of(data, train, mask_class_weights(recipe, masks, len(data.classes)), scorer)
+
+
+def _bind(evaluate_split: Callable[..., Any], split: Any, **settings: Any) -> Score:
+    """The evaluation of one split, which is left with the network as its argument."""
+    return partial(evaluate_split, split=split, **settings)
 
 
 def _detection(
@@ -193,7 +210,7 @@ def _detection(
             raise UsageError(f"augment: {type(step).__name__} knows no boxes; {recipe.network} needs one that does")
     share = {"share": (processes.rank, processes.count), "device": device, "seed": recipe.seed}
     common = {**share, "workers": workers, "on_progress": on_loading}
-    marked, held_out = cast(DetectionSplit, data.train), cast(DetectionSplit, data.test)
+    marked = cast(DetectionSplit, data.train)
     train = DetectionLoader(
         marked,
         preprocessing,
@@ -202,21 +219,23 @@ def _detection(
         shuffle=True,
         **common,
     )
-    test = DetectionLoader(held_out, preprocessing, batch_size=8, **common)
-    score = partial(
-        evaluate_detector,
-        loader=test,
-        classes=data.classes,
-        device=device,
-        gather=processes.gather if processes.count > 1 else None,
-        with_loss=True,
-    )
-    return Parts(train, score, None)
+
+    def scorer(split: DetectionSplit) -> Score:
+        return partial(
+            evaluate_detector,
+            loader=DetectionLoader(split, preprocessing, batch_size=8, **common),
+            classes=data.classes,
+            device=device,
+            gather=processes.gather if processes.count > 1 else None,
+            with_loss=True,
+        )
+
+    return Parts.of(data, train, None, scorer)
 
 
 def _pose(recipe: Recipe, data: DataSet, preprocessing: Preprocessing, processes: Processes, workers: int) -> Parts:
     share, device = (processes.rank, processes.count), processes.device
-    people, held_out = cast(PeopleSplit, data.train), cast(PeopleSplit, data.test)
+    people = cast(PeopleSplit, data.train)
     train = PairedLoader(
         people,
         preprocessing,
@@ -228,13 +247,13 @@ def _pose(recipe: Recipe, data: DataSet, preprocessing: Preprocessing, processes
         workers=workers,
         share=share,
     )
-    score = partial(
+    scorer = partial(
+        _bind,
         evaluate_pose,
-        split=held_out,
         preprocessing=preprocessing,
         loss=per_sample(recipe.loss),
         device=device,
         share=share,
         gather=processes.gather,
     )
-    return Parts(train, score, None)
+    return Parts.of(data, train, None, scorer)

@@ -4,6 +4,9 @@ import importlib
 import pkgutil
 from dataclasses import replace
 
+import torch
+
+from convatlas.data import ArraySplit, default_preprocessing
 from convatlas.registry import NetworkCard, card
 from convatlas.structures import Preprocessing, UsageError
 from convatlas.training.recipe import Recipe
@@ -48,19 +51,36 @@ def variants(network: str) -> list[str]:
     return [*(variant for name, variant in PUBLISHED if name == network), "modern"]
 
 
-def find(name: str, variant: str, *, preprocessing: Preprocessing) -> Recipe:
+def find(name: str, variant: str = "published", *, preprocessing: Preprocessing | None = None) -> Recipe:
     """A recipe by network (or alias) and variant.
+
+    Args:
+        name: of `convatlas.names`.
+        variant: one of `variants`.
+        preprocessing: of the images, which decides the augmentation of "modern"; by default that of images larger than
+            the network's input. The published recipes don't ask for it.
 
     Raises:
         UsageError: the network or the variant is unknown.
+
+    Example:
+        >>> find("lenet5", "published").epochs
+        20
     """
     network: NetworkCard = card(name)
     if variant == "modern":
-        return MODERN[network.task](network, preprocessing)
+        return MODERN[network.task](network, preprocessing or of_large_images(network))
     if (network.name, variant) not in PUBLISHED:
         known = ", ".join(variants(network.name))
-        raise UsageError(f"--recipe {variant!r} is unknown for {network.name}; it has {known}")
+        raise UsageError(f"recipe {variant!r} is unknown for {network.name}; it has {known}")
     return PUBLISHED[network.name, variant]
+
+
+def of_large_images(network: NetworkCard) -> Preprocessing:
+    """The preprocessing of images that are larger than the network's input."""
+    channels, height, width = network.input_shape
+    black = ArraySplit(torch.zeros(1, channels, 2 * height, 2 * width, dtype=torch.uint8), torch.zeros(1))
+    return default_preprocessing(network, black)
 
 
 def adapted(recipe: Recipe, num_samples: int) -> Recipe:

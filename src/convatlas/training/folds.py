@@ -1,0 +1,50 @@
+"""What K runs of a cross-validation have reached together."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from scipy.stats import t as student
+
+from convatlas.training.loop import Trained
+from convatlas.training.position import error_of
+
+
+def result_of(trained: Trained, fold: int) -> dict[str, Any]:
+    """The errors of one fold's run: on its validation split in the epoch that was kept, and on the test split."""
+    summary = trained.summary
+    row = trained.run.rows()[summary.epoch - 1]
+    return {
+        "fold": fold,
+        "run": trained.run.path.name,
+        "val_error": error_of(row),
+        "test_error": summary.test_error,
+        "epoch": summary.epoch,
+        "epochs": summary.epochs,
+        "seconds": summary.seconds,
+    }
+
+
+def summarise(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and 95% interval of both errors over the folds."""
+    errors = {name: [result[name] for result in results] for name in ("val_error", "test_error")}
+    return {
+        "folds": list(results),
+        **{name: {"mean": mean, "interval_95": list(interval)} for name, (mean, interval) in (
+            (name, mean_interval(values)) for name, values in errors.items()
+        )},
+    }  # fmt: skip
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, tuple[float, float]]:
+    """The mean and its 95% interval by Student's t, within [0, 1]. The folds share images, so it is a rough one.
+
+    Example:
+        >>> mean, (low, high) = mean_interval([0.1, 0.2, 0.3])
+        >>> round(mean, 3), round(low, 3), round(high, 3)
+        (0.2, 0.0, 0.448)
+    """
+    mean = statistics.fmean(values)
+    half = student.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return mean, (max(mean - half, 0.0), min(mean + half, 1.0))
