@@ -5,7 +5,6 @@ An image with an object that can't be used is left out whole, since what the obj
 
 import math
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -22,10 +21,11 @@ FaultKind = Literal[
     "no annotation", "damaged", "turned", "leak", "two entries", "two names", "assumed",
 ]  # fmt: skip
 
-PARTS = {
+PARTS = {  # as data.yaml and Darknet's lists call the splits
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test", "trainval": "trainval",
+    "test": "test", "testing": "test",
 }  # fmt: skip
+NOTES: tuple[FaultKind, ...] = ("two entries", "two names", "assumed")  # nothing is left out for them
 MAX_SIDE = 1_000_000  # pixels that an annotation may say of an image
 
 
@@ -86,23 +86,12 @@ class Annotated:
 
 
 class Judged(NamedTuple):
-    """A split's usable images, how many were left out for an object, and everything to be known."""
+    """A split's usable images, how many were left out for an object, all that is left out, and what else to know."""
 
     pages: list[Annotated]
     left_out: int
     faults: list[Fault]
-
-
-def part_of(name: str) -> str | None:
-    """The split that a file or folder name tells by a whole word: "instances_val2017" is "val", "latest" is None."""
-    parts = {PARTS[word] for word in re.findall(r"[a-z]+", _split_camel(name).lower()) if word in PARTS}
-    if parts == {"train", "val"}:
-        return "trainval"
-    return parts.pop() if len(parts) == 1 else None
-
-
-def _split_camel(name: str) -> str:
-    return re.sub(r"([a-z])([A-Z])|(?<=[a-z])(?=set(?:$|[^a-z]))", r"\1 \2", name)
+    notes: list[Fault]
 
 
 def read_size(height: object, width: object) -> tuple[int, int] | None:
@@ -144,7 +133,9 @@ def judge(part: Part, classes: Sequence[str], *, masks: bool = False) -> Judged:
             left_out += 1
         else:
             kept.append(annotated)
-    return Judged(kept, left_out, faults)
+    noted = NOTES if masks else (*NOTES, "bad mask")
+    notes = [fault for fault in faults if fault.kind in noted]
+    return Judged(kept, left_out, [fault for fault in faults if fault.kind not in noted], notes)
 
 
 def _merge(pages: Sequence[Page], faults: list[Fault]) -> list[Page]:

@@ -69,10 +69,15 @@ def is_coco(content: Any) -> bool:
 
 
 def _add_pages(
-    part: Part, images: Mapping[Any, Any], drawn: Mapping[Any, list[Drawn]], faults: Mapping[Any, list[Fault]], file: Path
+    part: Part,
+    images: Mapping[Any, Any],
+    drawn: Mapping[Any, list[Drawn]],
+    faults: Mapping[Any, list[Fault]],
+    file: Path,
 ) -> None:
     names = {key: str(image.get("file_name") or "") for key, image in images.items()}
-    finder = ImageFinder(image_folders(file, file.stem.removeprefix("instances_")) + [file.parent.parent], names.values())
+    folders = [*image_folders(file, file.stem.removeprefix("instances_")), file.parent.parent]
+    finder = ImageFinder(folders, names.values())
     for key, image in images.items():
         name = names[key]
         path = finder.find(name)
@@ -148,6 +153,6 @@ def _doubt_corners(drawn: Mapping[Any, list[Drawn]], images: Mapping[Any, Any], 
             sticking += right > width + 1 or bottom > height + 1
     if sticking >= _MIN_CORNERS:
         raise ConvatlasError(
-            f"{file}: {sticking} boxes reach out of their images as x, y, width, height, and all fit as x1, y1, x2, y2; "
-            f"write bbox as x, y, width, height"
+            f"{file}: {sticking} boxes reach out of their images as x, y, width, height, and all fit as x1, y1, x2, y2;"
+            f" write bbox as x, y, width, height"
         )

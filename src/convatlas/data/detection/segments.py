@@ -23,7 +23,8 @@ def find_fault(segments: Any, size: tuple[int, int]) -> str | None:
     try:
         stated = [int(side) for side in segments["size"]]
         if stated != list(size):
-            return f"a segmentation for {' x '.join(map(str, reversed(stated)))[:40]} pixels; expected {size[1]} x {size[0]}"
+            other = " x ".join(map(str, reversed(stated)))[:40]
+            return f"a segmentation for {other} pixels; expected {size[1]} x {size[0]}"
         counts = _counts(segments["counts"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         return f"run lengths that can't be understood ({error!r:.80})"
@@ -40,17 +41,21 @@ def rasterise(segments: Any, size: tuple[int, int]) -> np.ndarray:
     """
     if fault := find_fault(segments, size):
         raise ConvatlasError(f"{fault}; expected polygons or run lengths of the image")
-    if isinstance(segments, dict):
-        counts = _counts(segments["counts"])
-        flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-        return np.ascontiguousarray(flat.reshape(size[1], size[0]).T)
+    packed = segments["counts"] if isinstance(segments, dict) else _draw(segments, size)
+    counts = _counts(packed)
+    flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+    return np.ascontiguousarray(flat.reshape(size[1], size[0]).T)
+
+
+def _draw(polygons: list[Any], size: tuple[int, int]) -> str:
+    """The packed run lengths of polygons that `find_fault` has passed."""
     from pycocotools import mask as rle
 
     try:
-        drawn = rle.decode(rle.merge(rle.frPyObjects([list(map(float, polygon)) for polygon in segments], *size)))
+        drawn = rle.frPyObjects([list(map(float, polygon)) for polygon in polygons], *size)
+        return rle.merge(drawn)["counts"].decode("ascii")
     except Exception as error:  # its C code raises anything
         raise ConvatlasError(f"a segmentation can't be drawn: {error}") from error
-    return drawn.astype(bool)
 
 
 def polygon_box(points: list[float]) -> tuple[float, float, float, float]:

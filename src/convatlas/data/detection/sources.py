@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from convatlas.data.detection import coco, exports, table, voc, yolo
-from convatlas.data.detection.annotations import Fault, Source, judge, occurring, part_of
+from convatlas.data.detection.annotations import Fault, Source, judge, occurring
 from convatlas.data.detection.split import DetectionData, DetectionSplit
 from convatlas.data.division import Division, divide
 from convatlas.data.folder import SUFFIXES
+from convatlas.data.part_names import part_in, part_of
 from convatlas.structures import ConvatlasError, UsageError
 
 _FORMS = (
@@ -43,7 +44,7 @@ def open_detection(
     """A data set of annotated images by its place.
 
     Args:
-        spec: a folder or a file: VOC's layout or loose XML, COCO's JSON, YOLO's texts, a CSV, or a labelling tool's JSON.
+        spec: a folder or a file: VOC's layout or loose XML, COCO's JSON, YOLO's texts, a CSV, or a tool's JSON.
         test: another spec, whose test split (or whole, where it has no splits) becomes the test split.
         test_fraction: of the images, where the source has no test split; stratified by each one's rarest class.
         seed: chooses these images. What was chosen is the result's `division`, to be written down.
@@ -67,8 +68,8 @@ def open_detection(
     trained, val, tested, made = chosen.train, chosen.val, chosen.test, None
     if test is not None:
         others, _ = parts(test, classes=names, masks=masks)
-        tested = next((others[part] for part in ("test", "val", "train", "trainval") if _is_marked(others.get(part))), None)
-        tested = tested or next(iter(others.values()))
+        order = [part for part in ("test", "val", "train", "trainval") if part in others]
+        tested = others[next((part for part in order if _is_marked(others[part])), order[0])]
         source = f"{spec}; test: {test}"
     is_same = test is not None and os.path.realpath(test) == os.path.realpath(spec)
     if not len(trained) and not is_same and not trained.problems:
@@ -116,8 +117,10 @@ def parts(
         raise ConvatlasError(f"{spec} has no objects; expected images with boxes{reason}")
     splits = {}
     for name in sorted(source.parts, key=_ORDER.index):
-        pages, left_out, faults = judge(source.parts[name], names, masks=masks)
-        splits[name] = DetectionSplit(pages, faults, masks=masks, left_out=left_out)
+        found = judge(source.parts[name], names, masks=masks)
+        splits[name] = DetectionSplit(
+            found.pages, found.faults, masks=masks, left_out=found.left_out, notes=found.notes
+        )
     return splits, names
 
 
@@ -218,7 +221,7 @@ def _by_part(files: Sequence[Path] | Mapping[Path, Any], folder: Path) -> dict[s
     found: dict[str, Path] = {}
     for file in files:
         inner = part_of(file.parent.name) if file.parent != folder else None
-        part = part_of(file.stem) or inner or "train"
+        part = part_in(file.stem) or inner or "train"
         if len(files) == 1:
             part = part if part == "test" and file.parent.name != folder.name else "train"
         if part in found:

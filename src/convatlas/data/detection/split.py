@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from convatlas.data.division import Division
 
 
+class TurnedError(ConvatlasError):
+    """An image that is shown turned, and boxes of which nobody knows whether they are."""
+
+
 class DetectionSplit:
     """N pictures with their objects. `problems` names pictures and objects that are not among them.
 
@@ -27,15 +31,23 @@ class DetectionSplit:
         problems: what was left out.
         masks: give each object its mask, from COCO's polygons or run lengths.
         left_out: how many images are among the problems because of an object that can't be used.
+        notes: what else is to be known; nothing is left out for it.
     """
 
     def __init__(
-        self, pages: Sequence[Annotated], problems: Sequence[Problem] = (), *, masks: bool = False, left_out: int = 0
+        self,
+        pages: Sequence[Annotated],
+        problems: Sequence[Problem] = (),
+        *,
+        masks: bool = False,
+        left_out: int = 0,
+        notes: Sequence[Problem] = (),
     ) -> None:
         self.pages = list(pages)
         self.problems: list[Problem] = list(problems)
         self.masks = masks
         self.left_out = left_out
+        self.notes = tuple(notes)
 
     def __len__(self) -> int:
         return len(self.pages)
@@ -80,7 +92,8 @@ class DetectionSplit:
         size = (image.shape[1], image.shape[2])
         if reason := _mismatch(page, size) or _turned(page, size, orientation):
             turned = f"; its EXIF orientation is {orientation}, {_REMEDY}" if orientation != 1 else ""
-            raise ConvatlasError(f"{page.path} can't be used: {reason}{turned}") from ConvatlasError(reason + turned)
+            cause = ConvatlasError(reason) if orientation == 1 else TurnedError(reason + turned)
+            raise ConvatlasError(f"{page.path} can't be used: {reason}{turned}") from cause
         return image, self.objects(index)
 
     def select(self, indices: Sequence[int]) -> "DetectionSplit":

@@ -1,4 +1,4 @@
-"""Boxes in a table, one object a line: comma, semicolon or tab between columns, with a header or as RetinaNet has it."""
+"""Boxes in a table, one object a line: comma, semicolon or tab between columns, with a header or RetinaNet's."""
 
 import csv
 import io
@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from convatlas.data import limits
-from convatlas.data.detection.annotations import Drawn, Fault, Page, Part, Source, part_of
+from convatlas.data.detection.annotations import Drawn, Fault, Page, Part, Source
 from convatlas.data.detection.pictures import ImageFinder, image_folders
 from convatlas.data.folder import SUFFIXES
+from convatlas.data.part_names import part_of
 from convatlas.structures import ConvatlasError
 
 COLUMNS = {
@@ -21,8 +22,8 @@ COLUMNS = {
         "imageid", "img", "imgpath", "imgname", "imgid",
     ),
     "class": (
-        "class", "label", "classname", "labelname", "category", "categoryname", "name", "object", "objectname", "classid",
-        "labelid", "categoryid", "classlabel",
+        "class", "label", "classname", "labelname", "category", "categoryname", "name", "object", "objectname",
+        "classid", "labelid", "categoryid", "classlabel",
     ),
     "x1": ("x1", "xmin", "left", "roix1", "bboxxmin", "bboxx1", "minx"),
     "y1": ("y1", "ymin", "top", "roiy1", "bboxymin", "bboxy1", "miny"),
@@ -68,11 +69,11 @@ class _Row:
 def read_table(file: Path) -> Source:
     """Columns by their names, in any order: a path, a class, and a box.
 
-    A box is x1, y1, x2, y2 (or xmin, ymin, xmax, ymax), x, y, width, height, a centre with width and height, or a column
-    `bbox` of x, y, width, height. Coordinates are pixel edges, 0 to the width and height; where none is above 1 they are
-    fractions. `difficult` (0 or 1) and `split` (train, val, test) may be there too. A line with a path alone is an
-    image without objects. Paths are relative to the file's folder. Without a header the columns are path, x1, y1, x2,
-    y2, class.
+    A box is x1, y1, x2, y2 (or xmin, ymin, xmax, ymax), x, y, width, height, a centre with width and height, or a
+    column `bbox` of x, y, width, height. Coordinates are pixel edges, 0 to the width and height; where none is above 1
+    they are fractions. `difficult` (0 or 1) and `split` (train, val, test) may be there too. A line with a path alone
+    is an image without objects. Paths are relative to the file's folder. Without a header the columns are path, x1, y1,
+    x2, y2, class.
 
     Raises:
         ConvatlasError: no such columns, or no lines.
@@ -185,7 +186,9 @@ def _read_box(row: _Row, cells: Sequence[str], header: Header) -> None:
     numbers = _NUMBER.findall(given[0]) if header.box == ("bbox",) else given
     values = [_number(number) for number in numbers]
     if len(values) != 4 or None in values:
-        row.fault = Fault(row.where, f"its box is {', '.join(map(repr, given))[:120]}; expected four numbers", "bad object")
+        row.fault = Fault(
+            row.where, f"its box is {', '.join(map(repr, given))[:120]}; expected four numbers", "bad object"
+        )
     elif not row.label:
         row.fault = Fault(row.where, "its class is empty", "unknown class")
     else:
@@ -197,7 +200,7 @@ def _read_box(row: _Row, cells: Sequence[str], header: Header) -> None:
 
 def _are_fractions(sides: Sequence[float], *, opens: bool) -> bool:
     """Whether all coordinates are within 0 and 1: boxes of at most one pixel in the corner would be no boxes."""
-    usable = [side for side in sides if side == side]  # noqa: PLR0124
+    usable = [side for side in sides if side == side]
     return bool(usable) and max(usable) <= (1.5 if opens else 1.01) and any(side % 1 for side in usable)
 
 

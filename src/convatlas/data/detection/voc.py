@@ -11,9 +11,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from convatlas.data import limits
-from convatlas.data.detection.annotations import Drawn, Fault, Page, Part, Source, part_of, read_size
+from convatlas.data.detection.annotations import Drawn, Fault, Page, Part, Source, read_size
 from convatlas.data.detection.pictures import ImageFinder, image_folders
 from convatlas.data.folder import SUFFIXES
+from convatlas.data.part_names import part_of
 from convatlas.structures import ConvatlasError
 
 LISTS = ("train", "val", "trainval", "test")

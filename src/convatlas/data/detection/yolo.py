@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from convatlas.data import limits
-from convatlas.data.detection.annotations import PARTS, Drawn, Fault, Page, Part, Source, part_of
+from convatlas.data.detection.annotations import PARTS, Drawn, Fault, Page, Part, Source
 from convatlas.data.detection.pictures import ImageFinder, image_folders
 from convatlas.data.detection.segments import polygon_box
 from convatlas.data.folder import SUFFIXES
+from convatlas.data.part_names import part_of
 from convatlas.structures import ConvatlasError
 
 _IMAGES = ("images", "imgs", "image", "JPEGImages")
@@ -186,7 +187,7 @@ def _parse(line: str, *, has_points: bool) -> tuple[int, tuple[float, float, flo
     count = 1 + len(numbers)
     if count == _SCORED:
         raise ValueError(
-            "six numbers, as of a saved prediction with its confidence, or of a turned box with its angle; expected five"
+            "six numbers, as of a saved prediction with its confidence, or a turned box with its angle; expected five"
         )
     if count == _BOX or (has_points and count > _BOX):
         x, y, width, height = numbers[:4]
@@ -203,7 +204,9 @@ def _is_map(content: Any) -> bool:
 def _names(listed: Any, file: Path) -> list[str]:
     if isinstance(listed, dict) and all(isinstance(key, int) for key in listed):
         if sorted(listed) != list(range(len(listed))):
-            raise ConvatlasError(f"{file}: the names' numbers are {sorted(listed)[:8]}; expected 0 to {len(listed) - 1}")
+            raise ConvatlasError(
+                f"{file}: the names' numbers are {sorted(listed)[:8]}; expected 0 to {len(listed) - 1}"
+            )
         listed = [listed[key] for key in sorted(listed)]
     if not isinstance(listed, list) or not all(isinstance(name, str | int | float) for name in listed):
         raise ConvatlasError(f"{file}: `names` is neither a list of names nor a table from numbers to names")
