@@ -83,7 +83,7 @@ def _add_pages(
         path = finder.find(name)
         if path is None:
             part.faults.append(Fault(str(file), finder.explain(name), "no picture"))
-            part.faults += faults[key]
+            part.faults.extend(faults[key])
             continue
         size, wrong = None, list(faults[key])
         try:
