@@ -1,12 +1,13 @@
 """One registry: name -> builder and card. Families register themselves when their module is imported."""
 
-import difflib
+import functools
 import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from convatlas import naming
 from convatlas.structures import NetworkCard, Shape, UsageError
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def register(
     return add
 
 
+@functools.cache
 def _import_families() -> None:
     package = importlib.import_module("convatlas.architectures")
     for module in pkgutil.walk_packages(package.__path__, "convatlas.architectures."):
@@ -67,18 +69,13 @@ def names(task: str | None = None) -> list[str]:
 
 
 def card(name: str) -> NetworkCard:
-    """The card of a network, by its name or an alias.
+    """The card of a network, by its name or an alias, in any spelling: "ResNet-50" is `resnet50`.
 
     Raises:
-        UsageError: no such network; the message suggests the nearest names.
+        UsageError: no such network, or several; the message suggests the nearest names.
     """
     _import_families()
-    key = _aliases.get(name, name)
-    if key in _cards:
-        return _cards[key]
-    near = difflib.get_close_matches(name, [*_cards, *_aliases], n=3, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(near)}?" if near else "; `convatlas list` shows all names."
-    raise UsageError(f"unknown network {name!r}{hint}")
+    return _cards[naming.resolve(name, _cards, _aliases)]
 
 
 def build(

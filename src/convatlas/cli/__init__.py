@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import convatlas
+from convatlas.cli.arguments import prepare
 from convatlas.structures import ConvatlasError
 
 # In the order of a first visit: look, prove, train, use. name -> (module, panel, one line)
@@ -79,11 +80,11 @@ class LazyGroup(TyperGroup):
 def load(name: str) -> Any:
     """Imports the module of a command and builds the command from its function `command`, or its group `app`."""
     module = importlib.import_module(f"convatlas.cli.{COMMANDS[name][0]}")
-    if hasattr(module, "app"):
-        return typer.main.get_command(module.app)
-    single = typer.Typer(add_completion=False, rich_markup_mode="rich")
-    single.command(name, help=module.command.__doc__ or COMMANDS[name][2])(module.command)
-    return typer.main.get_command(single)
+    group = module.app if hasattr(module, "app") else typer.Typer(add_completion=False, rich_markup_mode="rich")
+    if not hasattr(module, "app"):
+        group.command(name, help=module.command.__doc__ or COMMANDS[name][2])(module.command)
+    prepare(group)
+    return typer.main.get_command(group)
 
 
 app = typer.Typer(

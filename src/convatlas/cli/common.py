@@ -1,23 +1,48 @@
 """What several commands share: where text goes, JSON, and progress."""
 
 import json
+import math
+import re
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 Progress = Callable[[int, int], None]  # (done, total)
 
 
+SPEAKS_AFTER, SPEAKS_AGAIN = 4.0, 30.0  # seconds of silence
+_announced: list[threading.Timer] = []
+UNWRAPPED = 1_000_000  # characters: no line of a file or a pipe is broken
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
 def console() -> Console:
-    """Standard output; when that is no terminal, without colours and without wrapping at 80 columns."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    """Standard output; when that is no terminal, without colours and without wrapping."""
+    hush()
+    return Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else UNWRAPPED)
+
+
+def visible(text: str) -> str:
+    r"""Text from a file or an argument, with its control characters written out: "\x1b" for ESC, "\n" for a new line.
+
+    Those that turn the direction of writing are among them, and bytes of file names that are no text.
+    """
+    return UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def literal(text: object) -> str:
+    """`visible`, and safe inside of rich's markup: "[/red]" stays what it is."""
+    return escape(visible(str(text)))
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output. NaN becomes null, since JSON has no NaN."""
+    """One JSON document on standard output. NaN and infinity become null, since JSON has neither."""
+    hush()
     sys.stdout.write(json.dumps(without_nan(value), indent=2, ensure_ascii=False) + "\n")
 
 
@@ -26,7 +51,7 @@ def without_nan(value: Any) -> Any:
         return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [without_nan(item) for item in value]
-    return None if isinstance(value, float) and value != value else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def only_for(opened: Any, tasks: tuple[str, ...], given: dict[str, Any]) -> None:
@@ -40,23 +65,64 @@ def only_for(opened: Any, tasks: tuple[str, ...], given: dict[str, Any]) -> None
 
 def warn(sentence: str) -> None:
     """A line on standard error that does not end the command."""
-    print(f"convatlas: {sentence}", file=sys.stderr)
+    print(f"convatlas: {visible(sentence)}", file=sys.stderr)
 
 
 @contextmanager
 def progress(description: str) -> Iterator[Progress]:
-    """A progress bar on standard error, only where that is a terminal.
+    """A progress bar on standard error where that is a terminal, and a line now and then where it is not.
 
-    `with progress("Reading") as step: step(3, 10)` shows 3 of 10.
+    `with progress("Reading") as step: step(3, 10)` shows 3 of 10. Work that can't tell how far it is calls no `step`.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    hush()
     terminal = Console(stderr=True)
-    with Bar(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
+    if not terminal.is_terminal:
+        with lines(description) as step:
+            yield step
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=terminal, transient=True) as bar:
         task = bar.add_task(description, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def lines(description: str) -> Iterator[Progress]:
+    """What `progress` is where no terminal listens: the first line after four seconds, then one each half minute."""
+    state, ended = {"done": 0, "total": 0}, threading.Event()
+
+    def speak() -> None:
+        pause = SPEAKS_AFTER
+        while not ended.wait(pause):
+            far = f": {state['done']:,} of {state['total']:,}" if state["total"] else ""
+            print(f"convatlas: {description.lower()}{far} ...", file=sys.stderr, flush=True)
+            pause = SPEAKS_AGAIN
+
+    thread = threading.Thread(target=speak, daemon=True)
+    thread.start()
+    try:
+        yield lambda done, total: state.update(done=done, total=total)
+    finally:
+        ended.set()
+        thread.join()
+
+
+def announce() -> None:
+    """Says in four seconds that the command is at work, unless it prints or shows progress before."""
+    hush()
+    timer = threading.Timer(SPEAKS_AFTER, lambda: print("convatlas: preparing ...", file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    _announced.append(timer)
+
+
+def hush() -> None:
+    """Takes back what `announce` wanted to say."""
+    while _announced:
+        _announced.pop().cancel()
 
 
 def duration(seconds: float) -> str:

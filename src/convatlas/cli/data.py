@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from convatlas.cli.common import console, print_json, progress
+from convatlas.cli.arguments import make_parent, validate_output
+from convatlas.cli.common import console, print_json, progress, visible
+from convatlas.cli.tables import Column, print_table
 
 if TYPE_CHECKING:
     from convatlas.data import Split
@@ -54,6 +56,7 @@ def check(
     segmentation[/] masks are looked at too: unreadable, of another size, void; with [bold]--task detection[/] boxes:
     those that are empty, reversed, outside or doubled, and unknown classes.
     """
+    validate_output(sheet, "--sheet", (".png",))
     if task == "segmentation":
         from convatlas.cli.data_segmentation import check_segmentation
 
@@ -72,7 +75,7 @@ def check(
     with progress("Reading pictures") as step:
         checked = check_parts(parts, classes, on_progress=step, on_picture=contact.take if contact else None)
     if contact and sheet:
-        contact.draw().save(sheet, "png")
+        contact.draw().save(make_parent(sheet), "png")
     if json:
         print_json(
             {"data": path, "harmful": checked.harmful, **asdict(checked), "other_files": others,
@@ -82,7 +85,7 @@ def check(
         describe(path, checked)
         list_findings(checked, others)
         if sheet:
-            console().print(f"\ncontact sheet {sheet}", markup=False)
+            console().print(f"\ncontact sheet {sheet}", markup=False, soft_wrap=True)
     raise typer.Exit(1 if checked.harmful else 0)
 
 
@@ -98,20 +101,15 @@ def other_files(path: str, parts: "Mapping[str, Split]") -> list[str]:
 
 
 def describe(path: str, checked: "Checked") -> None:
-    from rich.table import Table
-
     totals = {part: sum(counts) for part, counts in checked.counts.items()}
     where = " and ".join(f"{total:,} in {part}" for part, total in totals.items())
     say = console().print
     say(f"[bold]{sum(totals.values()):,} pictures[/] of {len(checked.classes):,} classes ({where}), read in "
         f"{checked.seconds:.1f} s, {sum(totals.values()) / checked.seconds:,.0f} images/s")  # fmt: skip
-    table = Table(box=None, pad_edge=False)
-    table.add_column("class")
-    for part in checked.counts:
-        table.add_column(part, justify="right")
-    for label in shown_classes(next(iter(checked.counts.values()))):
-        table.add_row(checked.classes[label], *(f"{counts[label]:,}" for counts in checked.counts.values()))
-    say(table)
+    columns = (Column("class"), *(Column(part, right=True) for part in checked.counts))
+    shown = shown_classes(next(iter(checked.counts.values())))
+    rows = [(checked.classes[label], *(f"{counts[label]:,}" for counts in checked.counts.values())) for label in shown]
+    print_table(console(), columns, rows)
     if len(checked.classes) > SHOWN_CLASSES:
         say(f"the smallest and the largest of {len(checked.classes):,} classes; --json lists all", style="dim")
     (low, middle, high), (least, usual, most) = checked.short_side, checked.long_side
@@ -148,6 +146,6 @@ def list_findings(checked: "Checked", others: Sequence[str]) -> None:
 
 def list_some(lines: Sequence[str]) -> None:
     for line in lines[:SHOWN_FINDINGS]:
-        console().print(f"  {line}", markup=False, soft_wrap=True)
+        console().print(f"  {visible(line)}", markup=False, soft_wrap=True)
     if len(lines) > SHOWN_FINDINGS:
         console().print(f"  ... and {len(lines) - SHOWN_FINDINGS:,} more; --json lists all", style="dim")

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from convatlas.cli.common import console, print_json, progress
+from convatlas.cli.arguments import make_parent
+from convatlas.cli.common import console, print_json, progress, visible
+from convatlas.cli.tables import Column, print_table
 
 if TYPE_CHECKING:
     from convatlas.data.detection.check import CheckedBoxes
 
 SHOWN = 20
+SIZES = ("difficult", "width", "height", "of the picture")
 
 
 def check_detection(path: str, sheet: Path | None, json: bool) -> None:
@@ -26,7 +29,7 @@ def check_detection(path: str, sheet: Path | None, json: bool) -> None:
     with progress("Reading pictures") as step:
         checked = check_boxes(parts, classes, on_progress=step, on_picture=contact.take if contact else None)
     if contact and sheet:
-        contact.draw().save(sheet, "png")
+        contact.draw().save(make_parent(sheet), "png")
     if json:
         print_json(
             {"data": path, "harmful": checked.harmful, **asdict(checked),
@@ -37,7 +40,7 @@ def check_detection(path: str, sheet: Path | None, json: bool) -> None:
         describe(checked)
         list_findings(checked, others)
         if sheet:
-            console().print(f"\ncontact sheet {sheet}", markup=False)
+            console().print(f"\ncontact sheet {sheet}", markup=False, soft_wrap=True)
     raise typer.Exit(1 if checked.harmful else 0)
 
 
@@ -51,25 +54,23 @@ def unmarked(path: str, taken: list[str]) -> list[str]:
 
 
 def describe(checked: "CheckedBoxes") -> None:
-    from rich.table import Table
-
     say = console().print
     total, objects = sum(checked.pictures.values()), sum(map(sum, checked.counts.values()))
     where = " and ".join(f"{count:,} in {part}" for part, count in checked.pictures.items())
     say(f"[bold]{total:,} pictures[/] ({where}) with {objects:,} objects of {len(checked.classes):,} classes, read in "
         f"{checked.seconds:.1f} s")  # fmt: skip
-    table = Table(box=None, pad_edge=False)
-    table.add_column("class")
-    for part in checked.counts:
-        table.add_column(part, justify="right")
-    for column in ("difficult", "width", "height", "of the picture"):
-        table.add_column(column, justify="right")
+    columns = (
+        Column("class"),
+        *(Column(part, right=True) for part in checked.counts),
+        *(Column(name, right=True, left_out=order) for order, name in enumerate(SIZES, 1)),
+    )
+    rows = []
     for label, name in enumerate(checked.classes):
         size = checked.sizes[label]
         counts = (f"{counts[label]:,}" for counts in checked.counts.values())
         ranges = [told(size.width), told(size.height), told(size.share, 100, " %")]
-        table.add_row(name, *counts, f"{checked.difficult[label]:,}", *ranges)
-    say(table)
+        rows.append((name, *counts, f"{checked.difficult[label]:,}", *ranges))
+    print_table(console(), columns, rows)
     fewest, usual, most = checked.objects_a_picture
     say(f"{fewest:g} to {most:g} objects a picture, median {usual:g}; width, height and share are smallest, median, "
         f"largest")  # fmt: skip
@@ -100,6 +101,6 @@ def list_some(kind: str, meaning: str, lines: list[str], colour: str) -> None:
         return
     say(f"\n[bold {colour}]{kind}[/] ({len(lines):,}): {meaning}")
     for line in lines[:SHOWN]:
-        say(f"  {line}", markup=False, soft_wrap=True)
+        say(f"  {visible(line)}", markup=False, soft_wrap=True)
     if len(lines) > SHOWN:
         say(f"  ... and {len(lines) - SHOWN:,} more; --json lists all", style="dim")

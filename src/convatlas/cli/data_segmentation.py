@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from convatlas.cli.arguments import make_parent
 from convatlas.cli.common import console, print_json, progress
 from convatlas.cli.data_detection import list_some
+from convatlas.cli.tables import Column, print_table
 from convatlas.structures import UsageError
 
 if TYPE_CHECKING:
@@ -49,13 +51,11 @@ def check_segmentation(path: str, sheet: Path | None, json: bool) -> None:
         if not checked.findings:
             console().print("\nnothing is wrong with it")
         if sheet:
-            console().print(f"\ncontact sheet {sheet}", markup=False)
+            console().print(f"\ncontact sheet {sheet}", markup=False, soft_wrap=True)
     raise typer.Exit(1 if checked.harmful else 0)
 
 
 def describe(checked: "CheckedMasks") -> None:
-    from rich.table import Table
-
     say = console().print
     total = sum(checked.pictures.values())
     where = " and ".join(f"{count:,} in {part}" for part, count in checked.pictures.items())
@@ -63,17 +63,16 @@ def describe(checked: "CheckedMasks") -> None:
         f"[bold]{total:,} pictures[/] ({where}) with masks of {len(checked.classes):,} classes, read in "
         f"{checked.seconds:.1f} s"
     )
-    table = Table(box=None, pad_edge=False)
-    table.add_column("class")
+    columns = [Column("class")]
     for part in checked.pixels:
-        table.add_column(f"pixels of {part}", justify="right")
-        table.add_column("pictures", justify="right")
+        columns += [Column(f"pixels of {part}", right=True), Column("pictures", right=True)]
+    rows = []
     for label, name in enumerate(checked.classes):
         cells = []
         for part, pixels in checked.pixels.items():
             cells += [f"{100 * pixels[label] / max(sum(pixels), 1):.2f}%", f"{checked.present[part][label]:,}"]
-        table.add_row(name, *cells)
-    say(table)
+        rows.append((name, *cells))
+    print_table(console(), columns, rows)
     say("void: " + ", ".join(f"{100 * share:.2f}% of {part}" for part, share in checked.void.items()))
     sizes = list(checked.sizes.items())
     more = f" and {len(sizes) - 6} more sizes" if len(sizes) > 6 else ""
@@ -99,4 +98,4 @@ def draw_sheet(pairs: list[Any], classes: Any, out: Path) -> None:
     for place, tile in enumerate(tiles):
         page.paste(tile, (place % SHEET_COLUMNS * 204 + 2, place // SHEET_COLUMNS * 204 + 2))
     named = overlays.with_legend(np.array(page), classes.names, palette, range(len(classes.names)))
-    Image.fromarray(named).save(out, "png")
+    Image.fromarray(named).save(make_parent(out), "png")

@@ -9,6 +9,7 @@ import typer
 from convatlas.cli.common import console, print_json
 from convatlas.cli.numbers import integer, memory, scaled, shape
 from convatlas.cli.show import field_text, operation
+from convatlas.cli.tables import Column, print_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -75,47 +76,43 @@ def ratio(before: int, after: int) -> str:
 
 
 def print_totals(out: "Console", difference: "Difference") -> None:
-    from rich.table import Table
-
     first, second = difference.before, difference.after
     change = {
         "parameters": ratio(first.cost.parameters, second.cost.parameters),
         "multiply-adds": ratio(first.cost.multiply_adds, second.cost.multiply_adds),
         "activations": ratio(first.cost.activation_bytes, second.cost.activation_bytes),
     }
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column("in all", style="cyan")
-    for name in (first.name, second.name, ""):
-        table.add_column(name, justify="right")
+    columns = (
+        Column("in all", style="cyan", wrap=16),
+        *(Column(name, right=True) for name in (first.name, second.name)),
+        Column("", right=True),
+    )
     old, new = totals(first), totals(second)
-    for quantity, value in old.items():
-        table.add_row(quantity, value, new[quantity], change.get(quantity, ""))
-    out.print(table)
+    print_table(out, columns, [(name, value, new[name], change.get(name, "")) for name, value in old.items()])
     out.print()
 
 
 def print_layers(out: "Console", difference: "Difference", *, everything: bool) -> None:
     """One line a pair; runs of pairs that differ in the receptive field at most are one line, but for `everything`."""
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column("layer", style="cyan", overflow="fold")
-    for name in (difference.before.name, difference.after.name):
-        table.add_column(name, overflow="fold")
-    for name in ("parameters", "MACs", "field"):
-        table.add_column(name, justify="right")
+    columns = (
+        Column("layer", style="cyan", wrap=14),
+        *(Column(name, wrap=16) for name in (difference.before.name, difference.after.name)),
+        *(Column(name, right=True, left_out=order) for order, name in enumerate(("parameters", "MACs", "field"), 1)),
+    )
+    lines: list[tuple[str | Text, ...]] = []
     same = 0
     for pair in (*difference.pairs, None):
         if pair is not None and not everything and cells(pair)[2:5] == ("same", "", ""):
             same += 1
             continue
         if same:
-            table.add_row(Text(f"... {same} the same", style="dim"))
+            lines.append((Text(f"... {same} the same", style="dim"), *[""] * 5))
             same = 0
         if pair is not None:
-            table.add_row(*map(Text, cells(pair)))
-    out.print(table)
+            lines.append(cells(pair))
+    print_table(out, columns, lines)
 
 
 def cells(pair: "Pair") -> tuple[str, str, str, str, str, str]:

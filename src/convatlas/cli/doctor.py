@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from convatlas.cli.common import console, print_json
+from convatlas.cli.tables import Column, print_table
 
 GIB = 2**30
 # What needs a package beyond the basic installation: package -> (what for, how to get it).
@@ -166,31 +167,27 @@ def compiler_hint() -> str:
 
 def show(found: dict[str, Any]) -> None:
     """The same as text."""
-    from rich.table import Table
-
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column()
+    rows: list[tuple[str, str]] = []
     machine, precision = found["machine"], found["precision"]
-    table.add_row("versions", ", ".join(f"{name} {value or 'missing'}" for name, value in found["versions"].items()))
-    table.add_row("system", machine["system"])
-    table.add_row("processor", f"{machine['processor']}: {machine['usable_cores']} of {machine['cores']} cores usable, "
-                  f"torch uses {machine['torch_threads']} threads")  # fmt: skip
-    table.add_row("memory", f"{machine['memory_gib']} GiB, {machine['available_memory_gib']} GiB available")
-    table.add_row("free disk", f"{machine['free_disk_gib']} GiB here")
+    rows.append(("versions", ", ".join(f"{name} {value or 'missing'}" for name, value in found["versions"].items())))
+    rows.append(("system", machine["system"]))
+    rows.append(("processor", f"{machine['processor']}: {machine['usable_cores']} of {machine['cores']} cores usable, "
+                  f"torch uses {machine['torch_threads']} threads"))  # fmt: skip
+    rows.append(("memory", f"{machine['memory_gib']} GiB, {machine['available_memory_gib']} GiB available"))
+    rows.append(("free disk", f"{machine['free_disk_gib']} GiB here"))
     for gpu in found["gpus"]:
-        table.add_row("GPU", f"{gpu['device']}: {gpu['name']}, {gpu['memory_gib']} GiB (CUDA {found['cuda']})")
+        rows.append(("GPU", f"{gpu['device']}: {gpu['name']}, {gpu['memory_gib']} GiB (CUDA {found['cuda']})"))
     if not found["gpus"]:
-        table.add_row("GPU", "Apple GPU (MPS)" if found["mps"] else "none; everything runs on the CPU")
+        rows.append(("GPU", "Apple GPU (MPS)" if found["mps"] else "none; everything runs on the CPU"))
     ratio = precision["cpu_bfloat16_over_float32"]
     compared = f"{ratio:.1f} times as slow as" if ratio >= 1 else f"{1 / ratio:.1f} times as fast as"
-    table.add_row("precision", f"CPU: {precision['advice']['cpu']} (bfloat16 is {compared} float32 here)")
+    rows.append(("precision", f"CPU: {precision['advice']['cpu']} (bfloat16 is {compared} float32 here)"))
     if "cuda" in precision["advice"]:
-        table.add_row("", f"GPU: {precision['advice']['cuda']}")
+        rows.append(("", f"GPU: {precision['advice']['cuda']}"))
     for row in found["engines"]:
         get = f"; get it: {row['get']}" if "get" in row else ""
-        table.add_row(f"engine {row['engine']}", f"{'ready' if row['ready'] else 'missing'}: {row['note']}{get}")
+        rows.append((f"engine {row['engine']}", f"{'ready' if row['ready'] else 'missing'}: {row['note']}{get}"))
     for key, choice in found["fastest_engines"].items():
         times = ", ".join(f"{name} {ms:.1f} ms" for name, ms in choice["ms"].items())
-        table.add_row("fastest engine", f"{choice['engine']} for {key.split(', torch')[0]}: {times}")
-    console().print(table, markup=False)
+        rows.append(("fastest engine", f"{choice['engine']} for {key.split(', torch')[0]}: {times}"))
+    print_table(console(), (Column("what", style="bold"), Column("here", wrap=30)), rows)

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from convatlas.cli.common import console, print_json
+from convatlas.cli.arguments import make_parent, validate_output
+from convatlas.cli.common import console, print_json, progress
 from convatlas.cli.numbers import shape
-from convatlas.cli.show import operation, parse_shape
+from convatlas.cli.show import field_text, operation, parse_shape
+from convatlas.cli.tables import Column, print_table
 from convatlas.structures import LayerRecord, Shape, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -19,11 +23,15 @@ if TYPE_CHECKING:
     from convatlas.analysis.receptive_field import ReceptiveField
 
 PATHS_LISTED = 8
+LAYERS = (Column("layer", style="cyan"), Column("operation", left_out=1), Column("output"), Column("field", right=True))
 
 
 def command(
     name: Annotated[str, typer.Argument(metavar="RUN|NAME", help="A run folder, or the name of a network.")],
-    layer: Annotated[str, typer.Argument(help="A layer or a block, as `convatlas show` names them.")],
+    layer: Annotated[
+        str | None,
+        typer.Argument(metavar="[LAYER]", help="A layer or a block, as `convatlas show` names them; without, a list."),
+    ] = None,
     unit: Annotated[
         str | None, typer.Option(metavar="Y,X", help="Position of the unit in its map; by default the centre.")
     ] = None,
@@ -50,9 +58,17 @@ def command(
     from convatlas.analysis.receptive_field import path_fields, receptive_fields
     from convatlas.analysis.trace import find_layer, trace_network
 
+    validate_output(figure, "--figure", (".png", ".svg", ".pdf"))
+    if layer is None and (unit is not None or effective or figure is not None):
+        raise UsageError(
+            "LAYER is missing; expected one for --unit, --effective and --figure, as `convatlas show` names"
+        )
     net, network = opened(name, weights)
     wanted = None if input_shape is None else parse_shape(input_shape)
     records = trace_network(network, wanted)
+    if layer is None:
+        list_layers(network, records, json=json)
+        return
     record = find_layer(records, layer)
     source = wanted or next(shape for r in records for i, shape in zip(r.inputs, r.input_shapes, strict=True) if i < 0)
     seen = reach(records, record.index)
@@ -60,14 +76,38 @@ def command(
     region = seen.region(position)
     field = receptive_fields(records)[record.index]
     paths = path_fields(records, record.index)
-    strength = measured(net, network, source, record, position, draws) if effective else None
+    strength = None
+    if effective:
+        with progress("Measuring"):
+            strength = measured(net, network, source, record, position, draws)
     if json:
         print_json(values(network, record, source, field, paths, position, region, strength, draws))
     else:
         for line in sentences(network, record, source, field, paths, position, region, strength, draws):
-            console().print(line, soft_wrap=True)
+            console().print(line, soft_wrap=True, markup=False)
     if figure is not None:
         draw(figure, network, record, position, region, strength)
+
+
+def list_layers(network: str, records: "Sequence[LayerRecord]", *, json: bool) -> None:
+    """The receptive field of each layer that has one name and one field."""
+    from convatlas.analysis.receptive_field import receptive_fields
+
+    fields = receptive_fields(records)
+    if json:
+        rows = [
+            {"layer": record.name, "operation": operation(record), "output_shape": record.output_shape,
+             "receptive_field": None if field is None else asdict(field)}
+            for record, field in zip(records, fields, strict=True)
+        ]  # fmt: skip
+        print_json({"name": network, "layers": rows})
+        return
+    rows = [
+        (record.name, operation(record), shape(record.output_shape), field_text(field))
+        for record, field in zip(records, fields, strict=True)
+    ]
+    print_table(console(), LAYERS, rows)
+    console().print(f"`convatlas rf {network} LAYER` tells more of one", markup=False)
 
 
 def opened(name: str, weights: Path | None) -> tuple[Any, str]:
@@ -210,7 +250,5 @@ def draw(
 ) -> None:
     from convatlas.visualise import field
 
-    if path.suffix not in (".png", ".svg", ".pdf"):
-        raise UsageError(f"--figure is {str(path)!r}; expected a name that ends with .png, .svg or .pdf")
     title = f"{network}, {record.name}, unit ({', '.join(map(str, unit))})"
-    field.figure(region, None if strength is None else strength.strength, title).savefig(path, dpi=160)
+    field.figure(region, None if strength is None else strength.strength, title).savefig(make_parent(path), dpi=160)

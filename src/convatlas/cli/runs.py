@@ -1,17 +1,32 @@
 """`convatlas runs`: the runs of a folder beside one another."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from convatlas.cli.common import console, duration, print_json, warn
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.cli.tables import Column, print_table
+from convatlas.structures import SCORES, ConvatlasError, UsageError
 
 if TYPE_CHECKING:
     from convatlas.training import Recipe
 
 ORDERS = ("started", "error", "network")
+UNREADABLE = (ConvatlasError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError)
+COLUMNS = (
+    Column("run", wrap=16),
+    Column("network", left_out=4),
+    Column("data", left_out=3),
+    Column("recipe", left_out=2),
+    Column("epochs", right=True),
+    Column("measure"),
+    Column("best", right=True),
+    Column("last", right=True, left_out=1),
+    Column("time", right=True),
+    Column("state"),
+)
 UNCOMPARED = ("network", "variant", "source", "expected", "cost", "notes")  # for people, or shown anyway
 
 
@@ -23,10 +38,11 @@ def command(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON document instead of tables.")] = False,
 ) -> None:
-    """List the runs of a folder and compare them: network, data, recipe, errors, duration, and what became of them.
+    """List the runs of a folder and compare them: network, data, recipe, measure, duration, and what became of them.
 
-    A run is finished, running, resumable (it was stopped; `convatlas train --resume RUN` goes on), or interrupted
-    before its first checkpoint (`--resume` begins it again).
+    The measure is the test error of a classifier, and of another network what its task is measured by. A run is
+    finished, running, resumable (it was stopped; `convatlas train --resume RUN` goes on), or interrupted before its
+    first checkpoint (`--resume` begins it again).
     """
     if sort not in ORDERS:
         raise UsageError(f"--sort is {sort!r}; expected one of {', '.join(ORDERS)}")
@@ -36,8 +52,8 @@ def command(
     for path in sorted({recipe.parent for recipe in folder.rglob("recipe.toml")}):
         try:
             found.append((entry(path, folder), path))
-        except (ConvatlasError, ValueError, KeyError) as error:
-            warn(f"skipped {path}: {error}")
+        except UNREADABLE as error:
+            warn(f"skipped {path}: {reason(error, path)}")
     keys: dict[str, Any] = {
         "started": lambda row: row["started"] or "",
         "error": lambda row: (row["best_error"] is None, row["best_error"] or 0.0),
@@ -50,7 +66,7 @@ def command(
         print_json({"runs": rows, "differences": differing} if differences else rows)
         return
     if not rows:
-        console().print(f"no runs in {folder}; `convatlas train lenet5` makes one")
+        console().print(f"no runs in {folder}; `convatlas train lenet5` makes one", markup=False, soft_wrap=True)
         return
     print_runs(rows)
     if differences:
@@ -68,14 +84,19 @@ def entry(path: Path, folder: Path) -> dict[str, Any]:
     run = open_run(path)
     recipe = read(run.recipe)
     rows = run.rows() if run.metrics.exists() else []
-    errors = [row["test_error"] for row in rows]
     environment = path / "environment.json"
-    if run.summary.exists():
+    summary = json.loads(run.summary.read_text()) if run.summary.exists() else None
+    if summary is not None:
         state = "finished"
     elif in_use(run):
         state = "running"
     else:
         state = "resumable" if list(run.states.glob("step-*")) else "interrupted"
+    measure = next((name for name in SCORES if rows and name in rows[-1]), "test_error")
+    values = [value for row in rows if isinstance(value := row.get(measure), float | int) and math.isfinite(value)]
+    errors = [value if measure == "test_error" else 1 - value for value in values]
+    best = min(range(len(errors)), key=errors.__getitem__, default=None)
+    seconds = None if summary is None else summary.get("seconds")
     return {
         "run": str(path.relative_to(folder)) if path != folder else path.name,
         "network": recipe.network,
@@ -83,13 +104,29 @@ def entry(path: Path, folder: Path) -> dict[str, Any]:
         "recipe": recipe.variant,
         "epochs": len(rows),
         "planned_epochs": recipe.epochs,
-        "best_error": min(errors, default=None),
+        "measure": measure,
+        "best": None if best is None else values[best],
+        "last": values[-1] if values else None,
+        "best_error": None if best is None else errors[best],
         "last_error": errors[-1] if errors else None,
-        "seconds": sum(row["seconds"] for row in rows),
-        "images_per_s": rows[-1]["images_per_s"] if rows else None,
+        "seconds": sum(row["seconds"] for row in rows) if seconds is None else seconds,
+        "images_per_s": rows[-1].get("images_per_s") if rows else None,
         "state": state,
         "started": json.loads(environment.read_text()).get("started") if environment.exists() else None,
     }
+
+
+def reason(error: BaseException, path: Path) -> str:
+    """Why a run can't be read, in one sentence."""
+    import json
+
+    if isinstance(error, json.JSONDecodeError):
+        return f"a damaged file of JSON in it ({error})"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or path}: {error.strerror}"
+    return (
+        str(error) if isinstance(error, ConvatlasError) else f"not what a run holds ({type(error).__name__}: {error})"
+    )
 
 
 def differing_fields(paths: list[Path]) -> dict[str, list[Any]]:
@@ -123,42 +160,33 @@ def flattened(recipe: "Recipe") -> dict[str, Any]:
 
 
 def print_runs(rows: list[dict[str, Any]]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    for name in ("run", "network", "data", "recipe", "epochs", "best", "last", "time", "state"):
-        right = name in ("epochs", "best", "last", "time")
-        table.add_column(name, justify="right" if right else "left", overflow="fold" if name == "run" else "ellipsis")
-    for row in rows:
-        table.add_row(
+    lines = [
+        (
             row["run"],
             row["network"],
             row["data"],
             row["recipe"],
             f"{row['epochs']}/{row['planned_epochs']}",
-            percent(row["best_error"]),
-            percent(row["last_error"]),
+            SCORES.get(row["measure"], "error"),
+            percent(row["best"]),
+            percent(row["last"]),
             duration(row["seconds"]),
             row["state"],
         )
-    console().print(table)
+        for row in rows
+    ]
+    print_table(console(), COLUMNS, lines)
 
 
 def print_differences(rows: list[dict[str, Any]], differing: dict[str, list[Any]]) -> None:
-    from rich.table import Table
-
     if not differing:
         console().print("\nthe recipes are the same")
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column("field")
-    for row in rows:
-        table.add_column(row["run"], overflow="fold")
-    for name, values in differing.items():
-        table.add_row(name, *("" if value is None else str(value) for value in values))
+    columns = [Column("field"), *(Column(row["run"], wrap=12) for row in rows)]
+    lines = [(name, *("" if value is None else str(value) for value in values)) for name, values in differing.items()]
     console().print()
-    console().print(table)
+    print_table(console(), columns, lines)
 
 
-def percent(error: float | None) -> str:
-    return "" if error is None else f"{100 * error:.2f}%"
+def percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f}%"

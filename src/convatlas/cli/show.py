@@ -3,7 +3,6 @@
 import csv
 import re
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ import typer
 
 from convatlas.cli.common import console, print_json
 from convatlas.cli.numbers import integer, memory, scaled, shape
+from convatlas.cli.tables import Column, print_table
 from convatlas.structures import LayerRecord, NetworkCard, Shape, UsageError
 
 if TYPE_CHECKING:
@@ -159,22 +159,29 @@ def totals(page: Page) -> tuple[str, ...]:
     return (*lines, *(f"not counted as {what}: {', '.join(names)}" for what, names in left_out if names))
 
 
+CELLS = {
+    column.name: column
+    for column in (
+        Column("layer", style="cyan"),
+        Column("operation", left_out=6),
+        Column("output"),
+        Column("parameters", right=True, left_out=4),
+        Column("connections", right=True, left_out=1),
+        Column("MACs", right=True),
+        Column("FLOPs", right=True),
+        Column("memory", right=True, left_out=2),
+        Column("held", right=True),
+        Column("moved", right=True, left_out=5),
+        Column("FLOPs/B", right=True),
+        Column("field", right=True, left_out=3),
+    )
+}
 COLUMNS = ("layer", "operation", "output", "parameters", "connections", "MACs", "memory", "field")
 COST_COLUMNS = ("layer", "operation", "output", "parameters", "MACs", "FLOPs", "memory", "held", "moved", "FLOPs/B")
-LEFT_OUT_FIRST = (
-    "connections",
-    "memory",
-    "field",
-    "parameters",
-    "moved",
-    "operation",
-)  # where the window is too narrow
 LEFT_ALIGNED = ("layer", "operation", "output")
-GAP = 2
 
 
 def print_text(page: Page, columns: tuple[str, ...] = COLUMNS) -> None:
-    from rich.table import Table
     from rich.text import Text
 
     out = console()
@@ -183,17 +190,8 @@ def print_text(page: Page, columns: tuple[str, ...] = COLUMNS) -> None:
         out.print(Text(line))
     out.print()
     rows = [text_cells(row) for row in page.layers]
-    kept = columns_that_fit(rows, out.width, columns)
-    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
-    for column in kept:
-        style = "cyan" if column == "layer" else ""
-        table.add_column(column, justify="left" if column in LEFT_ALIGNED else "right", overflow="fold", style=style)
-    for row in rows:
-        table.add_row(*(Text(row[column]) for column in kept))
-    out.print(table)
-    if len(kept) < len(columns):
-        missing = ", ".join(column for column in columns if column not in kept)
-        out.print(Text(f"\nleft out, the window is too narrow: {missing} (--format csv has everything)", style="dim"))
+    cells = [[row[column] for column in columns] for row in rows]
+    print_table(out, [CELLS[column] for column in columns], cells, everything="--format csv")
 
 
 def text_cells(row: Row) -> dict[str, str]:
@@ -213,16 +211,6 @@ def text_cells(row: Row) -> dict[str, str]:
         "FLOPs/B": "" if not costs.intensity else f"{costs.intensity:.3g}",
         "field": field_text(row.field),
     }
-
-
-def columns_that_fit(rows: Sequence[dict[str, str]], width: int, columns: tuple[str, ...] = COLUMNS) -> tuple[str, ...]:
-    """All columns, less those that can be missed until the rest fits."""
-    kept = list(columns)
-    widths = {column: max(len(column), *(len(row[column]) for row in rows)) for column in columns}
-    for column in LEFT_OUT_FIRST:
-        if column in kept and sum(widths[name] for name in kept) + GAP * (len(kept) - 1) > width:
-            kept.remove(column)
-    return tuple(kept)
 
 
 def print_markdown(page: Page, columns: tuple[str, ...] = COLUMNS) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convatlas.cli.common import console, print_json, progress
+from convatlas.cli.tables import Column, print_table
 from convatlas.structures import UsageError
 
 if TYPE_CHECKING:
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
 
     from convatlas.analysis.verify import Row
 
+COUNTED = ("rows", "hold", "disputed", "fail")
+COLUMNS = (
+    Column("quantity", wrap=18),
+    Column("printed", right=True),
+    Column("computed", right=True),
+    Column("verdict"),
+    Column("confidence", left_out=2),
+    Column("where", wrap=16, left_out=1),
+)
 STYLES = {"holds": "green", "disputed": "yellow", "fails": "bold red"}
 
 
@@ -76,36 +86,37 @@ def subject(row: "Row") -> str:
 
 def print_networks(out: "Console", results: "dict[str, tuple[Row, ...]]") -> None:
     """One line a network."""
-    from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column("network", style="cyan", no_wrap=True)
-    for column in ("rows", "hold", "disputed", "fail"):
-        table.add_column(column, justify="right")
+    columns = [Column("network", style="cyan"), *(Column(name, right=True) for name in COUNTED)]
+    lines = []
     for name, rows in results.items():
         counts = Counter(row.verdict for row in rows)
         cells = (
-            f"[{style}]{counts[verdict]}[/]" if counts[verdict] or verdict == "holds" else ""
+            Text(str(counts[verdict]) if counts[verdict] or verdict == "holds" else "", style=style)
             for verdict, style in STYLES.items()
         )
-        table.add_row(name, str(len(rows)), *cells)
-    out.print(table)
+        lines.append((name, str(len(rows)), *cells))
+    print_table(out, columns, lines)
 
 
 def print_rows(out: "Console", rows: "Sequence[Row]") -> None:
     """Every row of one network."""
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold", title=rows[0].network, title_justify="left"
-    )
-    for column in ("quantity", "printed", "computed", "verdict", "confidence", "where"):
-        table.add_column(column, justify="right" if column in ("printed", "computed") else "left", overflow="fold")
-    for row in rows:
-        verdict = Text(row.verdict, style=STYLES[row.verdict])
-        table.add_row(Text(subject(row)), row.printed, row.computed, verdict, row.confidence, Text(row.where))
-    out.print(table)
+    out.print(Text(rows[0].network, style="italic"))
+    lines = [
+        (
+            subject(row),
+            row.printed,
+            row.computed,
+            Text(row.verdict, style=STYLES[row.verdict]),
+            row.confidence,
+            row.where,
+        )
+        for row in rows
+    ]
+    print_table(out, COLUMNS, lines)
 
 
 def print_reasons(out: "Console", rows: "Sequence[Row]", verdicts: tuple[str, ...]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convatlas.cli.common import console, print_json, progress
+from convatlas.cli.tables import Column, print_table
 from convatlas.structures import ConvatlasError, UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +24,13 @@ app = typer.Typer(
 )
 JSON = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 SHOWN_CLASSES = 5
+PUBLISHED = (
+    Column("network"),
+    Column("release", wrap=20),
+    Column("format", left_out=2),
+    Column("licence", wrap=12, left_out=1),
+    Column("fits", wrap=8),
+)
 
 
 @app.command("import")
@@ -85,9 +93,6 @@ def list_(
     json: JSON = False,
 ) -> None:
     """Which published weights exist: from where, under which licence, and whether they fit exactly."""
-    from rich.table import Table
-    from rich.text import Text
-
     from convatlas import weights
 
     rows = weights.published(network)
@@ -98,13 +103,8 @@ def list_(
     if not rows:
         out.print(f"no published weights are known here for {network}", markup=False)
     if network is None:
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-        for heading in ("network", "release", "format", "licence", "fits"):
-            table.add_column(heading, no_wrap=heading != "licence")
-        for row in rows:
-            cells = (row.network, row.release, row.format, row.licence, row.fits)
-            table.add_row(*(Text(cell) for cell in cells))
-        out.print(table)
+        lines = [(row.network, row.release, row.format, row.licence, row.fits) for row in rows]
+        print_table(out, PUBLISHED, lines)
         out.print("\n`convatlas weights list NAME` says where they are, what does not fit, and whose file was tried.")
         return
     for row in rows:
@@ -188,23 +188,20 @@ def compress(
 
 def print_sizes(layers: "Sequence[LayerSizes]", huffman_file_bytes: int) -> None:
     """A row for each layer, one for the header of the file with Huffman's codes, and their sums, the files' sizes."""
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column("layer", no_wrap=True)
-    for heading in ("weights", "kept", "float32", ".net", ".huff, Huffman"):
-        table.add_column(heading, justify="right")
+    headings = ("weights", "kept", "float32", ".net", ".huff, Huffman")
     columns = [
         [getattr(layer, field) for layer in layers]
         for field in ("weights", "kept", "dense_bytes", "stored_bytes", "huffman_bytes")
     ]
     *sums, coded = map(sum, columns)
     rows = [*zip((layer.name for layer in layers), *columns, strict=True), ("all", *sums, huffman_file_bytes)]
-    for name, count, kept, dense, stored, huffman in rows:
-        table.add_row(name, f"{count:,}", f"{kept / count:.1%}", f"{dense:,} B", f"{stored:,} B", f"{huffman:,} B")
+    lines = [
+        (name, f"{count:,}", f"{kept / count:.1%}", f"{dense:,} B", f"{stored:,} B", f"{huffman:,} B")
+        for name, count, kept, dense, stored, huffman in rows
+    ]
+    lines.append(("  of them header", "", "", "", "0 B", f"{huffman_file_bytes - coded:,} B"))
     out = console()
-    table.add_row("  of them header", "", "", "", "0 B", f"{huffman_file_bytes - coded:,} B")
-    out.print(table)
+    print_table(out, (Column("layer"), *(Column(heading, right=True) for heading in headings)), lines)
     _, _, _, dense, stored, huffman = rows[-1]
     out.print(f"{dense / stored:.1f} times smaller as .net, {dense / huffman:.1f} times as .huff with Huffman's codes")
 
