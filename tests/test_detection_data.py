@@ -136,7 +136,7 @@ def test_an_object_that_marks_nothing_leaves_its_image_out(tmp_path: Path) -> No
     assert [problem.kind for problem in split.problems] == [
         "no picture", "damaged", "empty", "reversed", "outside", "not a number"]  # fmt: skip
     assert [Path(path).stem for path in split.paths] == ["b"]
-    assert split.left_out == 1
+    assert len(split.left_out) == 1
     assert split.objects(0).boxes.tolist() == [[10, 5, 30, 25], [49, 5, 60, 25]]  # the last was cut
     assert len(split.pages[0].clipped) == 1
 
@@ -154,7 +154,7 @@ def test_unknown_classes_are_named(tmp_path: Path) -> None:
     found, classes = parts(str(root), classes=("ring",))
     assert classes == ("ring",)
     assert {problem.kind for problem in found["train"].problems} == {"unknown class"}
-    assert (len(found["train"]), found["train"].left_out) == (0, 2)
+    assert (len(found["train"]), len(found["train"].left_out)) == (0, 2)
     (root / "classes.txt").write_text("ring\ncell\n")
     assert parts(str(root))[1] == ("ring", "cell")
 

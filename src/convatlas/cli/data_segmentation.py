@@ -1,5 +1,6 @@
 """`convatlas data check --task segmentation`: masks looked at before they are trusted."""
 
+import itertools
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,16 +30,23 @@ def check_segmentation(path: str, sheet: Path | None, json: bool) -> None:
     opened = open_masks(path)
     classes, notes = opened.classes, [Finding("assumed", path, note) for note in opened.notes]
     shown: list[Any] = []
+    step_of_sheet = max(1, sum(map(len, opened.parts.values())) // SHEET_PICTURES)
+    seen = itertools.count()
+
+    def show(image: Any, mask: Any) -> None:
+        if next(seen) % step_of_sheet == 0:  # all of them would fill the memory
+            shown.append((image, mask))
+
     with progress("Reading pictures") as step:
         checked = check_masks(
             opened.parts,
             classes.names,
             on_progress=step,
-            on_picture=lambda *pair: shown.append(pair) if sheet else None,
+            on_picture=show if sheet else None,
             notes=notes,
         )
     if sheet:
-        draw_sheet(shown[:: max(1, len(shown) // SHEET_PICTURES)][:SHEET_PICTURES], classes, sheet)
+        draw_sheet(shown[:SHEET_PICTURES], classes, sheet)
     if json:
         print_json(
             {"data": path, "harmful": checked.harmful, **asdict(checked), "sheet": str(sheet) if sheet else None}

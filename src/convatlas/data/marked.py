@@ -10,7 +10,7 @@ from convatlas.data.dense.folders import LAYOUTS, read_masks
 from convatlas.data.dense.splits import MaskSplit
 from convatlas.data.detection.sources import open_detection
 from convatlas.data.division import Division, divide
-from convatlas.data.pose.annotations import read_people
+from convatlas.data.pose.annotations import read_people_parts
 from convatlas.data.pose.people import PeopleSplit
 from convatlas.data.splits import DataSet
 from convatlas.structures import ConvatlasError, Problem, UsageError
@@ -56,7 +56,7 @@ def open_masks(spec: str) -> OpenedMasks:
 
 def open_people(spec: str) -> tuple[Mapping[str, PeopleSplit], tuple[str, ...]]:
     """Annotations of people, as `data check` and training read them: splits by name, and the names of the joints."""
-    return _read(spec, "pose", read_people)
+    return _read(spec, "pose", read_people_parts)
 
 
 def _segmentation(spec: str) -> _Opened:

@@ -137,8 +137,9 @@ def _look(split: MaskSplit, num_classes: int, on_picture: Callable[[Tensor, Tens
         try:
             image, mask, orientation = split.read_turned(index)
         except ConvatlasError as error:
-            kind, reason = "turned" if isinstance(error, TurnedError) else "damaged", problem_of(split.name(index), error)
-            return _Looked(index, Finding(kind, split.name(index), reason.reason), nothing, 0, (0, 0), b"")
+            name, kind = split.name(index), "turned" if isinstance(error, TurnedError) else "damaged"
+            found = Finding(kind, name, problem_of(name, error).reason)
+            return _Looked(index, found, nothing, 0, (0, 0), b"")
         if on_picture is not None:
             on_picture(image, mask)
         counts = torch.bincount(mask[mask != VOID].long(), minlength=num_classes)

@@ -52,6 +52,8 @@ def read_mask(path: str | Path) -> MaskFile:
             return MaskFile(pixels, palette, picture.mode == "1", exif_orientation(content))
     except ConvatlasError as error:
         raise ConvatlasError(str(error).removeprefix(f"{path} is ").removeprefix(f"{path}: ")) from error
+    except Image.UnidentifiedImageError as error:
+        raise ConvatlasError("not a mask that can be read (no image, or of an unknown format)") from error
     except Exception as error:
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise ConvatlasError(f"not a mask that can be read ({reason})") from error

@@ -86,10 +86,10 @@ class Annotated:
 
 
 class Judged(NamedTuple):
-    """A split's usable images, how many were left out for an object, all that is left out, and what else to know."""
+    """A split's usable images, those left out for an object, all that is left out and why, and what else to know."""
 
     pages: list[Annotated]
-    left_out: int
+    left_out: list[str]
     faults: list[Fault]
     notes: list[Fault]
 
@@ -119,7 +119,8 @@ def occurring(parts: Iterable[Part]) -> tuple[str, ...]:
 def judge(part: Part, classes: Sequence[str], *, masks: bool = False) -> Judged:
     """The images whose objects can all be used, and everything that is left out. With `masks` those have to be good."""
     labels = {name: label for label, name in enumerate(classes)}
-    kept, faults, left_out = [], list(part.faults), 0
+    kept, faults = [], list(part.faults)
+    left_out: list[str] = []
     for page in _merge(part.pages, faults):
         try:
             size = page.size or upright_size(page.path)
@@ -130,7 +131,7 @@ def judge(part: Part, classes: Sequence[str], *, masks: bool = False) -> Judged:
         annotated = _judge_page(page, size, labels, wrong, masks=masks)
         faults += wrong
         if any(fault.kind != "bad mask" or masks for fault in wrong):
-            left_out += 1
+            left_out.append(page.path)
         else:
             kept.append(annotated)
     noted = NOTES if masks else (*NOTES, "bad mask")

@@ -253,11 +253,12 @@ def _is_marked(split: DetectionSplit | None) -> bool:
 
 def _refuse_losses(split: DetectionSplit, part: str, source: str) -> None:
     """More than half of the images left out is no data set with some faults."""
-    if split.left_out > len(split):
+    if len(split.left_out) > len(split):
         problem = next(problem for problem in split.problems if isinstance(problem, Fault) and problem.kind in _LEAVING)
+        lost = len(split.left_out)
         raise ConvatlasError(
-            f"{split.left_out} of {split.left_out + len(split)} {part} images of {source} have an object that can't be "
-            f"used, more than half; the first problem: {problem.path}: {problem.reason}"
+            f"{lost} of {lost + len(split)} {part} images of {source} have an object that can't be used, more than "
+            f"half; the first problem: {problem.path}: {problem.reason}"
         )
 
 
@@ -292,5 +293,5 @@ def _join(splits: Sequence[DetectionSplit]) -> DetectionSplit:
         return splits[0]
     pages = {page.path: page for split in splits for page in split.pages}
     problems = [problem for split in splits for problem in split.problems]
-    left_out = sum(split.left_out for split in splits)
+    left_out = [path for split in splits for path in split.left_out]
     return DetectionSplit(list(pages.values()), problems, masks=any(s.masks for s in splits), left_out=left_out)

@@ -30,7 +30,7 @@ class DetectionSplit:
         pages: one a picture.
         problems: what was left out.
         masks: give each object its mask, from COCO's polygons or run lengths.
-        left_out: how many images are among the problems because of an object that can't be used.
+        left_out: images that are not among the pages because of an object that can't be used; `problems` says why.
         notes: what else is to be known; nothing is left out for it.
     """
 
@@ -40,13 +40,13 @@ class DetectionSplit:
         problems: Sequence[Problem] = (),
         *,
         masks: bool = False,
-        left_out: int = 0,
+        left_out: Sequence[str] = (),
         notes: Sequence[Problem] = (),
     ) -> None:
         self.pages = list(pages)
         self.problems: list[Problem] = list(problems)
         self.masks = masks
-        self.left_out = left_out
+        self.left_out = tuple(left_out)
         self.notes = tuple(notes)
 
     def __len__(self) -> int:
