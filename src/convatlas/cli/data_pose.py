@@ -25,10 +25,8 @@ def check_pose(path: str, sheet: Path | None, json: bool) -> None:
         print_json({"data": path, "harmful": checked.harmful, **asdict(checked)})
         raise typer.Exit(1 if checked.harmful else 0)
     where = " and ".join(f"{count:,} in {part}" for part, count in checked.people.items())
-    console().print(
-        f"[bold]{sum(checked.people.values()):,} people[/] ({where}) on {sum(checked.images.values()):,} images, read in "
-        f"{checked.seconds:.1f} s"
-    )
+    people, images = sum(checked.people.values()), sum(checked.images.values())
+    console().print(f"[bold]{people:,} people[/] ({where}) on {images:,} images, read in {checked.seconds:.1f} s")
     columns = [Column("joint"), *(Column(part, right=True) for part in checked.marked)]
     rows = [
         [name, *(f"{counts[place]:,}" for counts in checked.marked.values())]

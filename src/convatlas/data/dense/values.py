@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -171,14 +172,14 @@ def _solid(numbers: np.ndarray) -> set[int]:
     return set(np.unique(inner[same]).tolist())
 
 
-def _refuse_few(path: Path, every: frozenset[int], survey: Survey) -> None:
+def _refuse_few(path: Path, every: frozenset[int], survey: Survey) -> NoReturn:
     first = f"; the first problem: {survey.first_reason}" if survey.first_reason else ""
     raise ConvatlasError(
         f"the masks of {path} hold {len(every)} classes ({sorted(every)}); expected 2 to {MAX_CLASSES}{first}"
     )
 
 
-def _refuse(path: Path, every: frozenset[int], survey: Survey) -> None:
+def _refuse(path: Path, every: frozenset[int], survey: Survey) -> NoReturn:
     count = {value: len(survey.holding(value)) for value in every}
     rarest = min(sorted(every), key=lambda value: count[value])
     where = f"{rarest} is in {count[rarest]} of {len(survey.files)} masks, as in {survey.holding(rarest)[0]}"

@@ -52,8 +52,9 @@ def _draw(polygons: list[Any], size: tuple[int, int]) -> str:
     from pycocotools import mask as rle
 
     try:
-        drawn = rle.frPyObjects([list(map(float, polygon)) for polygon in polygons], *size)
-        return rle.merge(drawn)["counts"].decode("ascii")
+        drawn: Any = rle.frPyObjects([list(map(float, polygon)) for polygon in polygons], *size)  # pyright: ignore
+        packed: Any = rle.merge(drawn)["counts"]
+        return packed.decode("ascii")
     except Exception as error:  # its C code raises anything
         raise ConvatlasError(f"a segmentation can't be drawn: {error}") from error
 

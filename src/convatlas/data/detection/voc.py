@@ -177,7 +177,8 @@ def _object(item: ElementTree.Element) -> Drawn:
     if not name or None in sides:
         raise ValueError("an object without a name or a whole bndbox; expected name, xmin, ymin, xmax and ymax")
     x1, y1, x2, y2 = (float(side or "nan") for side in sides)
-    box = (x1 - (x2 > x1), y1 - (y2 > y1), x2, y2)
+    is_fraction = max(x1, y1, x2, y2) <= 1 and any(side % 1 for side in (x1, y1, x2, y2))
+    box = (x1, y1, x2, y2) if is_fraction else (x1 - (x2 > x1), y1 - (y2 > y1), x2, y2)
     flags = (item.findtext("difficult") or "0").strip().lower()
     return Drawn(name, box, difficult=flags in ("1", "true"))
 

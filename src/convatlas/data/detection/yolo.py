@@ -204,9 +204,8 @@ def _is_map(content: Any) -> bool:
 def _names(listed: Any, file: Path) -> list[str]:
     if isinstance(listed, dict) and all(isinstance(key, int) for key in listed):
         if sorted(listed) != list(range(len(listed))):
-            raise ConvatlasError(
-                f"{file}: the names' numbers are {sorted(listed)[:8]}; expected 0 to {len(listed) - 1}"
-            )
+            numbers = ", ".join(map(str, sorted(listed)[:8]))
+            raise ConvatlasError(f"{file}: the names' numbers are {numbers}; expected 0 to {len(listed) - 1}")
         listed = [listed[key] for key in sorted(listed)]
     if not isinstance(listed, list) or not all(isinstance(name, str | int | float) for name in listed):
         raise ConvatlasError(f"{file}: `names` is neither a list of names nor a table from numbers to names")
