@@ -141,15 +141,16 @@ def test_verify_prints_every_row_of_a_network(capsys: pytest.CaptureFixture[str]
     code, out, _ = run(capsys, "verify", "lenet5")
     assert code == 0
     assert "disputed lenet5: connections: printed 345,308, computed 340,908" in out
-    assert out.splitlines()[-1] == "63 rows: 61 hold, 2 disputed, 0 fail"
+    assert out.splitlines()[-1] == "14 printed claims: 12 hold, 2 disputed; 49 derived checks: 49 hold"
     assert sum(" holds " in line for line in out.splitlines()) == 61
 
 
 def test_verify_all_is_green(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "verify", "--all")
     assert code == 0
-    assert out.splitlines()[-1].endswith("0 fail")
-    assert any(line.split() == ["lenet5", "63", "61", "2"] for line in out.splitlines())
+    assert "printed claims" in out.splitlines()[-1]
+    assert "fail" not in out.splitlines()[-1]
+    assert any(line.split() == ["lenet5", "14", "49", "61", "2"] for line in out.splitlines())
 
 
 def test_a_failing_row_ends_with_exit_code_1(
@@ -163,10 +164,10 @@ def test_a_failing_row_ends_with_exit_code_1(
     code, out, _ = run(capsys, "verify", "lenet_1989", "--failing")
     assert code == 1
     assert out.splitlines()[0] == "fails lenet_1989: parameters: printed 9,761, computed 9,760 (layer table)"
-    assert out.splitlines()[-1] == "42 rows: 41 hold, 0 disputed, 1 fail"
+    assert out.splitlines()[-1] == "13 printed claims: 13 hold; 29 derived checks: 28 hold, 1 fail"
     code, out, _ = run(capsys, "verify", "lenet_1989", "--failing", "--json")
     assert code == 1
-    assert json.loads(out)["summary"] == {"rows": 42, "holds": 41, "disputed": 0, "fails": 1}
+    assert json.loads(out)["summary"]["checks_fail"] == 1
     assert [row["computed"] for row in json.loads(out)["rows"]] == ["9,760"]
 
 

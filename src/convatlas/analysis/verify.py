@@ -1,12 +1,14 @@
 """The ledger against the live network: every published number recomputed and laid beside the printed one."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
 
 from convatlas import facts, registry
+from convatlas.analysis.arithmetic import arithmetic
 from convatlas.analysis.cost import Cost, cost
 from convatlas.analysis.trace import trace_network
 from convatlas.structures import LayerRecord, Shape
@@ -29,6 +31,46 @@ class Row:
     confidence: str
     where: str
     reason: str = ""
+    claim: bool = False  # printed by the paper; otherwise a check that our own derived table is consistent
+    arithmetic: str = ""  # of the computed number, in one line
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Rows counted by what they are: claims that papers print, and consistency checks of our own tables."""
+
+    claims: int
+    claims_hold: int
+    claims_disputed: int
+    claims_fail: int
+    checks: int
+    checks_hold: int
+    checks_disputed: int
+    checks_fail: int
+
+    def __str__(self) -> str:
+        """ "175 printed claims: 137 hold, 38 disputed; 41,542 derived checks: 41,542 hold"."""
+        claims = _counted(self.claims_hold, self.claims_disputed, self.claims_fail)
+        checks = _counted(self.checks_hold, self.checks_disputed, self.checks_fail)
+        return f"{self.claims:,} printed claims: {claims}; {self.checks:,} derived checks: {checks}"
+
+
+def _counted(hold: int, disputed: int, fail: int) -> str:
+    numbers = [(hold, "hold"), (disputed, "disputed"), (fail, "fail")]
+    return ", ".join(f"{number:,} {word}" for number, word in numbers if number or word == "hold")
+
+
+def tally(rows: Sequence[Row]) -> Tally:
+    """Counts rows by what they are and what came of them."""
+    counts = Counter((row.claim, row.verdict) for row in rows)
+    numbers = [
+        [counts[claim, verdict] for verdict in ("holds", "disputed", "fails")] for claim in (True, False)
+    ]  # fmt: skip
+    (claims_hold, claims_disputed, claims_fail), (checks_hold, checks_disputed, checks_fail) = numbers
+    return Tally(
+        sum(numbers[0]), claims_hold, claims_disputed, claims_fail,
+        sum(numbers[1]), checks_hold, checks_disputed, checks_fail,
+    )  # fmt: skip
 
 
 def verify(name: str) -> tuple[Row, ...]:
@@ -117,27 +159,34 @@ def _claim(
     value, unit = facts.parse_quantity(claim.value)
     if claim.unit:
         unit, _ = facts.parse_quantity(claim.unit)
+    steps = ""
+    counted = select_layers(claim.layer, records, by_name)
     if claim.layer == "input":
-        computed = math.prod(input_shape)
-    elif not (counted := _part(claim.layer, records, by_name)):
-        return _row(
-            network, claim.quantity, claim.layer, claim.value, None, False, claim.confidence, claim.where, claim.note
-        )
+        computed, steps = math.prod(input_shape), " x ".join(map(str, input_shape))
+    elif not counted:
+        row = _row(network, claim.quantity, claim.layer, claim.value, None, False, claim.confidence, claim.where)
+        return replace(row, claim=claim.printed)
     else:
-        computed = QUANTITIES[claim.quantity](counted, input_shape)
+        count = QUANTITIES[claim.quantity]
+        computed = count(counted, input_shape)
+        if claim.quantity not in ("weight_layers", "boxes"):
+            steps = arithmetic(claim.quantity, counted, lambda layers: count(layers, input_shape))
     holds = computed < value if claim.bound else abs(computed - value) < unit
     printed = ("< " if claim.bound else "") + claim.value + ("" if claim.printed else " (derived)")
     text = f"{computed:,}" + (f" (to {int(unit):,})" if claim.unit else "")
-    return _row(network, claim.quantity, claim.layer, printed, text, holds, claim.confidence, claim.where, claim.note)
+    row = _row(network, claim.quantity, claim.layer, printed, text, holds, claim.confidence, claim.where, claim.note)
+    return replace(row, claim=claim.printed, arithmetic=steps)
 
 
-def _part(layer: str | None, records: Sequence[LayerRecord], by_name: dict[str, LayerRecord]) -> Sequence[LayerRecord]:
+def select_layers(
+    layer: str | None, records: Sequence[LayerRecord], by_name: dict[str, LayerRecord]
+) -> Sequence[LayerRecord]:
     """The whole network; one layer; all layers below a path; or the sum of such parts, `a + b`."""
     if layer is None:
         return records
     parts = layer.split(" + ")
     if len(parts) > 1:
-        return [record for part in parts for record in _part(part, records, by_name)]
+        return [record for part in parts for record in select_layers(part, records, by_name)]
     return [by_name[layer]] if layer in by_name else [r for r in records if r.name.startswith(f"{layer}.")]
 
 

@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 
     from convatlas.analysis.verify import Row
 
-COUNTED = ("rows", "hold", "disputed", "fail")
+COUNTED = ("claims", "checks", "hold", "disputed", "fail")
 COLUMNS = (
     Column("quantity", wrap=18),
     Column("printed", right=True),
     Column("computed", right=True),
     Column("verdict"),
+    Column("what", left_out=3),
     Column("confidence", left_out=2),
-    Column("where", wrap=16, left_out=1),
+    Column("where", wrap=16, left_out=2),
+    Column("arithmetic", wrap=24, left_out=1),
 )
 STYLES = {"holds": "green", "disputed": "yellow", "fails": "bold red"}
 
@@ -31,20 +33,30 @@ STYLES = {"holds": "green", "disputed": "yellow", "fails": "bold red"}
 def command(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAMES]...", help="Networks to verify.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All networks, one line each.")] = False,
+    surveys: Annotated[
+        bool, typer.Option("--surveys", help="What five surveys say about these networks: right, wrong, and why.")
+    ] = False,
     failing: Annotated[bool, typer.Option("--failing", help="Only the rows that fail.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON document with all rows.")] = False,
 ) -> None:
     """Recompute every published number of a network and lay it beside the printed one.
 
-    A claim holds when it is less than one unit of its last printed digit away from the computed number; totals and
-    layers have to be equal. A disputed number says why it can't be reproduced. The exit code is 1 if a number fails
-    that is not disputed.
+    Printed claims are what the paper says; derived checks hold our own layer tables to the live network. A claim holds
+    when it is less than one unit of its last printed digit away from the computed number; totals and layers have to be
+    equal. A disputed number says why it can't be reproduced. The exit code is 1 if a number fails that is not disputed.
     """
+    if surveys:
+        if names or everything:
+            raise UsageError("--surveys stands alone; `convatlas facts NAME --surveys` shows what is said of a network")
+        from convatlas.cli.surveys import verify_surveys
+
+        verify_surveys(failing=failing, json=json)
+        return
     from convatlas import registry
-    from convatlas.analysis.verify import verify
+    from convatlas.analysis.verify import tally, verify
 
     if bool(names) == everything:
-        raise UsageError("verify expects the names of networks, or --all and no names")
+        raise UsageError("verify expects the names of networks, or --all and no names, or --surveys")
     chosen = registry.names() if everything else [registry.card(name).name for name in dict.fromkeys(names or ())]
     results: dict[str, tuple[Row, ...]] = {}
     with progress("Verifying") as step:
@@ -55,7 +67,7 @@ def command(
     counts = Counter(row.verdict for row in rows)
     if json:
         shown = [row for row in rows if row.verdict == "fails"] if failing else rows
-        summary = {"rows": len(rows), **{verdict: counts[verdict] for verdict in STYLES}}
+        summary = {"rows": len(rows), **{verdict: counts[verdict] for verdict in STYLES}, **asdict(tally(rows))}
         print_json({"summary": summary, "rows": [asdict(row) for row in shown]})
     else:
         out = console()
@@ -68,14 +80,10 @@ def command(
             for part in results.values():
                 print_rows(out, part)
             print_reasons(out, rows, ("disputed", "fails"))
-        out.print(summary_line(len(rows), counts))
+        print_confidences(out, rows)
+        out.print(str(tally(rows)))
     if counts["fails"]:
         raise typer.Exit(1)
-
-
-def summary_line(total: int, counts: Counter[str]) -> str:
-    """ "88 rows: 85 hold, 3 disputed, 0 fail"."""
-    return f"{total:,} rows: {counts['holds']:,} hold, {counts['disputed']:,} disputed, {counts['fails']:,} fail"
 
 
 def subject(row: "Row") -> str:
@@ -96,7 +104,8 @@ def print_networks(out: "Console", results: "dict[str, tuple[Row, ...]]") -> Non
             Text(str(counts[verdict]) if counts[verdict] or verdict == "holds" else "", style=style)
             for verdict, style in STYLES.items()
         )
-        lines.append((name, str(len(rows)), *cells))
+        claims = sum(row.claim for row in rows)
+        lines.append((name, str(claims), str(len(rows) - claims), *cells))
     print_table(out, columns, lines)
 
 
@@ -111,12 +120,26 @@ def print_rows(out: "Console", rows: "Sequence[Row]") -> None:
             row.printed,
             row.computed,
             Text(row.verdict, style=STYLES[row.verdict]),
-            row.confidence,
+            "printed claim" if row.claim else "derived check",
+            row.confidence if row.claim else "",
             row.where,
+            row.arithmetic,
         )
         for row in rows
     ]
     print_table(out, COLUMNS, lines)
+
+
+def print_confidences(out: "Console", rows: "Sequence[Row]") -> None:
+    """What the words for our confidence in a printed claim mean, as far as they occur."""
+    from rich.text import Text
+
+    from convatlas.facts import CONFIDENCE_WORDS
+
+    used = {row.confidence for row in rows if row.claim}
+    for word, meaning in CONFIDENCE_WORDS.items():
+        if word in used:
+            out.print(Text(f"{word}: {meaning}", style="dim"))
 
 
 def print_reasons(out: "Console", rows: "Sequence[Row]", verdicts: tuple[str, ...]) -> None:

@@ -36,7 +36,7 @@ def expand(pattern: str) -> tuple[str, ...]:
     return tuple(f"{head}{number}{rest}" for number in range(int(match[1]), int(match[2]) + 1) for rest in expand(tail))
 
 
-def _fields(kind: type, table: Any, where: str, ignore: tuple[str, ...] = ()) -> dict[str, Any]:
+def read_fields(kind: type, table: Any, where: str, ignore: tuple[str, ...] = ()) -> dict[str, Any]:
     """The table as keyword arguments of a dataclass, lists made tuples, types checked.
 
     Raises:
@@ -84,7 +84,7 @@ def _checked(value: Any, annotation: str, where: str) -> Any:
 
 
 def _claim(table: Any, where: str) -> Claim:
-    claim = Claim(**_fields(Claim, table, where))
+    claim = Claim(**read_fields(Claim, table, where))
     for field, allowed in (("quantity", QUANTITIES), ("confidence", CONFIDENCES)):
         value = getattr(claim, field)
         if value not in allowed:
@@ -100,7 +100,7 @@ def _claim(table: Any, where: str) -> Claim:
 
 
 def _layer(table: Any, where: str) -> LayerFacts:
-    fields = _fields(LayerFacts, table, where, ignore=LAYER_EXTRAS)
+    fields = read_fields(LayerFacts, table, where, ignore=LAYER_EXTRAS)
     extra = {key: table[key] for key in LAYER_EXTRAS if key in table}
     return LayerFacts(**fields, extra=MappingProxyType(extra))
 
@@ -111,8 +111,10 @@ def _network(name: str, paper: str, table: Any, where: str) -> NetworkFacts:
     table = {**table, "name": name, "paper": paper}
     nested = {key: table.pop(key, None) for key in ("totals", "claims", "layers")}
     network = NetworkFacts(
-        **_fields(NetworkFacts, table, where),
-        totals=Totals(**_fields(Totals, nested["totals"], f"{where}.totals")) if nested["totals"] is not None else None,
+        **read_fields(NetworkFacts, table, where),
+        totals=Totals(**read_fields(Totals, nested["totals"], f"{where}.totals"))
+        if nested["totals"] is not None
+        else None,
         claims=tuple(_claim(row, f"{where}.claims[{i}]") for i, row in enumerate(nested["claims"] or ())),
         layers=tuple(_layer(row, f"{where}.layers[{i}]") for i, row in enumerate(nested["layers"] or ())),
     )
@@ -136,7 +138,7 @@ def parse_paper(key: str, text: str) -> Paper:
         raise LedgerError(f"{where}: {error}") from None
     nested = {name: table.pop(name, []) for name in ("claims", "facts", "results")}
     networks = table.pop("networks", {})
-    fields = _fields(Paper, {**table, "key": key}, where)
+    fields = read_fields(Paper, {**table, "key": key}, where)
     for name, value in fields.get("recipe", {}).items():
         if not isinstance(value, str):
             raise LedgerError(f"{where}.recipe.{name} is {value!r}; expected a string, as printed")
@@ -145,7 +147,7 @@ def parse_paper(key: str, text: str) -> Paper:
         claims=_pairs(nested["claims"], ("quantity", "value"), f"{where}.claims"),
         facts=_pairs(nested["facts"], ("statement", "confidence"), f"{where}.facts"),
         results=tuple(
-            Result(**_fields(Result, row, f"{where}.results[{i}]")) for i, row in enumerate(nested["results"])
+            Result(**read_fields(Result, row, f"{where}.results[{i}]")) for i, row in enumerate(nested["results"])
         ),
         networks=MappingProxyType(
             {name: _network(name, key, body, f"{where}: networks.{name}") for name, body in networks.items()}
@@ -161,7 +163,8 @@ def _pairs(rows: Any, names: tuple[str, str], where: str) -> tuple[tuple[str, st
 
 
 @functools.cache
-def _texts() -> dict[str, str]:
+def texts() -> dict[str, str]:
+    """The files of the ledger as they stand, by the keys of their papers."""
     folder = resources.files("convatlas.facts") / "papers"
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name)
     return {file.name.removesuffix(".toml"): file.read_text(encoding="utf-8") for file in files}
@@ -175,15 +178,14 @@ def paper(key: str) -> Paper:
         KeyError: no such paper in the ledger.
         LedgerError: its file breaks the schema.
     """
-    texts = _texts()
-    if key not in texts:
-        raise KeyError(f"no paper {key!r} in the ledger; it holds {', '.join(texts)}")
-    return parse_paper(key, texts[key])
+    if key not in texts():
+        raise KeyError(f"no paper {key!r} in the ledger; it holds {', '.join(texts())}")
+    return parse_paper(key, texts()[key])
 
 
 def papers() -> tuple[Paper, ...]:
     """All papers, by key."""
-    return tuple(paper(key) for key in _texts())
+    return tuple(paper(key) for key in texts())
 
 
 def network(name: str) -> NetworkFacts | None:
@@ -191,7 +193,7 @@ def network(name: str) -> NetworkFacts | None:
 
     Only the file that mentions the network is parsed.
     """
-    for key, text in _texts().items():
+    for key, text in texts().items():
         if f"[networks.{name}]\n" in text:
             return paper(key).networks[name]
     return None

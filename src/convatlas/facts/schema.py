@@ -6,7 +6,13 @@ from typing import Any, Literal
 
 Confidence = Literal["verified", "stated", "recalled", "disputed"]
 
-CONFIDENCES = ("verified", "stated", "recalled", "disputed")
+CONFIDENCE_WORDS: dict[str, str] = {
+    "verified": "read in the paper or in its release, and recomputed",
+    "stated": "read in the paper, or in a transcript of it",
+    "recalled": "from memory or second hand: whoever has the paper at hand should check the place that is named",
+    "disputed": "printed, but not what the network gives; the reason stands beside it",
+}
+CONFIDENCES = tuple(CONFIDENCE_WORDS)
 QUANTITIES = (
     "parameters",  # weights, biases and the affine part of normalisation; running statistics are never counted
     "connections",  # weights used by one sample, biases included
