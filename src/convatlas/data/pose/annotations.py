@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -187,41 +187,42 @@ def _listed(content: Any) -> list[Any]:
 def _mpii_release(file: Path) -> _Found:
     """The training pictures of MPII's Matlab file: those of the test part have no joints."""
     release, found = read_release(file), _Found()
-    for picture, is_training in zip(_many(release.annolist), _many(release.img_train), strict=True):
+    for picture, is_training in zip(_many(release["annolist"]), _many(release["img_train"]), strict=True):
         if not is_training:
             found.left_out["test images without joints"] += 1
             continue
-        for someone in _many(picture.annorect):
+        name = str(picture["image"]["name"])
+        for someone in _many(picture["annorect"]):
             try:
                 person = _release_person(someone)
                 if person is None:
                     found.left_out["people without joints or place"] += 1
                 else:
-                    found.people.append((str(picture.image.name), None, person))
+                    found.people.append((name, None, person))
             except _ERRORS as error:
-                found.fault(f"{file}, {str(getattr(getattr(picture, 'image', None), 'name', ''))[:80]}", error)
+                found.fault(f"{file}, {name[:80]}", error)
     return found
 
 
 def _release_person(someone: Any) -> Person | None:
-    points = getattr(getattr(someone, "annopoints", None), "point", None)
-    if points is None or not hasattr(getattr(someone, "objpos", None), "x"):
+    points, place = someone.get("annopoints"), someone.get("objpos")
+    if not isinstance(points, dict) or not isinstance(place, dict) or "point" not in points or "x" not in place:
         return None  # a field that somebody lacks is an empty matrix
     joints, marked = torch.zeros(len(MPII), 2), torch.zeros(len(MPII), dtype=torch.bool)
-    for point in _many(points):
-        place = int(point.id)
-        if not 0 <= place < len(MPII):
-            raise ValueError(f"joint {place}; expected 0 to {len(MPII) - 1}")
-        joints[place] = torch.tensor([float(point.x), float(point.y)])
-        marked[place] = True
-    diagonal = math.hypot(float(someone.x2) - float(someone.x1), float(someone.y2) - float(someone.y1))
-    centre = (float(someone.objpos.x), float(someone.objpos.y))
-    return _mpii_person(centre, float(someone.scale), joints, marked, _HEAD_BIAS * diagonal)
+    for point in _many(points["point"]):
+        joint = int(point["id"])
+        if not 0 <= joint < len(MPII):
+            raise ValueError(f"joint {joint}; expected 0 to {len(MPII) - 1}")
+        joints[joint] = torch.tensor([float(point["x"]), float(point["y"])])
+        marked[joint] = True
+    diagonal = math.hypot(*(float(someone[f"{axis}2"]) - float(someone[f"{axis}1"]) for axis in "xy"))
+    centre = (float(place["x"]), float(place["y"]))
+    return _mpii_person(centre, float(someone["scale"]), joints, marked, _HEAD_BIAS * diagonal)
 
 
-def _many(value: Any) -> Iterator[Any]:
+def _many(value: Any) -> list[Any]:
     """What Matlab's squeezing has made of a list: one alone is no list any more."""
-    return iter(value) if hasattr(value, "__len__") and not isinstance(value, str) else iter([value])
+    return value if isinstance(value, list) else [value]
 
 
 def _mpii_person(centre: Any, scale: float, joints: torch.Tensor, marked: torch.Tensor, head: float) -> Person:

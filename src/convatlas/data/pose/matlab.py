@@ -1,9 +1,10 @@
 """MPII's annotations as released, in Matlab's format 5, which a small hostile file could unfold to gigabytes."""
 
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,31 @@ from convatlas.structures import ConvatlasError
 
 _HEADER, _COMPRESSED = 128, 15
 _STEP = 1 << 20
+_TIMEOUT_S = 600
 
 
-def read_release(file: Path) -> Any:
-    """The variable RELEASE of MPII's file, as scipy reads it.
+def read_release(file: Path) -> dict[str, Any]:
+    """The variable RELEASE of MPII's file: structures are dictionaries, and a list of one is that one.
 
     Raises:
         ConvatlasError: it is another file, or damaged, or unfolds to more than the limit.
     """
-    from scipy.io import loadmat
-
     content = limits.read_bytes(file)
     for unfolded in _unfold(content):
         limits.check_unpacked(unfolded, file, len(content))
+    command = [sys.executable, "-I", str(Path(__file__).with_name("read_matlab.py")), str(file.resolve())]
     try:
-        return loadmat(BytesIO(content), struct_as_record=False, squeeze_me=True)["RELEASE"]
-    except Exception as error:  # scipy's readers of damaged files raise anything
-        raise ConvatlasError(f"{file}: not MPII's Matlab file ({type(error).__name__}: {error!s:.100})") from error
+        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ConvatlasError(f"{file}: not MPII's Matlab file (not read within {_TIMEOUT_S} s)") from error
+    if done.returncode != 0:
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        reason = lines[-1] if done.returncode > 0 and lines else "its reader crashed"
+        raise ConvatlasError(f"{file}: not MPII's Matlab file ({reason[:160]})")
+    release = limits.parse_json(done.stdout.decode("utf-8"), file)
+    if not isinstance(release, dict) or not {"annolist", "img_train"} <= release.keys():
+        raise ConvatlasError(f"{file}: not MPII's Matlab file (RELEASE has no annolist and img_train)")
+    return release
 
 
 def _unfold(content: bytes) -> Iterator[int]:
