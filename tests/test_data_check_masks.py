@@ -47,8 +47,8 @@ def test_classes_are_counted_and_faults_named(folder: Path, check: Callable[...,
     found = json.loads(out)
     assert code == 1
     assert found["pixels"]["train"] == [96, 84, 12]
-    assert found["present"] == {"train": [2, 2, 1], "test": [1, 1, 0]}
-    assert found["void"] == {"train": 0.0, "test": 0.5}
+    assert found["present"] == {"train": [2, 2, 1], "val": [1, 1, 0]}
+    assert found["void"] == {"train": 0.0, "val": 0.5}
     kinds = sorted((one["kind"], Path(one["path"]).name) for one in found["findings"])
     assert kinds == [("all void", "d.png"), ("damaged", "e.png"), ("leak", "c.png"), ("unused class", "roof")]
 

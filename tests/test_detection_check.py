@@ -23,15 +23,15 @@ GREY = 128
 def boxes_csv(root: Path) -> Path:
     """Two parts with every fault that a table can have."""
     g = np.random.default_rng(0)
-    for name in ("a", "b", "c", "d"):
+    for name in ("a", "b", "c", "d", "e"):
         Image.fromarray(g.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(root / f"{name}.png")
     (root / "same.png").write_bytes((root / "a.png").read_bytes())
     (root / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(root / "stray.png")
     rows = [
         "path,x1,y1,x2,y2,class,split",
-        "a.png,10,10,30,20,x,train", "a.png,10,10,30,10,x,train", "a.png,30,10,10,20,x,train",
-        "a.png,70,10,90,20,x,train", "b.png,50,10,70,20,y,train", "b.png,1,1,11,31,y,train",
+        "a.png,10,10,30,20,x,train", "e.png,10,10,30,10,x,train", "e.png,30,10,10,20,x,train",
+        "e.png,70,10,90,20,x,train", "e.png,1,1,9,9,x,train", "b.png,50,10,70,20,y,train", "b.png,1,1,11,31,y,train",
         "b.png,1,1,11,31,y,train", "c.png,,,,,,train", "gone.png,1,1,9,9,x,train", "torn.png,1,1,9,9,x,train",
         "same.png,10,10,30,20,x,test", "d.png,0,0,60,40,x,test",
     ]  # fmt: skip
@@ -57,10 +57,10 @@ def test_everything_wrong_is_named_and_the_rest_is_counted(tmp_path: Path) -> No
 
 
 def test_trainval_is_not_read_again() -> None:
-    with pytest.raises(ConvatlasError, match="none of 0 pictures"):
+    with pytest.raises(ConvatlasError, match="none of 0 images"):
         check_boxes(dict.fromkeys(("train", "val", "trainval"), DetectionSplit([])), ("x",))
     page = Annotated("/nowhere.png", (9, 9), torch.zeros(0, 4), torch.zeros(0).long(), torch.zeros(0).bool())
-    with pytest.raises(ConvatlasError, match=r"none of 2 pictures.*nowhere"):
+    with pytest.raises(ConvatlasError, match=r"none of 2 images.*nowhere"):
         check_boxes(dict.fromkeys(("train", "val", "trainval"), DetectionSplit([page])), ("x",))
 
 

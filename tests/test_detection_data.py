@@ -101,8 +101,11 @@ def test_voc_lists_are_the_parts(tmp_path: Path) -> None:
     assert classes == ("cell", "ring")
     assert found["train"].objects(0).difficult.tolist() == [False, True]
     whole = open_detection(root)
-    assert ([Path(p).stem for p in whole.train.paths], [Path(p).stem for p in whole.test.paths]) == (
-        ["a", "b", "c"], ["d"])  # fmt: skip
+    assert whole.val is not None
+    splits = (whole.train, whole.val, whole.test)
+    assert [[Path(path).stem for path in split.paths] for split in splits] == [["a", "b"], ["c"], ["d"]]
+    published = open_detection(root, select_on="test")
+    assert ([Path(path).stem for path in published.train.paths], published.val) == (["a", "b", "c"], None)
     selecting = open_detection(root, select_on="val")
     assert ([Path(p).stem for p in selecting.train.paths], len(selecting.test)) == (["a", "b"], 1)
     assert whole.division is None
@@ -117,19 +120,23 @@ def test_a_test_list_without_annotations_is_no_test_part(tmp_path: Path) -> None
     assert parts(str(root))[0]["test"].problems[0].kind == "no annotation"
 
 
-def test_what_marks_nothing_is_left_out_and_named(tmp_path: Path) -> None:
-    picture(tmp_path / "a.png")
+def test_an_object_that_marks_nothing_leaves_its_image_out(tmp_path: Path) -> None:
+    for name in "ab":
+        picture(tmp_path / f"{name}.png")
     wrong = [
         ("cell", (11, 6, 30, 25), 0), ("cell", (30, 6, 30, 25), 0), ("cell", (30, 25, 11, 6), 0),
         ("cell", (61, 6, 70, 25), 0), ("cell", ("nan", 6, 30, 25), 0), ("cell", (50, 6, 70, 25), 0),
     ]  # fmt: skip
     xml(tmp_path / "a.xml", wrong)
+    xml(tmp_path / "b.xml", [wrong[0], wrong[-1]])
     xml(tmp_path / "gone.xml", [("cell", (11, 6, 30, 25), 0)])
     (tmp_path / "torn.xml").write_text("<annotation><object>")
     found, _ = parts(str(tmp_path))
     split = found["train"]
     assert [problem.kind for problem in split.problems] == [
         "no picture", "damaged", "empty", "reversed", "outside", "not a number"]  # fmt: skip
+    assert [Path(path).stem for path in split.paths] == ["b"]
+    assert len(split.left_out) == 1
     assert split.objects(0).boxes.tolist() == [[10, 5, 30, 25], [49, 5, 60, 25]]  # the last was cut
     assert len(split.pages[0].clipped) == 1
 
@@ -147,7 +154,7 @@ def test_unknown_classes_are_named(tmp_path: Path) -> None:
     found, classes = parts(str(root), classes=("ring",))
     assert classes == ("ring",)
     assert {problem.kind for problem in found["train"].problems} == {"unknown class"}
-    assert found["train"].objects(0).labels.tolist() == [0]
+    assert (len(found["train"]), len(found["train"].left_out)) == (0, 2)
     (root / "classes.txt").write_text("ring\ncell\n")
     assert parts(str(root))[1] == ("ring", "cell")
 
@@ -157,8 +164,8 @@ def test_yolo_numbers_beyond_the_names_and_bad_lines(tmp_path: Path) -> None:
     (root / "labels" / "train" / "a.txt").write_text("2 0.5 0.5 0.1 0.1\n0 0.5 0.5\n0 0.5 0.5 0.1 0.1\n")
     picture(root / "images" / "train" / "b.png")
     split = parts(str(root))[0]["train"]
-    assert [problem.kind for problem in split.problems] == ["damaged", "unknown class"]
-    assert [len(page.labels) for page in split.pages] == [1, 0]  # b has no text, so nothing is on it
+    assert [problem.kind for problem in split.problems] == ["bad object", "unknown class"]
+    assert [Path(page.path).stem for page in split.pages] == ["b"]  # which has no text, so nothing is on it
 
 
 def test_coco_crowds_are_difficult_and_masks_are_drawn(tmp_path: Path) -> None:
@@ -177,15 +184,15 @@ def test_a_segmentation_of_another_size_is_refused() -> None:
 
 
 def test_csv_with_parts_empty_pictures_and_faults(tmp_path: Path) -> None:
-    for name in "abc":
+    for name in "abcd":
         picture(tmp_path / f"{name}.png")
     rows = ["path,x1,y1,x2,y2,class,split", "a.png,1,1,9,9,x,train", "b.png,,,,,,train", "c.png,1,1,9,9,x,test",
-            "gone.png,1,1,9,9,x,train", "a.png,1,one,9,9,x,train"]  # fmt: skip
+            "gone.png,1,1,9,9,x,train", "d.png,1,one,9,9,x,train"]  # fmt: skip
     (tmp_path / "boxes.csv").write_text("\n".join(rows))
     found = open_detection(str(tmp_path / "boxes.csv"))
     assert [len(page.labels) for page in found.train.pages] == [1, 0]
     assert len(found.test) == 1
-    assert [problem.kind for problem in found.train.problems] == ["no picture", "damaged"]
+    assert [problem.kind for problem in found.train.problems] == ["no picture", "bad object"]
     (tmp_path / "boxes.csv").write_text("path,class\na.png,x\n")
     with pytest.raises(ConvatlasError, match="no column for x1"):
         parts(str(tmp_path / "boxes.csv"))
@@ -241,7 +248,7 @@ def test_what_is_no_data_is_refused(tmp_path: Path) -> None:
 def test_bccd_opens_with_its_own_lists(data_root: Path) -> None:
     found, classes = parts(str(data_root / "bccd"))
     assert classes == ("Platelets", "RBC", "WBC")
-    assert {part: len(split) for part, split in found.items()} == {"train": 205, "val": 87, "trainval": 292, "test": 72}
+    assert {part: len(split) for part, split in found.items()} == {"train": 204, "val": 86, "trainval": 290, "test": 72}
     problems = {Path(p.path).stem: p.kind for p in found["trainval"].problems}
     assert problems == {"BloodImage_00338": "empty", "BloodImage_00343": "empty"}
 

@@ -45,7 +45,9 @@ def test_coco_s_people_by_hand(tmp_path):
         first, second = content["annotations"]
         first["bbox"], first["num_keypoints"] = [10, 20, 30, 60], 2
         first["keypoints"] = [12, 22, 2, 14, 24, 1, *[0] * 45]
-        content["annotations"] += [{**second, "iscrowd": 1}, {**second, "num_keypoints": 0}, second]
+        content["annotations"] += [
+            {**second, "id": 7, "iscrowd": 1}, {**second, "id": 8, "num_keypoints": 0}, {**second, "id": 9}
+        ]  # fmt: skip
 
     changed(file, by_hand)
     train, test, names = read_people(tmp_path)

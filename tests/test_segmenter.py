@@ -309,7 +309,8 @@ def test_two_shares_make_the_whole_batch(split):
     assert len(loader(split, batch_size=4, share=(0, 2))) == 1  # one is left over, too few for two
 
 
-def test_damaged_pictures_are_left_out_of_their_batch_and_named_once(split):
+def test_damaged_pictures_are_left_out_of_their_batch_and_named_once(split, monkeypatch):
+    monkeypatch.setattr("convatlas.data.paired._READ_FIRST", 0)
     Path(split.paths[0]).write_bytes(b"no picture")
     Path(split.masks[3]).write_bytes(b"no mask")
     loaded = loader(split, batch_size=5)
@@ -321,8 +322,20 @@ def test_damaged_pictures_are_left_out_of_their_batch_and_named_once(split):
     assert all(str(split.paths[0]) not in problem.reason for problem in split.problems)
 
 
+def test_damaged_pictures_of_few_are_dropped_before_the_first_batch(split):
+    Path(split.masks[3]).write_bytes(b"no mask")
+    loaded = loader(split, batch_size=1)
+    assert (len(split), len(loaded)) == (4, 4)
+    assert [Path(problem.path).name for problem in split.problems] == ["p3.png"]
+    for path in split.paths[1:]:
+        Path(path).write_bytes(b"no picture")
+    with pytest.raises(ConvatlasError, match="3 of 4 pictures can't be read, more than half"):
+        loader(split, batch_size=1)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_batch_of_damaged_pictures_ends_the_run_with_a_reason(split, workers):
+def test_a_batch_of_damaged_pictures_ends_the_run_with_a_reason(split, workers, monkeypatch):
+    monkeypatch.setattr("convatlas.data.paired._READ_FIRST", 0)
     for path in split.paths:
         Path(path).write_bytes(b"no picture")
     with pytest.raises(ConvatlasError, match=r"no picture of a batch can be read; .*p\d\.png can't be read"):

@@ -22,7 +22,7 @@ app = typer.Typer(
     help="Read every picture of a data set and name what is wrong with it.",
 )
 SHOWN_FINDINGS, SHOWN_CLASSES = 20, 20
-Task = Literal["classification", "segmentation", "detection"]
+Task = Literal["classification", "segmentation", "detection", "pose"]
 
 
 @app.callback()
@@ -42,7 +42,7 @@ def check(
         ),
     ],
     task: Annotated[
-        Task, typer.Option(help="What the pictures are marked with: classes, masks or boxes.")
+        Task, typer.Option(help="What the pictures are marked with: classes, masks, boxes or joints.")
     ] = "classification",
     data_root: Annotated[Path | None, typer.Option(help="Where the known data sets lie.")] = None,
     sheet: Annotated[
@@ -61,6 +61,10 @@ def check(
         from convatlas.cli.data_segmentation import check_segmentation
 
         check_segmentation(path, sheet, json)
+    if task == "pose":
+        from convatlas.cli.data_pose import check_pose
+
+        check_pose(path, sheet, json)
     if task == "detection":
         from convatlas.cli.data_detection import check_detection
 

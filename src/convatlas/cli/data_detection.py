@@ -1,5 +1,6 @@
 """`convatlas data check --task detection`: boxes looked at before they are trusted."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from convatlas.cli.tables import Column, print_table
 
 if TYPE_CHECKING:
     from convatlas.data.detection.check import CheckedBoxes
+    from convatlas.data.detection.split import DetectionSplit
 
 SHOWN = 20
 SIZES = ("difficult", "width", "height", "of the picture")
@@ -25,7 +27,7 @@ def check_detection(path: str, sheet: Path | None, json: bool) -> None:
 
     parts, classes = open_parts(path)
     contact = BoxSheet.of(parts, classes) if sheet else None
-    others = unmarked(path, [file for split in parts.values() for file in split.paths])
+    others = unmarked(path, parts.values())
     with progress("Reading pictures") as step:
         checked = check_boxes(parts, classes, on_progress=step, on_picture=contact.take if contact else None)
     if contact and sheet:
@@ -44,10 +46,11 @@ def check_detection(path: str, sheet: Path | None, json: bool) -> None:
     raise typer.Exit(1 if checked.harmful else 0)
 
 
-def unmarked(path: str, taken: list[str]) -> list[str]:
-    """Pictures below the data's folder of which no annotation speaks."""
+def unmarked(path: str, splits: "Iterable[DetectionSplit]") -> list[str]:
+    """Images below the data's folder of which no annotation speaks."""
     from convatlas.data.folder import SUFFIXES, strays
 
+    taken = [file for split in splits for file in (*split.paths, *split.left_out)]
     folder = Path(path).expanduser()
     found = strays(folder, taken) if folder.is_dir() else []
     return [file for file in found if Path(file).suffix.lower() in SUFFIXES]

@@ -1,5 +1,6 @@
 """`convatlas data check --task segmentation`: masks looked at before they are trusted."""
 
+import itertools
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,21 +21,32 @@ SHEET_PICTURES, SHEET_COLUMNS = 24, 6
 
 def check_segmentation(path: str, sheet: Path | None, json: bool) -> None:
     """Ends with 1 if a picture or mask can't be used, or a picture is in two parts; else with 0."""
-    from convatlas.data.dense.check import HARMFUL, MEANING, check_masks
-    from convatlas.data.dense.folders import read_masks_folder
+    from convatlas.data.dense.check import HARMFUL, MEANING, Finding, check_masks
+    from convatlas.data.marked import open_masks
 
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        raise UsageError(f"{path} is no folder; expected one of pictures and masks")
-    train, test, classes = read_masks_folder(folder)
-    parts = {"train": train} | ({"test": test} if test is not None else {})
+        raise UsageError(f"{path} is not a folder; expected one of images and masks")
+    opened = open_masks(path)
+    classes, notes = opened.classes, [Finding("assumed", path, note) for note in opened.notes]
     shown: list[Any] = []
+    step_of_sheet = max(1, sum(map(len, opened.parts.values())) // SHEET_PICTURES)
+    seen = itertools.count()
+
+    def show(image: Any, mask: Any) -> None:
+        if next(seen) % step_of_sheet == 0:  # all of them would fill the memory
+            shown.append((image, mask))
+
     with progress("Reading pictures") as step:
         checked = check_masks(
-            parts, classes.names, on_progress=step, on_picture=lambda *pair: shown.append(pair) if sheet else None
+            opened.parts,
+            classes.names,
+            on_progress=step,
+            on_picture=show if sheet else None,
+            notes=notes,
         )
     if sheet:
-        draw_sheet(shown[:: max(1, len(shown) // SHEET_PICTURES)][:SHEET_PICTURES], classes, sheet)
+        draw_sheet(shown[:SHEET_PICTURES], classes, sheet)
     if json:
         print_json(
             {"data": path, "harmful": checked.harmful, **asdict(checked), "sheet": str(sheet) if sheet else None}

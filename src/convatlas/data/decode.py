@@ -78,6 +78,17 @@ def jpeg_complaint(content: bytes) -> str | None:
     return None
 
 
+def exif_orientation(content: bytes) -> int:
+    """How an image file says that it lies, 1 (upright) to 8; `decode` has turned it by that."""
+    if content.startswith(_JPEG) and not _is_turned(content):
+        return 1
+    try:
+        with Image.open(BytesIO(content)) as picture:
+            return _orientation(picture)
+    except Exception:  # what it can't open `decode` refuses
+        return 1
+
+
 def _is_turned(content: bytes) -> bool:
     header = content[: content.find(_SCAN)]  # a thumbnail's scan comes after the mark that its EXIF begins with
     if not any(mark in header for mark in _MAY_BE_TURNED):

@@ -5,6 +5,7 @@ a run that goes on sees what it would have seen, whatever the number of workers.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,8 +18,10 @@ from convatlas.data.loader import Batch
 from convatlas.data.preprocess import normalise
 from convatlas.data.random import permutation, uniforms
 from convatlas.data.splits import Split, problem_of
+from convatlas.data.store import threads
 from convatlas.structures import ConvatlasError, Preprocessing, UsageError
 
+_READ_FIRST = 2000  # images of a split that are all read before the first epoch
 Assemble = Callable[[Tensor, Any, torch.Generator | None], tuple[Tensor, Tensor]]
 
 
@@ -76,11 +79,32 @@ def generator_of(seed: int, epoch: int, index: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(key * 2**53))
 
 
+def drop_damaged(split: PairedSplit) -> None:
+    """Reads all images with their targets, and takes those that are damaged out of the split, in place.
+
+    Raises:
+        ConvatlasError: more than half are.
+    """
+
+    def read(index: int) -> tuple[int, str] | None:
+        try:
+            split.read_pair(index)
+        except ConvatlasError as error:
+            return index, problem_of(split.name(index), error).reason
+        return None
+
+    with ThreadPoolExecutor(threads()) as pool:
+        damaged = dict(filter(None, pool.map(read, range(len(split)))))
+    if damaged:
+        split.drop(damaged)
+
+
 class PairedLoader:
     """Batches of a split whose pictures have targets, all of one size.
 
     Args:
-        split: the pictures. Damaged ones are left out of their batch when they are met and named in its `problems`.
+        split: the images. Of up to 2,000 all are read when the loader is made, and damaged ones dropped (in place) and
+            named in its `problems`; of more, damaged ones are left out of their batch when they are met.
         preprocessing: of the pictures; `assemble` brings them to its size.
         assemble: makes picture and target of one sample, alike for the same generator.
         batch_size: samples a batch; the last may be smaller.
@@ -92,7 +116,7 @@ class PairedLoader:
 
     Raises:
         UsageError: an argument out of range, or several processes with a batch too small to go round.
-        ConvatlasError: no pictures.
+        ConvatlasError: no images, or more than half are damaged.
     """
 
     def __init__(
@@ -113,6 +137,8 @@ class PairedLoader:
                 raise UsageError(f"{name} is {value}; expected at least {least}")
         if len(split) == 0:
             raise ConvatlasError("there are no pictures to load; expected at least one")
+        if len(split) <= _READ_FIRST:
+            drop_damaged(split)
         self.split, self.preprocessing = split, preprocessing
         self.batch_size, self.shuffle, self.seed, self.share = batch_size, shuffle, seed, share
         self.device, self.workers = torch.device(device), workers

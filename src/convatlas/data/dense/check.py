@@ -2,25 +2,32 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from convatlas.data.dense.splits import MaskSplit
+from convatlas.data.dense.pairing import NO_IMAGE
+from convatlas.data.dense.splits import MaskSplit, TurnedError
+from convatlas.data.splits import problem_of
 from convatlas.data.store import Progress, threads
-from convatlas.structures import VOID, ConvatlasError
+from convatlas.structures import VOID, ConvatlasError, Problem
 
-HARMFUL = ("damaged", "no mask", "leak")
+HARMFUL = ("damaged", "turned", "no mask", "no image", "leak")
 MEANING: Mapping[str, str] = {
-    "damaged": "a picture or mask that can't be read, or the two differ in size; training skips it",
-    "no mask": "a picture without one; training passes over it",
-    "leak": "the same pixels in two parts",
+    "damaged": "an image or mask that can't be used, or the two differ in size; training leaves the image out",
+    "turned": "EXIF turns the image and perhaps not what is drawn on it; training leaves the image out",
+    "no mask": "an image without one, or with several that could be its; training leaves it out",
+    "no image": "a mask whose image is not there; training passes over it",
+    "leak": "the same pixels in two splits",
+    "assumed": "what nothing says, and what is taken for it",
+    "turned, as drawn": "EXIF turns the image, and the mask's size says that it was drawn on what is shown; it is used",
     "all void": "a mask in which nothing is marked; training learns nothing from it",
     "unused class": "a class without a pixel in a part",
 }
+_TASK = 32  # images a thread takes at once
 
 
 @dataclass(frozen=True)
@@ -53,11 +60,12 @@ class CheckedMasks:
 @dataclass(frozen=True)
 class _Looked:
     index: int
-    problem: str | None
+    problem: Finding | None
     counts: Tensor  # (K,) int64
     void: int
     size: tuple[int, int]
     digest: bytes
+    orientation: int = 1
 
 
 def check_masks(
@@ -66,6 +74,7 @@ def check_masks(
     *,
     on_progress: Progress | None = None,
     on_picture: Callable[[Tensor, Tensor], None] | None = None,
+    notes: Sequence[Finding] = (),
 ) -> CheckedMasks:
     """Reads every picture with its mask, in threads.
 
@@ -73,6 +82,10 @@ def check_masks(
         parts: by name, "train" first.
         on_progress: called with (pictures done, pictures).
         on_picture: called with the picture, uint8 (C, H, W), and the mask of the first whole ones.
+        notes: what is known already.
+
+    Raises:
+        ConvatlasError: none of the images can be used.
     """
     started, total, done = time.perf_counter(), sum(map(len, parts.values())), 0
     pictures: dict[str, int] = {}
@@ -81,9 +94,9 @@ def check_masks(
     void: dict[str, float] = {}
     sizes: dict[tuple[int, int], int] = {}
     seen: dict[bytes, tuple[str, str]] = {}
-    findings: list[Finding] = []
+    findings: list[Finding] = list(notes)
     for part, split in parts.items():
-        findings += [Finding("no mask", problem.path, problem.reason) for problem in split.problems]
+        findings += [Finding(_kind(problem), problem.path, problem.reason) for problem in split.problems]
         counts, found, empty, whole = torch.zeros(2, len(classes), dtype=torch.int64), 0, 0, 0
         for looked in _look(split, len(classes), on_picture):
             done += 1
@@ -91,9 +104,11 @@ def check_masks(
                 on_progress(done, total)
             name = split.name(looked.index)
             if looked.problem is not None:
-                findings.append(Finding("damaged", name, looked.problem))
+                findings.append(looked.problem)
                 continue
             whole += 1
+            if looked.orientation != 1:
+                findings.append(Finding("turned, as drawn", name, f"EXIF orientation {looked.orientation}"))
             counts += torch.stack((looked.counts, (looked.counts > 0).long()))
             found, empty = found + int(looked.counts.sum()), empty + looked.void
             sizes[looked.size] = sizes.get(looked.size, 0) + 1
@@ -107,6 +122,9 @@ def check_masks(
         for label, count in enumerate(pixels[part]):
             if count == 0:
                 findings.append(Finding("unused class", classes[label], f"no pixel in {part}"))
+    if not sizes:
+        first = f"; the first is {findings[0].path}: {findings[0].detail}" if findings else ""
+        raise ConvatlasError(f"none of {total} images can be used{first}")
     ordered = sorted(sizes.items(), key=lambda entry: -entry[1])
     shown = {f"{height} x {width}": count for (height, width), count in ordered}
     seconds = time.perf_counter() - started
@@ -114,17 +132,26 @@ def check_masks(
 
 
 def _look(split: MaskSplit, num_classes: int, on_picture: Callable[[Tensor, Tensor], None] | None) -> Iterator[_Looked]:
-    def one(index: int) -> _Looked:
+    def look(index: int) -> _Looked:
         nothing = torch.zeros(num_classes, dtype=torch.int64)
         try:
-            image, mask = split.read_pair(index)
+            image, mask, orientation = split.read_turned(index)
         except ConvatlasError as error:
-            return _Looked(index, str(error).removeprefix(f"{split.name(index)}: "), nothing, 0, (0, 0), b"")
+            name, kind = split.name(index), "turned" if isinstance(error, TurnedError) else "damaged"
+            found = Finding(kind, name, problem_of(name, error).reason)
+            return _Looked(index, found, nothing, 0, (0, 0), b"")
         if on_picture is not None:
             on_picture(image, mask)
         counts = torch.bincount(mask[mask != VOID].long(), minlength=num_classes)
-        digest = hashlib.blake2b(image.contiguous().numpy().tobytes(), digest_size=16).digest()
-        return _Looked(index, None, counts, int((mask == VOID).sum()), (mask.shape[0], mask.shape[1]), digest)
+        pixels = image.contiguous().numpy()
+        digest = hashlib.blake2b(pixels.tobytes(), digest_size=16, key=f"{pixels.shape}".encode()).digest()
+        size = (mask.shape[0], mask.shape[1])
+        return _Looked(index, None, counts, int((mask == VOID).sum()), size, digest, orientation)
 
     with ThreadPoolExecutor(max_workers=threads()) as pool:
-        yield from pool.map(one, range(len(split)))
+        for start in range(0, len(split), _TASK):  # no more images in memory than these
+            yield from pool.map(look, range(start, min(start + _TASK, len(split))))
+
+
+def _kind(problem: Problem) -> str:
+    return "no image" if problem.reason == NO_IMAGE else "no mask"

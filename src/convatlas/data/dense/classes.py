@@ -1,21 +1,20 @@
 """What the values of a mask mean: a table of classes with names and colours, and what is void."""
 
-import csv
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from convatlas.data.dense.reading import MaskFile, read_mask
 from convatlas.structures import VOID, ConvatlasError
 
 Colour = tuple[int, int, int]
 
-_VOID_NAMES = ("void", "unlabelled", "unlabeled", "ignore", "ignored", "background/void")
-_TABLES = ("classes.csv", "classes.txt", "codes.txt")
-_LARGEST = 254  # classes; 255 is void
+MAX_CLASSES = 254  # their numbers are 0 to 253; 255 is void
+_UNKNOWN = 254
 
 
 @dataclass(frozen=True)
@@ -32,50 +31,92 @@ class MaskClasses:
     void: tuple[int, ...] = (VOID,)  # other numbers that are void
     unknown_is_void: bool = False  # or else a value that is no class is an error
     void_colours: tuple[Colour, ...] = ()
+    told_colours: tuple[tuple[int, Colour], ...] = ()  # value and colour where the source gives one, void's too
 
     def decode(self, path: str | Path) -> Tensor:
-        """The class of each pixel, or 255 where it is void: uint8 (H, W)
+        """The class of each pixel as stored, or 255 where it is void: uint8 (H, W)
 
         Raises:
             ConvatlasError: the file can't be read, or holds a value or colour that is no class.
         """
-        pixels = read_values(path)
-        if pixels.ndim == 2:
-            return self._looked_up(pixels, self._by_value(), "value {}")
-        codes, table = _packed(pixels), self._by_colour()
-        if alike(pixels) and not np.isin(codes, list(table)).all():
-            return self._looked_up(pixels[..., 0], self._by_value(), "value {}")
-        return self._looked_up(codes, table, "colour #{:06x}")
+        return torch.from_numpy(self.look_up(read_mask(path)))
 
-    def _looked_up(self, codes: np.ndarray, table: dict[int, int], what: str) -> Tensor:
-        found, places = np.unique(codes, return_inverse=True)
-        unknown = [int(code) for code in found if int(code) not in table]
-        if unknown and not self.unknown_is_void:
-            raise ConvatlasError(f"{what.format(unknown[0])} is none of the {len(self.names)} classes")
-        classes = np.array([table.get(int(code), VOID) for code in found], dtype=np.uint8)
-        return torch.from_numpy(classes[places].reshape(codes.shape))
+    def look_up(self, mask: MaskFile) -> np.ndarray:
+        """The class of each pixel as stored, uint8 (H, W); errors are those of `decode`."""
+        pixels = mask.pixels
+        if mask.palette is not None and self.told_colours:
+            return self._through_palette(pixels, mask.palette)
+        if pixels.ndim == 2:
+            return self._by_number(pixels)
+        codes = pack(pixels)
+        if not self.told_colours and not alike(pixels):
+            raise ConvatlasError("holds colours; expected classes.csv with columns value, name, colour")
+        if alike(pixels) and not np.isin(codes, list(self._by_colour())).all():
+            return self._by_number(pixels[..., 0])
+        found = _colour_table(tuple(self._by_colour().items()))[codes]
+        return self._known(found, codes, "colour #{:06x}")
+
+    def _through_palette(self, pixels: np.ndarray, palette: np.ndarray) -> np.ndarray:
+        """By its colours where the classes have them all, by its numbers where the palette does not contradict them."""
+        used = np.unique(pixels)
+        colours = {int(index): (int(r), int(g), int(b)) for index, (r, g, b) in zip(used, palette[used], strict=True)}
+        table = {(code >> 16, code >> 8 & 255, code & 255): label for code, label in self._by_colour().items()}
+        if all(colour in table for colour in colours.values()):
+            lookup = np.full(256, VOID, dtype=np.uint8)
+            for index, colour in colours.items():
+                lookup[index] = table[colour]
+            return lookup[pixels]
+        told = dict(self.told_colours)
+        for index, colour in colours.items():
+            if colour != (index, index, index) and told.get(index, colour) != colour:
+                raise ConvatlasError(
+                    f"its palette has #{bytes(colour).hex()} for value {index}, where the classes have "
+                    f"#{bytes(told[index]).hex()}; save it with the classes' colours, or as numbers without a palette"
+                )
+        return self._by_number(pixels)
+
+    def _by_number(self, pixels: np.ndarray) -> np.ndarray:
+        lookup = np.full(1 << 16, _UNKNOWN, dtype=np.uint8)
+        for value, label in self._by_value().items():
+            if value < len(lookup):
+                lookup[value] = label
+        if pixels.dtype.kind != "u" or pixels.dtype.itemsize > 2:
+            pixels = pixels.astype(np.int64)
+            inside = (pixels >= 0) & (pixels < len(lookup))
+            return self._known(np.where(inside, lookup[np.where(inside, pixels, 0)], _UNKNOWN), pixels, "value {}")
+        return self._known(lookup[pixels], pixels, "value {}")
+
+    def _known(self, found: np.ndarray, codes: np.ndarray, what: str) -> np.ndarray:
+        strange = found == _UNKNOWN
+        if not strange.any():
+            return found
+        if self.unknown_is_void:
+            return np.where(strange, np.uint8(VOID), found)
+        unknown, counts = np.unique(codes[strange], return_counts=True)
+        others = ", ".join(what.format(int(code)) for code in unknown[1:4])
+        more = f"; so are {others}{' and more' if len(unknown) > 4 else ''}" if others else ""
+        raise ConvatlasError(
+            f"{what.format(int(unknown[0]))} is none of the {len(self.names)} classes{more}; {int(counts.sum()):,} of "
+            f"{codes.size:,} pixels. Mend the mask, or name the value in classes.csv"
+        )
 
     def _by_value(self) -> dict[int, int]:
         return dict.fromkeys(self.void, VOID) | {value: index for index, value in enumerate(self.values)}
 
     def _by_colour(self) -> dict[int, int]:
+        labels = self._by_value()
+        told = [(labels.get(value, VOID), colour) for value, colour in self.told_colours]
         void = [(VOID, colour) for colour in self.void_colours]
-        return {(r << 16) + (g << 8) + b: index for index, (r, g, b) in (*void, *enumerate(self.colours))}
+        return {(r << 16) + (g << 8) + b: label for label, (r, g, b) in (*void, *told)}
 
 
-def read_values(path: str | Path) -> np.ndarray:
-    """The numbers (H, W) of a grey or palette picture, or the colours (H, W, 3) of any other.
-
-    Raises:
-        ConvatlasError: the file can't be decoded; the message is the reason, without the path.
-    """
-    try:
-        with Image.open(path) as picture:
-            if picture.mode == "1":
-                return np.array(picture).astype(np.uint8)
-            return np.array(picture if picture.mode in ("L", "P", "I", "I;16") else picture.convert("RGB"))
-    except Exception as error:
-        raise ConvatlasError(f"not a mask that can be read ({type(error).__name__}: {error})") from error
+@lru_cache(maxsize=4)
+def _colour_table(by_colour: tuple[tuple[int, int], ...]) -> np.ndarray:
+    """A class for each of all 2^24 colours, uint8."""
+    table = np.full(1 << 24, _UNKNOWN, dtype=np.uint8)
+    for code, label in by_colour:
+        table[code] = label
+    return table
 
 
 def alike(pixels: np.ndarray) -> bool:
@@ -83,9 +124,10 @@ def alike(pixels: np.ndarray) -> bool:
     return bool((pixels == pixels[..., :1]).all())
 
 
-def _packed(pixels: np.ndarray) -> np.ndarray:
-    red, green, blue = np.moveaxis(pixels.astype(np.int64), 2, 0)
-    return (red << 16) + (green << 8) + blue
+def pack(pixels: np.ndarray) -> np.ndarray:
+    """Colours (..., 3) uint8 as one number each, uint32."""
+    red, green, blue = np.moveaxis(pixels.astype(np.uint32), -1, 0)
+    return (red << 16) | (green << 8) | blue
 
 
 def voc_colours(count: int) -> tuple[Colour, ...]:
@@ -105,18 +147,23 @@ VOC_NAMES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
     "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
-VOC = MaskClasses(VOC_NAMES, voc_colours(21), tuple(range(21)), void_colours=((224, 224, 192),))
+VOC = MaskClasses(
+    VOC_NAMES, voc_colours(21), tuple(range(21)), void_colours=((224, 224, 192),),
+    told_colours=(*enumerate(voc_colours(21)), (VOID, (224, 224, 192))),
+)  # fmt: skip
 
 # The 11 classes that SegNet's authors kept of CamVid's 32, in their order and colours; 11 is void.
+_CAMVID_COLOURS = (
+    (128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0), (192, 128, 128),
+    (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192),
+)  # fmt: skip
 CAMVID = MaskClasses(
     ("sky", "building", "pole", "road", "pavement", "tree", "sign symbol", "fence", "car", "pedestrian", "bicyclist"),
-    (
-        (128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0), (192, 128, 128),
-        (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192),
-    ),
+    _CAMVID_COLOURS,
     tuple(range(11)),
     void=(11, VOID),
-)  # fmt: skip
+    told_colours=tuple(enumerate(_CAMVID_COLOURS)),
+)
 
 _CITYSCAPES = {  # labelId: (name, colour) of the 19 classes that are evaluated
     7: ("road", (128, 64, 128)), 8: ("sidewalk", (244, 35, 232)), 11: ("building", (70, 70, 70)),
@@ -127,59 +174,11 @@ _CITYSCAPES = {  # labelId: (name, colour) of the 19 classes that are evaluated
     31: ("train", (0, 80, 100)), 32: ("motorcycle", (0, 0, 230)), 33: ("bicycle", (119, 11, 32)),
 }  # fmt: skip
 _NAMES, _COLOURS = zip(*_CITYSCAPES.values(), strict=True)
-CITYSCAPES = MaskClasses(_NAMES, _COLOURS, tuple(_CITYSCAPES), unknown_is_void=True)
-CITYSCAPES_TRAIN_IDS = MaskClasses(_NAMES, _COLOURS, tuple(range(19)))
-
-
-def find_table(folder: Path) -> MaskClasses | None:
-    """The classes that a folder names in classes.csv (columns value, name, perhaps colour as #rrggbb), or one a line
-    in classes.txt or codes.txt, in the order of their values; None where there is no such file.
-
-    A class named void, unlabelled or ignore is left out of training and score.
-
-    Raises:
-        ConvatlasError: the file names no classes, or a row can't be read.
-    """
-    for name in _TABLES:
-        path = folder / name
-        if path.is_file():
-            return _read_csv(path) if path.suffix == ".csv" else _read_lines(path)
-    return None
-
-
-def _read_lines(path: Path) -> MaskClasses:
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    return _classes(list(enumerate(line for line in lines if line)), {}, path)
-
-
-def _read_csv(path: Path) -> MaskClasses:
-    rows: list[tuple[int, str]] = []
-    colours: dict[int, Colour] = {}
-    with path.open(encoding="utf-8", newline="") as stream:
-        for number, row in enumerate(csv.DictReader(stream), start=2):
-            try:
-                value = int(row["value"])
-                rows.append((value, row["name"].strip()))
-                if code := (row.get("colour") or row.get("color") or "").strip().removeprefix("#"):
-                    red, green, blue = bytes.fromhex(code)
-                    colours[value] = (red, green, blue)
-            except (KeyError, ValueError, AttributeError) as error:
-                raise ConvatlasError(
-                    f"{path}, line {number}: {row}; expected the columns value, name and perhaps colour (#rrggbb)"
-                ) from error
-    return _classes(rows, colours, path)
-
-
-def _classes(rows: list[tuple[int, str]], colours: dict[int, Colour], path: Path) -> MaskClasses:
-    kept = [(value, name) for value, name in rows if name.lower() not in _VOID_NAMES]
-    left = [value for value, name in rows if name.lower() in _VOID_NAMES]
-    if not 2 <= len(kept) <= _LARGEST:
-        raise ConvatlasError(f"{path} names {len(kept)} classes; expected 2 to {_LARGEST}")
-    values, names = zip(*kept, strict=True)
-    for what, entries in (("value", [*values, *left]), ("class", names)):
-        if twice := [entry for entry in entries if entries.count(entry) > 1]:
-            raise ConvatlasError(f"{path}: {what} {twice[0]} is there twice; expected one row each")
-    usual = voc_colours(len(kept))
-    chosen = tuple(colours.get(value, usual[index]) for index, value in enumerate(values))
-    void = tuple({*left, VOID} - {*values})
-    return MaskClasses(names, chosen, values, void, void_colours=tuple(colours[v] for v in left if v in colours))
+CITYSCAPES = MaskClasses(
+    _NAMES,
+    _COLOURS,
+    tuple(_CITYSCAPES),
+    unknown_is_void=True,
+    told_colours=tuple(zip(_CITYSCAPES, _COLOURS, strict=True)),
+)
+CITYSCAPES_TRAIN_IDS = MaskClasses(_NAMES, _COLOURS, tuple(range(19)), told_colours=tuple(enumerate(_COLOURS)))

@@ -1,72 +1,98 @@
-"""Folders of pictures and masks: our own plain layout, PASCAL VOC's, CamVid's and Cityscapes'."""
+"""Folders of images and masks: our own plain layout, PASCAL VOC's, CamVid's and Cityscapes'."""
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from convatlas.data.dense.classes import (
-    CAMVID,
-    CITYSCAPES,
-    CITYSCAPES_TRAIN_IDS,
-    VOC,
-    MaskClasses,
-    alike,
-    find_table,
-    read_values,
-    voc_colours,
-)
+from convatlas.data import limits
+from convatlas.data.dense.classes import CAMVID, CITYSCAPES, CITYSCAPES_TRAIN_IDS, VOC, MaskClasses
+from convatlas.data.dense.pairing import Files, Pairs, list_files, pair, pair_in_one_folder
+from convatlas.data.dense.reading import read_values
 from convatlas.data.dense.splits import MaskSplit
+from convatlas.data.dense.tables import find_table
+from convatlas.data.dense.values import LOOKED_AT, is_camvid, refuse_palettes, tell_classes
 from convatlas.data.folder import SUFFIXES
+from convatlas.data.part_names import PARTS, part_of
 from convatlas.structures import VOID, ConvatlasError, Problem
 
-IMAGES, MASKS = ("images", "image", "imgs"), ("masks", "mask", "labels", "label", "annotations", "gt")
-TRAIN, TEST = ("train", "training"), ("val", "validation", "valid", "test")
+IMAGES = ("images", "image", "imgs", "img", "jpegimages", "rgb", "photos", "pictures", "inputs", "input", "x")
+MASKS = (
+    "masks", "mask", "labels", "label", "annotations", "annots", "annot", "gt", "gts", "groundtruth", "seg", "segs",
+    "segmentation", "segmentations", "segmentationclass", "targets", "target", "y",
+)  # fmt: skip
 LAYOUTS = (
     "images/ and masks/ (perhaps under train/ and val/, or with these below them), VOC's JPEGImages/ and "
     "SegmentationClass/, CamVid's train/ and trainannot/, or Cityscapes' leftImg8bit/ and gtFine/"
 )
-_LOOKED_AT = 200  # masks whose values tell the classes, where nothing names them
-_MASK_ENDINGS = ("_mask", "_label", "_labels", "_gt", "_L", "_labelIds", "_labelTrainIds", "_seg")
+_MASK_ENDING = re.compile(rf"(.+?)[ _.-]?({'|'.join(MASKS)})")
 
-Pairs = list[tuple[str, str]]
+
+@dataclass
+class _Layout:
+    """What was found in a folder: (image, mask) files of each split."""
+
+    parts: dict[str, Pairs] = field(default_factory=dict)
+    problems: dict[str, list[Problem]] = field(default_factory=dict)
+    classes: MaskClasses | None = None  # None: to be told from the masks
+
+    def add(self, part: str, pairs: Pairs, problems: Iterable[Problem]) -> None:
+        self.parts.setdefault(part, []).extend(pairs)
+        self.problems.setdefault(part, []).extend(problems)
 
 
 @dataclass(frozen=True)
-class Layout:
-    """What was found in a folder: (picture, mask) files of each part."""
+class MaskFolder:
+    """The splits of a folder, "train" first where it has one, the classes of the masks, and what should be known."""
 
-    train: Pairs
-    test: Pairs | None
-    classes: MaskClasses | None  # None: to be told from the masks
-    problems: tuple[Problem, ...] = ()
+    parts: dict[str, MaskSplit]
+    classes: MaskClasses
+    notes: tuple[str, ...] = ()
+
+
+def read_masks(path: Path) -> MaskFolder:
+    """All splits of a folder of images and masks.
+
+    The classes are those that the folder names (`classes.csv`, `classes.txt`, ...), those of a known layout, or else
+    the values of the masks.
+
+    Raises:
+        ConvatlasError: no layout that is known, no images with masks, or masks that can't be told apart.
+    """
+    layout = _find(path)
+    every = [mask for part in PARTS for _, mask in layout.parts.get(part, ())]
+    if not every:
+        first = next((problem for problems in layout.problems.values() for problem in problems), None)
+        reason = f"; the first problem: {first.path} {first.reason}" if first else ""
+        raise ConvatlasError(f"{path} holds no picture with a mask of the same name; expected {LAYOUTS}{reason}")
+    named, notes = find_table(path) or layout.classes, ()
+    if named is None or not named.told_colours:
+        refuse_palettes(every)
+    classes = named
+    if classes is None:
+        classes, notes = tell_classes(path, every)
+    parts = {}
+    for part in PARTS:
+        if part in layout.parts:
+            pairs = layout.parts[part]
+            columns = [image for image, _ in pairs], [mask for _, mask in pairs]
+            parts[part] = MaskSplit(*columns, classes, layout.problems.get(part, ()))
+    return MaskFolder(parts, classes, notes)
 
 
 def read_masks_folder(path: Path) -> tuple[MaskSplit, MaskSplit | None, MaskClasses]:
-    """Training part, test part (None where there is none) and the classes.
-
-    The classes are those that the folder names (`classes.csv`, `classes.txt`), those of a known layout, or else the
-    values of the masks.
-
-    Raises:
-        ConvatlasError: no layout that is known, no pictures with masks, or masks that can't be told apart.
-    """
-    layout = _find(path)
-    every = [*layout.train, *(layout.test or [])]
-    if not every:
-        raise ConvatlasError(f"{path} holds no picture with a mask of the same name; expected {LAYOUTS}")
-    classes = find_table(path) or layout.classes or _told_by_values(path, [mask for _, mask in every])
-    train = MaskSplit(*_columns(layout.train), classes, layout.problems)
-    return train, None if layout.test is None else MaskSplit(*_columns(layout.test), classes), classes
+    """Training split, test split (validation's where there is no other, or None) and the classes, as `read_masks`."""
+    found = read_masks(path)
+    train = found.parts.get("train")
+    if train is None:
+        raise ConvatlasError(f"{path} has no training images with masks; expected {LAYOUTS}")
+    return train, found.parts.get("test") or found.parts.get("val"), found.classes
 
 
-def _columns(pairs: Pairs) -> tuple[list[str], list[str]]:
-    return [image for image, _ in pairs], [mask for _, mask in pairs]
-
-
-def _find(path: Path) -> Layout:
+def _find(path: Path) -> _Layout:
     inner = path / "VOCdevkit"
     years = sorted(inner.glob("VOC*")) if inner.is_dir() else []
     for top in (path, *reversed(years)):
@@ -74,94 +100,139 @@ def _find(path: Path) -> Layout:
             return _voc(top)
     if (path / "leftImg8bit").is_dir():
         return _cityscapes(path)
-    if (path / "trainannot").is_dir() and (path / "train").is_dir():
-        return _segnet_camvid(path)
-    return _plain(path)
+    layout = _plain(path)
+    images = [image for part in layout.parts.values() for image, _ in part]
+    masks = [mask for part in layout.parts.values() for _, mask in part]
+    called = "camvid" in path.resolve().name.lower() or (path / "trainannot").is_dir() or is_camvid(images)
+    if called and all(_fits_camvid(mask) for mask in masks[: LOOKED_AT // 5]):
+        layout.classes = CAMVID
+    return layout
 
 
-def _voc(top: Path) -> Layout:
+def _voc(top: Path) -> _Layout:
     """The lists of ImageSets/Segmentation decide; the borders of the objects, 255, are void."""
-    images, masks = _files(top / "JPEGImages"), _files(top / "SegmentationClass")
-    parts: dict[str, Pairs] = {}
-    problems: list[Problem] = []
-    for name in ("train", "val", "trainval"):
-        listing = top / "ImageSets" / "Segmentation" / f"{name}.txt"
-        if not listing.is_file() or (name == "trainval" and "train" in parts):
+    layout = _Layout(classes=VOC)
+    images, masks = list_files(top / "JPEGImages"), list_files(top / "SegmentationClass")
+    lists = {file.stem: file for file in (top / "ImageSets" / "Segmentation").glob("*.txt")}
+    if "train" not in lists and "trainval" in lists:
+        lists["train"] = lists["trainval"]
+    _by_lists(layout, {part: lists[part] for part in PARTS if part in lists}, images, masks, top / "SegmentationClass")
+    if not layout.parts.get("test") and "test" in layout.parts:  # its masks were never published
+        del layout.parts["test"]
+    if not layout.parts:
+        layout.add("train", *pair(images, masks, top / "SegmentationClass"))
+    return layout
+
+
+def _by_lists(layout: _Layout, lists: dict[str, Path], images: Files, masks: Files, home: Path) -> None:
+    """Splits as lists of names give them; what they name and is not there is a problem."""
+    pairs, problems = pair(images, masks, home)
+    by_stem = {Path(image).with_suffix("").as_posix(): (image, mask) for image, mask in pairs}
+    found = {stem: by_stem.get(Path(files[0]).with_suffix("").as_posix()) for stem, files in images.items()}
+    reasons = {problem.path: problem.reason for problem in problems}
+    taken: dict[str, str] = {}
+    for part in reversed(PARTS):
+        if part not in lists:
             continue
-        wanted = listing.read_text().split()
-        lost = [stem for stem in wanted if stem not in images or stem not in masks]
-        problems += [Problem(stem, f"named in {listing.name}, but picture or mask is absent") for stem in lost]
-        parts[name] = [(images[stem], masks[stem]) for stem in wanted if stem not in lost]
-    if not parts:
-        parts["train"], lonely = _joined(images, masks)
-        problems += _without_masks(lonely, top / "SegmentationClass")
-    train = parts.get("train") or parts.get("trainval") or []
-    return Layout(train, parts.get("val"), VOC, tuple(problems))
+        layout.add(part, [], ())
+        for name in dict.fromkeys(_names(lists[part])):
+            stem = next((stem for stem in _stems(name) if stem in images), None)
+            own = found.get(stem) if stem is not None else None
+            if stem is not None and own is not None and stem in taken:
+                reason = f"named in {lists[part].name} and in the list of {taken[stem]}; training leaves it out"
+                layout.add(part, [], [Problem(own[0], reason)])
+            elif stem is None or own is None:
+                why = f": {reasons[images[stem][0]]}" if stem is not None and images[stem][0] in reasons else ""
+                reason = f"named in {lists[part].name}, but picture or mask is absent{why}"
+                layout.add(part, [], [Problem(name, reason)])
+            else:
+                layout.add(part, [own], ())
+                taken[stem] = part
 
 
-def _cityscapes(path: Path) -> Layout:
+def _names(listing: Path) -> list[str]:
+    try:
+        return [line.strip() for line in limits.read_text(listing).splitlines() if line.strip()]
+    except OSError as error:
+        raise ConvatlasError(f"{listing} can't be read: {error.strerror or error}") from error
+
+
+def _stems(line: str) -> Iterable[str]:
+    """What a line of a list may name: all of it, or the first of two paths; as a place, or by its base name."""
+    for name in dict.fromkeys((line, line.split()[0])):
+        place, suffix = os.path.splitext(name.lstrip("/"))
+        for stem in (name, place if suffix.lower() in SUFFIXES else name):
+            yield stem
+            yield stem.rpartition("/")[2]
+
+
+def _cityscapes(path: Path) -> _Layout:
     """The masks of labelTrainIds where all have them, or else those of labelIds."""
     fine, found = path / "gtFine", {}
-    for part in ("train", "val"):
+    for part in PARTS:
         for image in sorted((path / "leftImg8bit" / part).glob("*/*_leftImg8bit.png")):
             mask = fine / part / image.parent.name / image.name.removesuffix("_leftImg8bit.png")
             found[image] = (part, f"{mask}_gtFine_labelTrainIds.png", f"{mask}_gtFine_labelIds.png")
     trained = all(os.path.isfile(by_train) or not os.path.isfile(by_id) for _, by_train, by_id in found.values())
-    parts: dict[str, Pairs] = {"train": [], "val": []}
-    lonely = []
+    layout = _Layout(classes=CITYSCAPES_TRAIN_IDS if trained else CITYSCAPES)
     for image, (part, by_train, by_id) in found.items():
         if os.path.isfile(mask := by_train if trained else by_id):
-            parts[part].append((str(image), mask))
+            layout.add(part, [(str(image), mask)], ())
         else:
-            lonely.append(str(image))
-    classes = CITYSCAPES_TRAIN_IDS if trained else CITYSCAPES
-    return Layout(parts["train"], parts["val"] or None, classes, tuple(_without_masks(lonely, fine)))
+            layout.add(part, [], [Problem(str(image), f"has no mask in {fine}")])
+    layout.parts = {part: pairs for part, pairs in layout.parts.items() if pairs}  # the test split has no masks
+    return layout
 
 
-def _segnet_camvid(path: Path) -> Layout:
-    """As SegNet's authors hand CamVid out: train, val and test, and a folder of masks beside each."""
-    found, problems = {}, []
-    for part in ("train", "test", "val"):
-        images, masks = path / part, path / f"{part}annot"
-        if images.is_dir() and masks.is_dir():
-            found[part], lonely = _joined(_files(images), _files(masks))
-            problems += _without_masks(lonely, masks)
-    return Layout(found["train"], found.get("test") or found.get("val"), CAMVID, tuple(problems))
-
-
-def _plain(path: Path) -> Layout:
-    for train in TRAIN:
-        if _below(path / train, IMAGES) and _below(path / train, MASKS):
-            return _parts(path, [path / train, *(path / test for test in TEST)])
+def _plain(path: Path) -> _Layout:
+    layout = _Layout()
+    folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    for folder in folders:  # train/images and train/masks, or train and trainannot, train_labels ...
+        if part := part_of(folder.name):
+            images, masks = _below(folder, IMAGES), _below(folder, MASKS)
+            masks = masks or _mask_sibling(folder, folders)
+            if masks is not None:
+                layout.add(part, *pair(list_files(images or folder), list_files(masks), masks))
+    if layout.parts:
+        return layout
     images, masks = _below(path, IMAGES), _below(path, MASKS)
     if images is None or masks is None:
-        raise ConvatlasError(f"{path} has no folders of pictures and masks; expected {LAYOUTS}")
-    for train in TRAIN:
-        if (images / train).is_dir() and (masks / train).is_dir():
-            tests = [(images / test, masks / test) for test in TEST if (images / test).is_dir()]
-            return _named(path, [(images / train, masks / train), *tests])
-    return _named(path, [(images, masks)])
+        pairs, problems = pair_in_one_folder(path)
+        if not pairs:
+            raise ConvatlasError(f"{path} has no folders of pictures and masks; expected {LAYOUTS}")
+        layout.add("train", pairs, problems)
+        return layout
+    for folder in sorted(entry for entry in images.iterdir() if entry.is_dir()):
+        if (part := part_of(folder.name)) and (home := _same_part(masks, part)):
+            layout.add(part, *pair(list_files(folder), list_files(home), home))
+    lists = _lists(path)
+    if lists and not layout.parts:
+        _by_lists(layout, lists, list_files(images), list_files(masks), masks)
+    elif not layout.parts:
+        layout.add("train", *pair(list_files(images), list_files(masks), masks))
+    return layout
 
 
-def _parts(path: Path, tops: Iterable[Path]) -> Layout:
-    found = [(_below(top, IMAGES), _below(top, MASKS)) for top in tops]
-    return _named(path, [(images, masks) for images, masks in found if images and masks])
+def _lists(path: Path) -> dict[str, Path]:
+    """Split -> text file of names, in the folder, its `splits` or as VOC has them; without train there are none."""
+    for home in (path, path / "splits", path / "ImageSets" / "Segmentation", path / "ImageSets"):
+        found = {part: file for file in sorted(home.glob("*.txt")) if (part := part_of(file.stem))}
+        if "train" in found:
+            return found
+    return {}
 
 
-def _named(path: Path, folders: list[tuple[Path, Path]]) -> Layout:
-    """The first pair of folders is the training part, the second one, if there is one, the test part."""
-    parts, problems = [], []
-    for images, masks in folders[:2]:
-        pairs, lonely = _joined(_files(images), _files(masks))
-        parts.append(pairs)
-        problems += _without_masks(lonely, masks)
-    called = "camvid" in path.resolve().name.lower()
-    known = CAMVID if called and all(_fits_camvid(mask) for _, mask in parts[0][:_LOOKED_AT]) else None
-    return Layout(parts[0], parts[1] if len(parts) > 1 else None, known, tuple(problems))
+def _same_part(folder: Path, part: str) -> Path | None:
+    return next((entry for entry in sorted(folder.iterdir()) if entry.is_dir() and part_of(entry.name) == part), None)
 
 
-def _without_masks(images: list[str], masks: Path) -> list[Problem]:
-    return [Problem(image, f"has no mask in {masks}") for image in images]
+def _mask_sibling(folder: Path, folders: Sequence[Path]) -> Path | None:
+    """The folder of masks beside one of images: trainannot, train_labels, train-masks."""
+    for other in folders:
+        match = _MASK_ENDING.fullmatch(other.name.lower())
+        if other != folder and match and part_of(match[1]) == part_of(folder.name):
+            return other
+    return None
 
 
 def _fits_camvid(mask: str) -> bool:
@@ -173,50 +244,17 @@ def _fits_camvid(mask: str) -> bool:
     return values.ndim == 2 and bool(np.isin(values, [*range(12), VOID]).all())
 
 
-def _told_by_values(path: Path, masks: list[str]) -> MaskClasses:
-    """Each value of the masks is a class, 255 is void; of masks that hold but two values both are classes."""
-    found: set[int] = set()
-    for mask in masks[:: max(1, len(masks) // _LOOKED_AT)]:
-        try:
-            values = read_values(mask)
-        except ConvatlasError:
-            continue  # the loader will name it
-        if values.ndim == 3 and not alike(values):
-            raise ConvatlasError(
-                f"{mask} holds colours; expected {path / 'classes.csv'} with columns value, name, colour"
-            )
-        found |= {int(value) for value in np.unique(values)}
-    kept = sorted(found if len(found) == 2 else found - {VOID})
-    if len(kept) < 2 or len(kept) >= VOID:
-        raise ConvatlasError(f"the masks of {path} hold {len(kept)} classes ({kept[:8]}); expected 2 to 254")
-    if len(kept) > 2 and kept != list(range(len(kept))):  # a value may be rare
-        kept = list(range(kept[-1] + 1)) if kept[-1] < VOID - 1 else kept
-    void = () if VOID in kept else (VOID,)
-    return MaskClasses(tuple(map(str, kept)), voc_colours(len(kept)), tuple(kept), void)
+def _below(path: Path, names: Sequence[str]) -> Path | None:
+    """The first folder of one of these names that has images in it, in any case.
 
-
-def _below(path: Path, names: Iterable[str]) -> Path | None:
-    return next((path / name for name in names if (path / name).is_dir()), None)
-
-
-def _files(folder: Path) -> dict[str, str]:
-    """The pictures below a folder, by their place in it without the ending."""
-    found = {}
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("."):
-                place = os.path.relpath(os.path.join(parent, name), folder)
-                found[Path(place).with_suffix("").as_posix()] = os.path.join(parent, name)
-    return found
-
-
-def _joined(images: dict[str, str], masks: dict[str, str]) -> tuple[Pairs, list[str]]:
-    """(pairs of the same name, but for an ending of the mask's; pictures without a mask)"""
-    plain = {_without_ending(stem): mask for stem, mask in masks.items()} | masks
-    pairs = [(image, plain[stem]) for stem, image in images.items() if stem in plain]
-    return pairs, [image for stem, image in images.items() if stem not in plain]
-
-
-def _without_ending(stem: str) -> str:
-    return next((stem.removesuffix(ending) for ending in _MASK_ENDINGS if stem.endswith(ending)), stem)
+    Raises:
+        ConvatlasError: two of them have, so that nothing says which is meant.
+    """
+    found = [entry for entry in path.iterdir() if entry.is_dir() and entry.name.lower().replace("_", "") in names]
+    found.sort(key=lambda entry: names.index(entry.name.lower().replace("_", "")))
+    full = [entry for entry in found if list_files(entry)]
+    if len(full) > 1:
+        raise ConvatlasError(
+            f"{full[0]} and {full[1]} both hold images; expected one of them, so that it is clear which is meant"
+        )
+    return (full or found or [None])[0]

@@ -10,27 +10,38 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from convatlas.data import limits
+from convatlas.data.decode import exif_orientation
 from convatlas.data.detection.annotations import Fault
-from convatlas.data.detection.split import DetectionSplit
+from convatlas.data.detection.split import DetectionSplit, TurnedError
 from convatlas.data.store import Progress, threads
 from convatlas.structures import ConvatlasError, Objects
 
 HARMFUL = (
-    "damaged", "empty", "reversed", "outside", "not a number", "unknown class", "no picture", "no annotation", "leak",
+    "damaged", "turned", "empty", "reversed", "outside", "not a number", "units", "unknown class", "bad object",
+    "bad mask", "no picture", "no annotation", "leak",
 )  # fmt: skip
 MEANING: Mapping[str, str] = {
-    "damaged": "a picture or an annotation that can't be used; training skips it",
-    "no picture": "an annotation whose picture is not there; training skips it",
-    "no annotation": "a listed picture that nothing is known of; training skips it",
-    "empty": "a box without width or height; training leaves it out",
-    "reversed": "a box whose left is right of its right, or its top below its bottom; training leaves it out",
-    "outside": "a box that does not touch its picture; training leaves it out",
-    "not a number": "a box with a side that is no finite number; training leaves it out",
-    "unknown class": "an object of a class that is not among those listed; training leaves it out",
-    "leak": "the same pixels in two parts",
-    "sticks out": "a box that reaches beyond its picture by more than a pixel; it is cut",
+    "damaged": "an image or an annotation that can't be used; training leaves the image out",
+    "turned": "an image that EXIF turns, with boxes that may not be turned; training leaves the image out",
+    "no picture": "an annotation whose image is not there; training passes over it",
+    "no annotation": "a listed image that nothing is known of; training leaves it out",
+    "empty": "a box without width or height; training leaves its whole image out",
+    "reversed": "a box whose left is right of its right, or top below bottom; training leaves its whole image out",
+    "outside": "a box that does not touch its image; training leaves its whole image out",
+    "not a number": "a box with a side that is no finite number; training leaves its whole image out",
+    "units": "a box in pixels where fractions are expected, or vice versa; training leaves its whole image out",
+    "unknown class": "an object of a class that is not among those listed; training leaves its whole image out",
+    "bad object": "an annotation that can't be understood; training leaves its whole image out",
+    "bad mask": "polygons or run lengths that can't be drawn; training on masks leaves the image out, on boxes uses it",
+    "leak": "the same image in two splits; training leaves the same file out, but not its copies",
+    "two entries": "an image with several entries; they are merged",
+    "two names": "an annotation that two images could be meant by",
+    "assumed": "what the file does not say, and what is taken for it",
+    "turned, as annotated": "an image that EXIF turns, of the size that its annotation says; it is used as shown",
+    "sticks out": "a box that reaches beyond its image by more than a pixel; it is cut",
     "marked twice": "two boxes of one class that are almost the same",
-    "nothing marked": "a picture without objects; training takes it as background",
+    "nothing marked": "an image without objects; training takes it as background",
 }
 _SAME = 0.95  # overlap of two boxes of one object
 _TASK = 32  # pictures a thread takes at once
@@ -90,14 +101,14 @@ def check_boxes(
         on_picture: called with part, index, pixels uint8 (C, H, W) and objects of each whole picture.
 
     Raises:
-        ConvatlasError: none of the pictures can be read.
+        ConvatlasError: none of the images can be used.
     """
     started = time.perf_counter()
     parts = {name: split for name, split in parts.items() if name != "trainval" or not {"train", "val"} <= set(parts)}
     findings = [
         Finding(problem.kind if isinstance(problem, Fault) else "damaged", problem.path, problem.reason)
         for split in parts.values()
-        for problem in split.problems
+        for problem in (*split.problems, *split.notes)
     ]
     first: dict[bytes, tuple[str, str]] = {}  # pixels -> part and name
     whole: dict[str, list[int]] = {part: [] for part in parts}
@@ -107,13 +118,13 @@ def check_boxes(
         if on_progress is not None:
             on_progress(done, total)
         split = parts[part]
-        if isinstance(found, str):
-            findings.append(Finding("damaged", split.name(index), found))
+        if isinstance(found, Finding):
+            findings.append(found)
             continue
         image, objects = found
         whole[part].append(index)
-        findings += _looked_at(split, index, objects)
-        digest = hashlib.blake2b(image.numpy().tobytes(), digest_size=16).digest()
+        findings += _look_at(split, index, objects)
+        digest = hashlib.blake2b(image.numpy().tobytes(), digest_size=16, key=f"{image.shape}".encode()).digest()
         where, other = first.setdefault(digest, (part, split.name(index)))
         if where != part:
             findings.append(Finding("leak", split.name(index), f"the same as {other} ({where})"))
@@ -121,33 +132,37 @@ def check_boxes(
             on_picture(part, index, image, objects)
     if not any(whole.values()):
         named = f"; the first is {findings[0].path}: {findings[0].detail}" if findings else ""
-        raise ConvatlasError(f"none of {total} pictures can be read{named}")
+        raise ConvatlasError(f"none of {total} images can be used{named}")
     order = list(MEANING)
     findings.sort(key=lambda finding: (order.index(finding.kind), finding.path))
     return _summary(parts, whole, tuple(classes), tuple(findings), time.perf_counter() - started)
 
 
-def _read(parts: Mapping[str, DetectionSplit]) -> Iterator[tuple[str, int, tuple[Tensor, Objects] | str]]:
-    """Part, index, and the picture with its objects, or why it can't be read; in the parts' order."""
+def _read(parts: Mapping[str, DetectionSplit]) -> Iterator[tuple[str, int, tuple[Tensor, Objects] | Finding]]:
+    """Split, index, and the image with its objects, or why it can't be used; in the splits' order."""
 
-    def one(wanted: tuple[str, int]) -> tuple[str, int, tuple[Tensor, Objects] | str]:
+    def read(wanted: tuple[str, int]) -> tuple[str, int, tuple[Tensor, Objects] | Finding]:
         part, index = wanted
+        split = parts[part]
         try:
-            return part, index, parts[part].read(index)
+            return part, index, split.read(index)
         except ConvatlasError as error:
-            return part, index, str(error.__cause__ or error)
+            kind = "turned" if isinstance(error.__cause__, TurnedError) else "damaged"
+            return part, index, Finding(kind, split.name(index), str(error.__cause__ or error))
 
     wanted = [(part, index) for part, split in parts.items() for index in range(len(split))]
     with ThreadPoolExecutor(threads()) as pool:
-        for start in range(0, len(wanted), _TASK):  # no more pictures in memory than these
-            yield from pool.map(one, wanted[start : start + _TASK])
+        for start in range(0, len(wanted), _TASK):  # no more images in memory than these
+            yield from pool.map(read, wanted[start : start + _TASK])
 
 
-def _looked_at(split: DetectionSplit, index: int, objects: Objects) -> Iterator[Finding]:
+def _look_at(split: DetectionSplit, index: int, objects: Objects) -> Iterator[Finding]:
     from torchvision.ops import box_iou
 
     name = split.name(index)
     yield from (Finding("sticks out", name, detail) for detail in split.pages[index].clipped)
+    if (orientation := exif_orientation(limits.read_bytes(name))) != 1:
+        yield Finding("turned, as annotated", name, f"EXIF orientation {orientation}")
     if len(objects.labels) == 0:
         yield Finding("nothing marked", name, "no object")
         return

@@ -1,21 +1,26 @@
 """Pictures with marked objects behind one small interface, as `data.splits` has it for pictures with labels."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from convatlas.data.decode import decode
+from convatlas.data import limits
+from convatlas.data.decode import decode, exif_orientation
 from convatlas.data.detection.annotations import Annotated
+from convatlas.data.detection.segments import rasterise
 from convatlas.data.splits import survivors
 from convatlas.structures import ConvatlasError, Objects, Problem
 
 if TYPE_CHECKING:
     from convatlas.data.division import Division
+
+
+class TurnedError(ConvatlasError):
+    """An image that is shown turned, and boxes of which nobody knows whether they are."""
 
 
 class DetectionSplit:
@@ -25,12 +30,24 @@ class DetectionSplit:
         pages: one a picture.
         problems: what was left out.
         masks: give each object its mask, from COCO's polygons or run lengths.
+        left_out: images that are not among the pages because of an object that can't be used; `problems` says why.
+        notes: what else is to be known; nothing is left out for it.
     """
 
-    def __init__(self, pages: Sequence[Annotated], problems: Sequence[Problem] = (), *, masks: bool = False) -> None:
+    def __init__(
+        self,
+        pages: Sequence[Annotated],
+        problems: Sequence[Problem] = (),
+        *,
+        masks: bool = False,
+        left_out: Sequence[str] = (),
+        notes: Sequence[Problem] = (),
+    ) -> None:
         self.pages = list(pages)
         self.problems: list[Problem] = list(problems)
         self.masks = masks
+        self.left_out = tuple(left_out)
+        self.notes = tuple(notes)
 
     def __len__(self) -> int:
         return len(self.pages)
@@ -67,13 +84,16 @@ class DetectionSplit:
         """
         page = self.pages[index]
         try:
-            image = decode(page.path)
-        except ConvatlasError as error:
-            raise ConvatlasError(f"{page.path} can't be read: {error}") from error
-        if tuple(image.shape[1:]) != page.size:
-            (height, width), (h, w) = page.size, image.shape[1:]
-            reason = f"{w} x {h} pixels, where its annotation says {width} x {height}"
-            raise ConvatlasError(f"{page.path} can't be used: {reason}") from ConvatlasError(reason)
+            content = limits.read_bytes(Path(page.path))
+            image, orientation = decode(content), exif_orientation(content)
+        except (ConvatlasError, OSError) as error:
+            reason = str(error.strerror or error) if isinstance(error, OSError) else str(error)
+            raise ConvatlasError(f"{page.path} can't be read: {reason}") from ConvatlasError(reason)
+        size = (image.shape[1], image.shape[2])
+        if reason := _mismatch(page, size) or _turned(page, size, orientation):
+            turned = f"; its EXIF orientation is {orientation}, {_REMEDY}" if orientation != 1 else ""
+            cause = ConvatlasError(reason) if orientation == 1 else TurnedError(reason + turned)
+            raise ConvatlasError(f"{page.path} can't be used: {reason}{turned}") from cause
         return image, self.objects(index)
 
     def select(self, indices: Sequence[int]) -> "DetectionSplit":
@@ -102,6 +122,23 @@ class DetectionData:
     val: DetectionSplit | None = None
 
 
+_REMEDY = "so that it is shown turned; save it upright and see to its boxes"
+
+
+def _mismatch(page: Annotated, size: tuple[int, int]) -> str | None:
+    if size == page.size:
+        return None
+    return f"{size[1]} x {size[0]} pixels, where its annotation says {page.size[1]} x {page.size[0]}"
+
+
+def _turned(page: Annotated, size: tuple[int, int], orientation: int) -> str | None:
+    """Whether boxes may have been drawn on the image before it was turned: an annotated size alone can tell."""
+    is_told = page.is_size_annotated and orientation > 4 and size[0] != size[1]
+    if orientation == 1 or is_told or len(page.labels) == 0:
+        return None
+    return "its boxes may have been drawn before or after it was turned"
+
+
 def _masks(page: Annotated) -> Tensor:
     """(N, H, W) bool; an object without segments has its box filled."""
     height, width = page.size
@@ -114,28 +151,3 @@ def _masks(page: Annotated) -> Tensor:
             x1, y1, x2, y2 = page.boxes[place].round().int().tolist()
             mask[y1:y2, x1:x2] = True
     return masks
-
-
-def rasterise(segments: Any, size: tuple[int, int]) -> np.ndarray:
-    """COCO's polygons, or its run lengths, packed or not -> (H, W) bool
-
-    Raises:
-        ConvatlasError: they can't be understood.
-    """
-    from pycocotools import mask as rle
-
-    try:
-        if isinstance(segments, list):
-            coded = rle.merge(rle.frPyObjects(segments, *size))
-        elif isinstance(segments["counts"], list):
-            coded = rle.frPyObjects(segments, *size)
-        else:
-            coded = segments
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # numpy's, about pycocotools' own arrays
-            found = rle.decode(coded)
-    except Exception as error:  # its C code raises anything
-        raise ConvatlasError(f"a segmentation can't be read: {error}") from error
-    if found.shape != size:
-        raise ConvatlasError(f"a segmentation is for {found.shape[1]} x {found.shape[0]} pixels; expected {size[::-1]}")
-    return found.astype(bool)

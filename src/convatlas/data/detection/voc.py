@@ -1,17 +1,26 @@
-"""Annotations of PASCAL VOC: one XML file a picture, and lists of names in ImageSets/Main.
+"""Annotations of PASCAL VOC: one XML file an image, and lists of names in ImageSets/Main.
 
 VOC counts pixels from 1, and a box holds its last pixel: edges are xmin - 1, ymin - 1, xmax, ymax. A box whose first
 and last pixel are the same along an axis marks nothing: it is a click, and named as empty.
 """
 
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from convatlas.data.detection.annotations import Drawn, Fault, Page, Part, Source, find_picture, picture_folders
+from convatlas.data import limits
+from convatlas.data.detection.annotations import Drawn, Fault, Page, Part, Source, read_size
+from convatlas.data.detection.pictures import ImageFinder, image_folders
+from convatlas.data.folder import SUFFIXES
+from convatlas.data.part_names import part_of
 from convatlas.structures import ConvatlasError
 
 LISTS = ("train", "val", "trainval", "test")
-_LIMIT_BYTES = 16 << 20  # of one picture's annotation; more is no annotation
+_LIMIT_BYTES = 8 << 20  # of one image's annotation; more is no annotation
+_FLAG = re.compile(r"\s+-?[01]$")  # whether a class is on the image, as the lists of single classes have it
+_MAX_DEPTH = 4  # folders below the data's, in which XML files are looked for
 
 
 def is_layout(folder: Path) -> bool:
@@ -20,42 +29,76 @@ def is_layout(folder: Path) -> bool:
 
 
 def read_layout(folder: Path) -> Source:
-    """The parts that ImageSets/Main lists, by name; a list that is not one of `LISTS` is passed over.
+    """The splits that ImageSets/Main lists, by name; a list that is not one of `LISTS` is passed over.
 
     Raises:
-        ConvatlasError: none of the four lists is there.
+        ConvatlasError: none of the four lists is there, or one can't be read.
     """
     lists = {name: folder / "ImageSets" / "Main" / f"{name}.txt" for name in LISTS}
     present = {name: file for name, file in lists.items() if file.is_file()}
     if not present:
-        found = sorted(file.name for file in (folder / "ImageSets" / "Main").glob("*.txt"))
-        if len(found) != 1:
-            raise ConvatlasError(
-                f"{folder / 'ImageSets' / 'Main'} has none of {', '.join(f'{name}.txt' for name in LISTS)}; "
-                f"expected the lists of the parts"
-            )
-        present = {"train": folder / "ImageSets" / "Main" / found[0]}
-    pictures = picture_folders(folder)
-    pages: dict[str, Page | Fault] = {}
-    parts = {}
-    for part, file in present.items():
-        names = [line.split()[0] for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-        for name in names:
-            if name not in pages:
-                pages[name] = read_file(folder / "Annotations" / f"{name}.xml", pictures)
-        found = [pages[name] for name in names]
-        parts[part] = Part(
-            [page for page in found if isinstance(page, Page)], [fault for fault in found if isinstance(fault, Fault)]
+        found = sorted((folder / "ImageSets" / "Main").glob("*.txt"))
+        present = {part: file for file in reversed(found) if (part := part_of(file.stem)) and file.stem in PLAIN}
+        if not present and len(found) == 1:
+            present = {"train": found[0]}
+    if not present:
+        raise ConvatlasError(
+            f"{folder / 'ImageSets' / 'Main'} has none of {', '.join(f'{name}.txt' for name in LISTS)}; "
+            f"expected the lists of the splits"
         )
+    home = folder / "Annotations"
+    listed = {part: [_annotation(home, line) for line in _lines(file)] for part, file in present.items()}
+    files = dict.fromkeys(file for names in listed.values() for file in names)
+    reader = _Reader(files, image_folders(home))
+    pages = {file: reader.read(file) for file in files}
+    parts = {part: _gather(pages[file] for file in dict.fromkeys(names)) for part, names in listed.items()}
     return Source(parts, listed_classes(folder))
 
 
-def read_loose(folder: Path) -> Part:
-    """All XML files of a folder with their pictures, which lie with them or in a folder beside."""
-    found = [read_file(file, picture_folders(folder)) for file in sorted(folder.glob("*.xml"))]
-    return Part(
-        [page for page in found if isinstance(page, Page)], [fault for fault in found if isinstance(fault, Fault)]
-    )
+PLAIN = ("training", "valid", "validation", "dev", "testing")  # other names of the lists
+
+
+def _annotation(home: Path, line: str) -> Path:
+    """The XML file that a line of a list means: the line may end in a suffix, or in a flag."""
+    for name in (line, _FLAG.sub("", line)):
+        stem, suffix = os.path.splitext(name)
+        for candidate in (name, stem if suffix.lower() in (".xml", *SUFFIXES) else name):
+            if "\0" not in candidate and os.path.isfile(home / f"{candidate}.xml"):
+                return home / f"{candidate}.xml"
+    return home / f"{_FLAG.sub('', line)}.xml"
+
+
+def find_loose(folder: Path) -> dict[str, list[Path]]:
+    """Split -> XML files below a folder, whatever the folders are called; splits are told by whole words of these."""
+    found: dict[str, list[Path]] = {}
+    for parent, folders, files in os.walk(folder):
+        place = Path(parent).relative_to(folder)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and len(place.parts) < _MAX_DEPTH)
+        names = sorted(name for name in files if name.lower().endswith(".xml") and not name.startswith("."))
+        if names:
+            told = next((part for name in reversed(place.parts) if (part := part_of(name))), "train")
+            found.setdefault(told, []).extend(Path(parent, name) for name in names)
+    return found
+
+
+def read_loose(folder: Path, files: Mapping[str, list[Path]]) -> Source:
+    """XML files with their images, which lie with them or in a folder beside."""
+    parts = {}
+    for part, own in files.items():
+        homes = list(dict.fromkeys(file.parent for file in own))
+        places = dict.fromkeys(place for home in homes for place in image_folders(home, part))
+        reader = _Reader(own, [*places, folder])
+        parts[part] = _gather(reader.read(file) for file in own)
+    return Source(parts, listed_classes(folder))
+
+
+def _gather(found: Iterable[tuple[Page | None, list[Fault]]]) -> Part:
+    part = Part()
+    for page, faults in found:
+        part.faults.extend(faults)
+        if page is not None:
+            part.pages.append(page)
+    return part
 
 
 def listed_classes(folder: Path) -> tuple[str, ...] | None:
@@ -63,36 +106,69 @@ def listed_classes(folder: Path) -> tuple[str, ...] | None:
     file = folder / "classes.txt"
     if not file.is_file():
         return None
-    return tuple(line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip())
+    names = tuple(_lines(file))
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ConvatlasError(f"{file} names {twice[0]!r} twice; expected every class once")
+    return names
 
 
-def read_file(file: Path, pictures: list[Path]) -> Page | Fault:
-    """One annotation; a fault where it is absent, can't be read, or its picture isn't there."""
-    try:
-        if file.stat().st_size > _LIMIT_BYTES:
-            return Fault(str(file), f"larger than {_LIMIT_BYTES >> 20} MiB; expected one picture's annotation")
-        text = file.read_bytes()
-    except OSError:
-        return Fault(str(file), "the picture is listed and has no annotation", "no annotation")
-    if b"<!ENTITY" in text:
-        return Fault(str(file), "defines entities, which no annotation needs")  # they can grow without bound
+class _Reader:
+    """Reads annotations whose images lie in the folders."""
+
+    def __init__(self, files: Iterable[Path], folders: Sequence[Path]) -> None:
+        files = list(files)
+        self.stems = {file.stem.lower() for file in files}
+        self.finder = ImageFinder(folders, [file.stem for file in files])
+
+    def read(self, file: Path) -> tuple[Page | None, list[Fault]]:
+        """One annotation, None where it can't be used, and what is to be said of it."""
+        try:
+            root = _parse(file)
+        except FileNotFoundError:
+            return None, [Fault(str(file), "the image is listed and has no annotation", "no annotation")]
+        except (OSError, ConvatlasError) as error:
+            return None, [Fault(str(file), str(error).removeprefix(f"{file} "))]
+        called = (root.findtext("filename") or "").strip()
+        path, notes = self._find(file, called)
+        if path is None:
+            return None, [Fault(str(file), self.finder.explain(called or file.stem), "no picture")]
+        try:
+            page = Page(path, _size(root), [_object(item) for item in root.iter("object")], str(file))
+        except (ValueError, OverflowError) as error:
+            page = Page(path, None, [], str(file), faults=[Fault(str(file), str(error), "bad object")])
+        return page, notes
+
+    def _find(self, file: Path, called: str) -> tuple[str | None, list[Fault]]:
+        """By the annotation's own name, or by the <filename> in it where that is not another annotation's."""
+        own, other = self.finder.at_place(file.stem), self.finder.at_place(called) if called else None
+        stem = Path(called.replace("\\", "/")).stem.lower()
+        if own is None and (stem == file.stem.lower() or stem not in self.stems):
+            own = other or self.finder.by_base(file.stem) or (self.finder.by_base(called) if called else None)
+        elif own is not None and other is not None and not os.path.samefile(own, other):
+            reason = f"its <filename> is {called!r}, which is there too; {own}, of its own name, is taken"
+            return own, [Fault(str(file), reason, "two names")]
+        return own, []
+
+
+def _parse(file: Path) -> ElementTree.Element:
+    size = limits.check_regular(file)
+    if size > _LIMIT_BYTES:
+        raise ConvatlasError(f"{file} is larger than {_LIMIT_BYTES >> 20} MiB; expected one image's annotation")
+    text = limits.read_bytes(file)
+    if b"<!ENTITY" in text.replace(b"\0", b""):  # also in UTF-16; they can grow without bound
+        raise ConvatlasError(f"{file} defines entities, which no annotation needs")
     try:
         root = ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
-        return Fault(str(file), f"not XML: {error}")
-    path = find_picture(f"{file.stem}.jpg", pictures) or find_picture(root.findtext("filename") or file.stem, pictures)
-    if path is None:
-        return Fault(str(file), f"its picture {root.findtext('filename') or file.stem!r} is not there", "no picture")
-    try:
-        return Page(path, _size(root), [_object(item) for item in root.iter("object")], str(file))
-    except ValueError as error:
-        return Fault(str(file), str(error))
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise ConvatlasError(f"{file} is not XML: {error}") from error
+    if root.tag == "annotations" and root.find("image") is not None:
+        raise ConvatlasError(f"{file} is CVAT's XML of many images; export it from CVAT as Pascal VOC or COCO")
+    return root
 
 
 def _size(root: ElementTree.Element) -> tuple[int, int] | None:
     """(H, W); None where a program left it out or wrote 0."""
-    height, width = (int(float(root.findtext(f"size/{side}") or 0)) for side in ("height", "width"))
-    return (height, width) if height > 0 and width > 0 else None
+    return read_size(root.findtext("size/height") or 0, root.findtext("size/width") or 0)
 
 
 def _object(item: ElementTree.Element) -> Drawn:
@@ -101,5 +177,14 @@ def _object(item: ElementTree.Element) -> Drawn:
     if not name or None in sides:
         raise ValueError("an object without a name or a whole bndbox; expected name, xmin, ymin, xmax and ymax")
     x1, y1, x2, y2 = (float(side or "nan") for side in sides)
-    box = (x1 - (x2 > x1), y1 - (y2 > y1), x2, y2)
-    return Drawn(name, box, difficult=(item.findtext("difficult") or "0").strip() == "1")
+    is_fraction = max(x1, y1, x2, y2) <= 1 and any(side % 1 for side in (x1, y1, x2, y2))
+    box = (x1, y1, x2, y2) if is_fraction else (x1 - (x2 > x1), y1 - (y2 > y1), x2, y2)
+    flags = (item.findtext("difficult") or "0").strip().lower()
+    return Drawn(name, box, difficult=flags in ("1", "true"))
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return [line.strip() for line in limits.read_text(file).splitlines() if line.strip()]
+    except OSError as error:
+        raise ConvatlasError(f"{file} can't be read: {error.strerror or error}") from error

@@ -1,7 +1,7 @@
-"""Annotations of YOLO: one text file a picture, each line a class number and centre x, centre y, width, height.
+"""Annotations of YOLO: one text file an image, each line a class number and centre x, centre y, width, height.
 
-The four are fractions of the picture. A fifth and further numbers, as segmentation tools write, are not boxes and
-named. A picture without a text file is one without objects.
+The four are fractions of the image. A line with a class and at least three points is a polygon or a turned box, whose
+upright box is taken. An image without a text file is one without objects.
 """
 
 import os
@@ -9,144 +9,240 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from convatlas.data.detection.annotations import PARTS, Drawn, Fault, Page, Part, Source, find_picture, picture_folders
+from convatlas.data import limits
+from convatlas.data.detection.annotations import PARTS, Drawn, Fault, Page, Part, Source
+from convatlas.data.detection.pictures import ImageFinder, image_folders
+from convatlas.data.detection.segments import polygon_box
 from convatlas.data.folder import SUFFIXES
+from convatlas.data.part_names import part_of
 from convatlas.structures import ConvatlasError
+
+_IMAGES = ("images", "imgs", "image", "JPEGImages")
+_LISTS = ("classes", "obj", "train", "val", "valid", "test", "readme", "requirements", "license", "notes")
+_BOX, _SCORED = 5, 6  # numbers of a line
 
 
 def read_yaml(file: Path) -> Source:
-    """`data.yaml` of Ultralytics: `names`, and `train`, `val` and `test`, each a folder or a list of pictures.
+    """`data.yaml` of Ultralytics: `names`, and `train`, `val` and `test`, each a folder or a list of images.
 
     Raises:
         ConvatlasError: it can't be read, or lacks `names` or `train`.
     """
-    import yaml
-
     try:
-        content: Any = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConvatlasError(f"{file} can't be read: {error}") from error
-    if not isinstance(content, dict) or "names" not in content or not (content.get("train") or content.get("val")):
+        content: Any = limits.load_yaml(file)
+    except OSError as error:
+        raise ConvatlasError(f"{file} can't be read: {error.strerror or error}") from error
+    given = {PARTS[key]: value for key, value in content.items() if key in PARTS and value} if _is_map(content) else {}
+    if not given or "names" not in content:
         raise ConvatlasError(f"{file} lacks `names` or `train`; expected both, as Ultralytics writes them")
-    listed = content["names"]
-    names = [str(listed[key]) for key in sorted(listed)] if isinstance(listed, dict) else [str(n) for n in listed]
+    names = _names(content["names"], file)
+    points = content.get("kpt_shape")
     home = file.parent
     base = home / str(content.get("path") or ".")
     parts = {}
-    for key, part in PARTS.items():
-        given = content.get(key)
-        if given:
-            entries = given if isinstance(given, list) else [given]
-            pictures = [path for entry in entries for path in _pictures(str(entry), (base, home))]
-            parts[part] = _read(pictures, names)
+    for part, value in given.items():
+        entries = value if isinstance(value, list) else [value]
+        files = [path for entry in entries for path in _pictures(str(entry)[:4096], (base, home), part)]
+        parts[part] = _read(list(dict.fromkeys(files)), names, has_points=points is not None)
     return Source(parts, tuple(names))
 
 
 def read_darknet(folder: Path) -> Source:
-    """Darknet's own layout: obj.names, and train.txt, perhaps valid.txt or test.txt, which list pictures.
+    """Darknet's own layout: obj.names, and train.txt, perhaps valid.txt or test.txt, which list images.
 
     Raises:
         ConvatlasError: a file can't be read.
     """
     names = _lines(folder / "obj.names")
-    folders = picture_folders(folder, "obj_train_data", "data")
     parts = {}
     for name, part in PARTS.items():
         file = folder / f"{name}.txt"
         if file.is_file():
-            parts[part] = _read_listed(_lines(file), folder, folders, names)
+            parts[part] = _read_listed(file, folder, names)
     if not parts:
-        raise ConvatlasError(f"{folder} has obj.names and no train.txt; expected the list of its pictures")
+        raise ConvatlasError(f"{folder} has obj.names and no train.txt; expected the list of its images")
     return Source(parts, tuple(names))
 
 
 def read_folders(folder: Path) -> Source:
-    """Pictures below `images` and texts below `labels`, each perhaps with `train`, `val` and `test`; classes.txt.
+    """Images below `images` and texts below `labels`, each perhaps with `train`, `val` and `test`; classes.txt.
 
     Or `images` and `labels` below `train`, `valid` and `test`. Without classes.txt classes are called by numbers.
     """
-    listed = folder / "classes.txt"
-    names = _lines(listed) if listed.is_file() else None
-    parts = {}
-    for name, part in PARTS.items():
-        for place in (folder / "images" / name, folder / name / "images"):
-            if place.is_dir():
-                parts[part] = _read(_in_folder(place), names)
-    if not parts:
-        parts["train"] = _read(_in_folder(folder / "images" if (folder / "images").is_dir() else folder), names)
-    return Source(parts, tuple(names) if names is not None else None)
+    listed = next((folder / name for name in ("classes.txt", "labels/classes.txt") if (folder / name).is_file()), None)
+    names = _lines(listed) if listed is not None else None
+    found: dict[str, list[str]] = {}
+    tops = [folder / name for name in _IMAGES if (folder / name).is_dir()]
+    for top in (*tops, folder):
+        for place in sorted(top.iterdir()):
+            part = part_of(place.name) if place.is_dir() else None
+            inner = next((place / name for name in _IMAGES if (place / name).is_dir()), None)
+            if part and (top != folder or inner is not None or next(place.glob("*.txt"), None)):
+                found.setdefault(part, []).extend(_in_folder(inner or place))
+    if not found:
+        found["train"] = _in_folder(tops[0] if tops else folder)
+    return Source({part: _read(paths, names) for part, paths in found.items()}, None if names is None else tuple(names))
 
 
 def text_of(picture: str) -> Path:
-    """Where a picture's text lies: `labels` in the place of the last `images` of its path, or beside it."""
+    """Where an image's text lies: `labels` in the place of the last `images` of its path, or beside it."""
     parts = list(Path(picture).with_suffix(".txt").parts)
     for place in range(len(parts) - 2, -1, -1):
-        if parts[place] == "images":
+        if parts[place] in _IMAGES:
             parts[place] = "labels"
             if Path(*parts).parent.is_dir():
-                return Path(*parts)
+                return _in_any_case(Path(*parts))
             break
-    return Path(picture).with_suffix(".txt")
+    return _in_any_case(Path(picture).with_suffix(".txt"))
 
 
-def _read(pictures: Iterable[str], names: Sequence[str] | None) -> Part:
+def _in_any_case(text: Path) -> Path:
+    upper = text.with_suffix(".TXT")
+    return upper if upper.is_file() and not text.is_file() else text
+
+
+def _read(pictures: Sequence[str], names: Sequence[str] | None, *, has_points: bool = False) -> Part:
     part = Part()
+    texts = {}
     for picture in pictures:
-        _add(part, picture, text_of(picture), names)
+        texts[os.path.splitext(picture)[0]] = text = text_of(picture)
+        _add(part, picture, text, names, has_points=has_points)
+    part.faults.extend(_orphans(texts.values()))
     return part
 
 
-def _read_listed(lines: Sequence[str], folder: Path, pictures: Sequence[Path], names: Sequence[str]) -> Part:
+def _orphans(texts: Iterable[Path]) -> list[Fault]:
+    """Texts of boxes without an image, beside those that have one."""
+    known, folders = set(texts), {text.parent for text in texts}
+    faults = []
+    for folder in sorted(folders):
+        for file in sorted(folder.glob("*.[tT][xX][tT]")) if folder.is_dir() else ():
+            if file not in known and file.stem.lower() not in _LISTS and _is_label(file):
+                faults.append(Fault(str(file), f"its image {file.stem!r} is not there", "no picture"))
+    return faults
+
+
+def _is_label(file: Path) -> bool:
+    try:
+        numbers = [float(word) for line in _lines(file)[:1] for word in line.split()]
+    except (ConvatlasError, ValueError):
+        return False
+    return len(numbers) >= _BOX
+
+
+def _read_listed(file: Path, folder: Path, names: Sequence[str]) -> Part:
     """Of Darknet: the list's paths are relative to wherever it was run, so that names are looked for."""
-    part = Part()
+    part, lines = Part(), list(dict.fromkeys(_lines(file)))
+    finder = ImageFinder([folder, *image_folders(folder, "obj_train_data", "data")], lines)
     for line in lines:
-        text = folder / "obj_train_data" / f"{Path(line).stem}.txt"
-        picture = find_picture(line, [folder, *pictures])
+        text = folder / "obj_train_data" / f"{Path(line).stem[:250]}.txt"
+        picture = finder.find(line)
         if picture is None:
-            part.faults.append(Fault(str(folder / "train.txt"), f"its picture {line!r} is not there", "no picture"))
+            part.faults.append(Fault(str(file), finder.explain(line), "no picture"))
         else:
-            _add(part, picture, text if text.is_file() else text_of(picture), names)
+            own = text_of(picture)
+            _add(part, picture, own if os.path.isfile(own) or not os.path.isfile(text) else text, names)
     return part
 
 
-def _add(part: Part, picture: str, text: Path, names: Sequence[str] | None) -> None:
+def _add(part: Part, picture: str, text: Path, names: Sequence[str] | None, *, has_points: bool = False) -> None:
     if not text.is_file():
         part.pages.append(Page(picture, None, [], str(text)))
         return
-    drawn = []
-    for number, line in enumerate(_lines(text), start=1):
+    drawn: list[Drawn] = []
+    faults: list[Fault] = []
+    try:
+        lines = _lines(text)
+    except ConvatlasError as error:
+        lines, faults = [], [Fault(str(text), str(error).removeprefix(f"{text} "), "bad object")]
+    for number, line in enumerate(lines, start=1):
         try:
-            label, x, y, width, height = (float(word) for word in line.split())
-        except ValueError:
-            part.faults.append(Fault(str(text), f"line {number} is {line[:60]!r}; expected a class and four numbers"))
+            label, box = _parse(line, has_points=has_points)
+        except ValueError as error:
+            faults.append(Fault(str(text), f"line {number} is {line[:60]!r}: {error}", "bad object"))
             continue
-        known = names is not None and label in range(len(names))
-        name = names[int(label)] if names is not None and known else f"{label:g}"
-        drawn.append(Drawn(name, (x - width / 2, y - height / 2, x + width / 2, y + height / 2)))
-    part.pages.append(Page(picture, None, drawn, str(text), fractions=True))
+        drawn.append(Drawn(_name(label, names), box))
+    part.pages.append(Page(picture, None, drawn, str(text), fractions=True, faults=faults))
+
+
+def _name(label: int, names: Sequence[str] | None) -> str:
+    """Of a class; a number beyond the names is none of them, also where they are numbers."""
+    if names is None:
+        return str(label)
+    return names[label] if label < len(names) else f"number {label}"
+
+
+def _parse(line: str, *, has_points: bool) -> tuple[int, tuple[float, float, float, float]]:
+    """Class and box, x1, y1, x2, y2, of a line.
+
+    Raises:
+        ValueError: it is no box; the message says what it looks like.
+    """
+    try:
+        label, *numbers = map(float, line.replace(",", " ").split())
+    except ValueError as error:
+        raise ValueError("expected a class number and four numbers") from error
+    if not (0 <= label < 1 << 31) or label != int(label):
+        raise ValueError(f"its class is {label:g}; expected a whole number from 0 on")
+    count = 1 + len(numbers)
+    if count == _SCORED:
+        raise ValueError(
+            "six numbers, as of a saved prediction with its confidence, or a turned box with its angle; expected five"
+        )
+    if count == _BOX or (has_points and count > _BOX):
+        x, y, width, height = numbers[:4]
+        return int(label), (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+    if count > _BOX and count % 2 == 1:
+        return int(label), polygon_box(numbers)
+    raise ValueError(f"{count} numbers; expected a class and four numbers, or a class and the points of a polygon")
+
+
+def _is_map(content: Any) -> bool:
+    return isinstance(content, dict)
+
+
+def _names(listed: Any, file: Path) -> list[str]:
+    if isinstance(listed, dict) and all(isinstance(key, int) for key in listed):
+        if sorted(listed) != list(range(len(listed))):
+            numbers = ", ".join(map(str, sorted(listed)[:8]))
+            raise ConvatlasError(f"{file}: the names' numbers are {numbers}; expected 0 to {len(listed) - 1}")
+        listed = [listed[key] for key in sorted(listed)]
+    if not isinstance(listed, list) or not all(isinstance(name, str | int | float) for name in listed):
+        raise ConvatlasError(f"{file}: `names` is neither a list of names nor a table from numbers to names")
+    names = [str(name).strip() for name in listed]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ConvatlasError(f"{file} has two classes of the name {twice[0][:80]!r}; expected every name once")
+    return names
 
 
 def _lines(file: Path) -> list[str]:
     try:
-        return [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConvatlasError(f"{file} can't be read: {error}") from error
+        return [line.strip() for line in limits.read_text(file).splitlines() if line.strip()]
+    except OSError as error:
+        raise ConvatlasError(f"{file} can't be read: {error.strerror or error}") from error
 
 
-def _pictures(entry: str, bases: Sequence[Path]) -> list[str]:
-    """The pictures of a folder, or of a list of paths."""
-    plain = entry.replace("\\", "/")
-    for place in (*(base / plain for base in bases), *(base / plain.removeprefix("../") for base in bases)):
-        if place.is_dir():
+def _pictures(entry: str, bases: Sequence[Path], part: str) -> list[str]:
+    """The images of a folder, or of a list of paths."""
+    plain = entry.replace("\\", "/").replace("\0", "")
+    while plain.startswith("../") and not any(os.path.exists(base / plain) for base in bases):
+        plain = plain.removeprefix("../")
+    for place in (base / plain for base in bases):
+        if os.path.isdir(place):
             return _in_folder(place)
-        if place.is_file():
-            return [str(place.parent / line) for line in _lines(place)]
-    raise ConvatlasError(f"{entry!r} of data.yaml is neither a folder nor a list in {bases[0]}; expected one of them")
+        if os.path.isfile(place):
+            lines = list(dict.fromkeys(_lines(place)))
+            finder = ImageFinder([place.parent, *bases], lines)
+            return [finder.at_place(line) or str(place.parent / line) for line in lines]
+    raise ConvatlasError(
+        f"{part} of data.yaml is {entry!r}, which is neither a folder nor a list in {bases[-1]}; write where it lies"
+    )
 
 
 def _in_folder(folder: Path) -> list[str]:
     found = []
     for parent, folders, files in os.walk(folder):
-        folders.sort()
-        found += [os.path.join(parent, name) for name in sorted(files) if Path(name).suffix.lower() in SUFFIXES]
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        names = sorted(name for name in files if not name.startswith("."))
+        found += [os.path.join(parent, name) for name in names if Path(name).suffix.lower() in SUFFIXES]
     return found

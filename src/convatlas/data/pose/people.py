@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from convatlas.data.decode import exif_orientation
 from convatlas.data.encoded import FileSplit
-from convatlas.structures import Problem
+from convatlas.structures import ConvatlasError, Problem
 
 MPII = (
     "right ankle", "right knee", "right hip", "left hip", "left knee", "left ankle", "pelvis", "thorax", "upper neck",
@@ -73,6 +74,9 @@ class PeopleSplit(FileSplit):
         people: in the same order.
         names: of the joints.
         measure: what `length_px` is: "PCKh@0.5" or "PCK@0.2".
+        problems: who was left out for a fault.
+        sizes: (H, W) of each person's image as annotated, or None.
+        notes: who was left out by design.
     """
 
     def __init__(
@@ -82,18 +86,39 @@ class PeopleSplit(FileSplit):
         names: tuple[str, ...],
         measure: str,
         problems: Sequence[Problem] = (),
+        *,
+        sizes: Sequence[tuple[int, int] | None] | None = None,
+        notes: Sequence[Problem] = (),
     ) -> None:
         super().__init__(paths, torch.zeros(len(paths), dtype=torch.int64), problems)
         self.people, self.names, self.measure = tuple(people), names, measure
+        self.sizes = tuple(sizes) if sizes is not None else (None,) * len(self.people)
+        self.notes = tuple(notes)
 
     def read_pair(self, index: int) -> tuple[Tensor, Person]:
-        """uint8 (C, H, W) and the person. Raises ConvatlasError where the picture is damaged."""
-        return self.read(index), self.people[index]
+        """uint8 (C, H, W) and the person.
+
+        Raises:
+            ConvatlasError: the image is damaged, of another size than annotated, or turned by EXIF, so that nobody
+                knows whether the joints are; the message names it.
+        """
+        image, size = self.read(index), self.sizes[index]
+        orientation = exif_orientation(self.encoded(index))
+        turned = f"EXIF turns it, orientation {orientation}; save it upright and see to its joints"
+        if size is not None and tuple(image.shape[1:]) != size:
+            said = f"{image.shape[2]} x {image.shape[1]} pixels, where its annotation says {size[1]} x {size[0]}"
+            raise ConvatlasError(f"{self.name(index)}: {said}{f'; {turned}' if orientation != 1 else ''}")
+        is_told = size is not None and size[0] != size[1] and orientation > 4
+        if orientation != 1 and not is_told:
+            raise ConvatlasError(f"{self.name(index)}: {turned}")
+        return image, self.people[index]
 
     def _chosen(self, indices: Tensor) -> "PeopleSplit":
         chosen = indices.tolist()
-        return PeopleSplit([self.paths[i] for i in chosen], [self.people[i] for i in chosen], self.names, self.measure)
+        paths, people = [self.paths[i] for i in chosen], [self.people[i] for i in chosen]
+        return PeopleSplit(paths, people, self.names, self.measure, sizes=[self.sizes[i] for i in chosen])
 
     def _keep(self, indices: Tensor) -> None:
         super()._keep(indices)
         self.people = tuple(self.people[i] for i in indices.tolist())
+        self.sizes = tuple(self.sizes[i] for i in indices.tolist())

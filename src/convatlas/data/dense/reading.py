@@ -1,0 +1,100 @@
+"""A mask file as it is: the numbers or colours of its pixels, its palette, and how it lies."""
+
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from convatlas.data import limits
+from convatlas.data.decode import exif_orientation
+from convatlas.structures import ConvatlasError
+
+_NUMBERS = ("L", "P", "I", "I;16", "I;16L", "I;16B")
+_COLOURS = ("RGB", "RGBA", "LA", "PA")
+_LOSSY = "whose values are not exact; save masks as PNG, without resizing them smoothly"
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """The contents of a mask file."""
+
+    pixels: np.ndarray  # numbers (H, W), or colours (H, W, 3) uint8
+    palette: np.ndarray | None  # (256, 3) uint8, of a file whose numbers stand for colours
+    is_bilevel: bool  # one bit a pixel
+    orientation: int  # by EXIF, 1 (upright) to 8; `pixels` are as stored
+
+    def upright(self) -> np.ndarray:
+        """The pixels as an image viewer shows them."""
+        if self.orientation == 1:
+            return self.pixels
+        turns = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
+        quarter, mirrored = turns[self.orientation]
+        turned = np.rot90(self.pixels, quarter)
+        return np.ascontiguousarray(turned[:, ::-1] if mirrored else turned)
+
+
+def read_mask(path: str | Path) -> MaskFile:
+    """The mask in a file.
+
+    Raises:
+        ConvatlasError: the file can't be decoded, or its values can't be exact; the message is the reason, without the
+            path.
+    """
+    try:
+        content = limits.read_bytes(path)
+        with Image.open(BytesIO(content)) as picture:
+            limits.check_pixels(picture.width, picture.height)
+            _refuse_inexact(picture, content)
+            pixels = _pixels(picture)
+            palette = _palette(picture) if picture.mode == "P" else None
+            return MaskFile(pixels, palette, picture.mode == "1", exif_orientation(content))
+    except ConvatlasError as error:
+        raise ConvatlasError(str(error).removeprefix(f"{path} is ").removeprefix(f"{path}: ")) from error
+    except Image.UnidentifiedImageError as error:
+        raise ConvatlasError("not a mask that can be read (no image, or of an unknown format)") from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise ConvatlasError(f"not a mask that can be read ({reason})") from error
+
+
+def read_values(path: str | Path) -> np.ndarray:
+    """The numbers (H, W) of a grey or palette image, or the colours (H, W, 3) of any other.
+
+    Raises:
+        ConvatlasError: as `read_mask`.
+    """
+    return read_mask(path).pixels
+
+
+def _refuse_inexact(picture: Image.Image, content: bytes) -> None:
+    if picture.format in ("JPEG", "MPO", "JPEG2000", "AVIF", "HEIF"):
+        raise ConvatlasError(f"a {picture.format} file, {_LOSSY}")
+    if picture.format == "WEBP" and b"VP8 " in content[12:64]:
+        raise ConvatlasError(f"a lossy WebP file, {_LOSSY}")
+    if getattr(picture, "n_frames", 1) > 1:
+        raise ConvatlasError(f"{getattr(picture, 'n_frames', 1)} images in one file; expected one mask a file")
+    if picture.mode not in ("1", *_NUMBERS, *_COLOURS):
+        raise ConvatlasError(f"pixels of Pillow's mode {picture.mode}; expected whole numbers or RGB colours")
+
+
+def _pixels(picture: Image.Image) -> np.ndarray:
+    if picture.mode == "1":
+        return np.array(picture).astype(np.uint8)
+    if picture.mode in _NUMBERS:
+        return np.array(picture)
+    if picture.mode != "RGB":
+        opacity = np.asarray(picture.convert("RGBA").getchannel("A"))
+        if int(opacity.min()) < 255:
+            raise ConvatlasError("transparent pixels, which have no class; save it without transparency")
+    return np.array(picture.convert("RGB"))
+
+
+def _palette(picture: Image.Image) -> np.ndarray | None:
+    given = picture.getpalette("RGB")
+    if given is None:
+        return None
+    colours = np.zeros((256, 3), dtype=np.uint8)
+    colours[: len(given) // 3] = np.array(given[: len(given) // 3 * 3], dtype=np.uint8).reshape(-1, 3)
+    return colours
