@@ -11,6 +11,7 @@ import typer
 
 from convatlas.cli.arguments import complete_network, parse_finite, validate_folder
 from convatlas.cli.common import console, literal, progress, warn
+from convatlas.cli.data_notes import report_data
 from convatlas.cli.training_display import Manner, summarise, train_one
 from convatlas.cli.training_plan import Asked, begun, planned
 from convatlas.structures import UsageError
@@ -264,6 +265,8 @@ def describe(chosen: "Recipe", loaded: Any) -> None:
         )
     for note in chosen.notes:
         say(f"  {literal(note)}", style="dim")
+    if card.task == "classification":
+        report_data(loaded)
 
 
 def parse_save_every(text: str, usual: "SaveEvery") -> "SaveEvery":
