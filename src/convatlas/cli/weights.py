@@ -22,6 +22,13 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Which trained weights exist, what a file of them holds, and how it becomes ours.",
 )
+TAKE = Annotated[
+    str | None,
+    typer.Option(
+        metavar="raw|averaged|ENTRY", help="Of a checkpoint with several: the raw or the averaged weights, or an entry.",
+        show_default="averaged where there are both",
+    ),
+]
 JSON = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 SHOWN_CLASSES = 5
 PUBLISHED = (
@@ -38,28 +45,31 @@ def import_(
     file: Annotated[Path, typer.Argument(help="A weights file, torchvision:NAME or timm:NAME.")],
     out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
     to: Annotated[str | None, typer.Option(metavar="NAME", help="The network, where the file does not tell.")] = None,
+    take: TAKE = None,
     json: JSON = False,
 ) -> None:
     """Translate a file of Caffe, MatConvNet, Darknet, Torch7, Keras, torchvision or timm into ours."""
     from convatlas import registry, weights
 
-    opened = weights.open_file(file, to)
+    opened = weights.open_file(file, to, take=take)
     if opened.card is None and to is None:
         raise ConvatlasError(
             f"{file} ({describe(opened)}) is of no layout that is known here; "
             "expected --to NAME, and `convatlas weights show` lists its tensors"
         )
-    network = registry.card(opened.card["network"] if opened.card else to or "")
+    network = registry.card(to if to is not None else opened.card["network"] if opened.card else "")
     net = weights.build(opened, network.name)
     card = opened.card or weights.make_card(
         network.name, num_classes=network.num_classes, in_channels=network.input_shape[0]
     )
     weights.save(out, net, card)
     if json:
-        print_json({"file": str(file), "format": opened.format, "out": str(out), "card": card})
+        notes = list(opened.notes)
+        print_json({"file": str(file), "format": opened.format, "notes": notes, "out": str(out), "card": card})
         return
     say = console().print
     say(f"{file}: {describe(opened)}", markup=False)
+    print_notes(opened)
     print_card(card)
     say(f"{out}: {sum(p.numel() for p in net.parameters()):,} parameters of {network.name}", markup=False)
 
@@ -68,18 +78,26 @@ def import_(
 def show(
     file: Annotated[Path, typer.Argument(help="A weights file, torchvision:NAME or timm:NAME.")],
     to: Annotated[str | None, typer.Option(metavar="NAME", help="The network, where the file does not tell.")] = None,
+    take: TAKE = None,
     json: JSON = False,
 ) -> None:
     """The tensors of a weights file under the file's names or ours, their shapes, and the card."""
     from convatlas import weights
+    from convatlas.weights.numbers import not_finite
 
-    opened = weights.open_file(file, to)
+    opened = weights.open_file(file, to, take=take)
     shapes = {name: list(tensor.shape) for name, tensor in opened.tensors.items()}
     if json:
-        print_json({"file": str(file), "format": opened.format, "tensors": shapes, "card": opened.card})
+        print_json({
+            "file": str(file), "format": opened.format, "notes": list(opened.notes), "tensors": shapes,
+            "not_finite": not_finite(opened.tensors), "card": opened.card,
+        })  # fmt: skip
         return
     say = console().print
     say(f"{file}: {describe(opened)}", markup=False)
+    print_notes(opened)
+    for name, count in not_finite(opened.tensors).items():
+        say(f"  {name} holds {count:,} values that are NaN or infinite", markup=False)
     if opened.card is not None:
         print_card(opened.card)
     width = max(map(len, shapes), default=0)
@@ -210,6 +228,13 @@ def describe(opened: "Read") -> str:
     """ "Caffe, 8 tensors, 431,080 values" """
     count = sum(tensor.numel() for tensor in opened.tensors.values())
     return f"{opened.format}, {len(opened.tensors)} tensors, {count:,} values"
+
+
+def print_notes(opened: "Read") -> None:
+    """What was done to find the tensors, and how to have the others."""
+    for note in opened.notes:
+        chosen = "the raw ones are in" in note or note.startswith("taken: averaged")
+        console().print(f"  {note}{' (--take raw)' if chosen else ''}", markup=False, soft_wrap=True)
 
 
 def print_card(card: dict[str, Any]) -> None:
