@@ -50,15 +50,21 @@ def import_(
 ) -> None:
     """Translate a file of Caffe, MatConvNet, Darknet, Torch7, Keras, torchvision or timm into ours."""
     from convatlas import registry, weights
+    from convatlas.weights.formats.contents import Misfit
 
-    opened = weights.open_file(file, to, take=take)
-    if opened.card is None and to is None:
-        raise ConvatlasError(
-            f"{file} ({describe(opened)}) is of no layout that is known here; "
-            "expected --to NAME, and `convatlas weights show` lists its tensors"
-        )
-    network = registry.card(to if to is not None else opened.card["network"] if opened.card else "")
-    net = weights.build(opened, network.name)
+    try:
+        opened = weights.open_file(file, to, take=take)
+        if opened.card is None and to is None:
+            raise ConvatlasError(
+                f"{file} ({describe(opened)}) is of no layout that is known here; "
+                "expected --to NAME, and `convatlas weights show` lists its tensors"
+            )
+        network = registry.card(to if to is not None else opened.card["network"] if opened.card else "")
+        net = weights.build(opened, network.name)
+    except Misfit as error:
+        if to is None:
+            raise
+        raise UsageError(f"--to {to} contradicts the file: {error}") from error
     card = opened.card or weights.make_card(
         network.name, num_classes=network.num_classes, in_channels=network.input_shape[0]
     )
@@ -110,7 +116,7 @@ def list_(
     network: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only for this network.")] = None,
     json: JSON = False,
 ) -> None:
-    """Which published weights exist: from where, under which licence, and whether they fit exactly."""
+    """Which published weights exist: from where, under which licence, and whether they fit, read or by documentation."""
     from convatlas import weights
 
     rows = weights.published(network)
@@ -231,7 +237,13 @@ def describe(opened: "Read") -> str:
 
 
 def print_notes(opened: "Read") -> None:
-    """What was done to find the tensors, and how to have the others."""
+    """What was done to find the tensors, how to have the others, and whether this very file is a known one."""
+    from convatlas.weights.published import was_read
+
+    known = was_read(Path(opened.source)) if Path(opened.source).is_file() else None
+    if known is not None:
+        say = f"  this very file of {known.release} was read before and gave right answers"
+        console().print(say, markup=False, soft_wrap=True)
     for note in opened.notes:
         chosen = "the raw ones are in" in note or note.startswith("taken: averaged")
         console().print(f"  {note}{' (--take raw)' if chosen else ''}", markup=False, soft_wrap=True)

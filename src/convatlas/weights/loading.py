@@ -13,6 +13,7 @@ from convatlas.blocks.inception import AuxiliaryHead
 from convatlas.structures import ConvatlasError, MakesRoom, UsageError
 from convatlas.weights.files import check_file, read_file, read_file_card
 from convatlas.weights.formats import Contents
+from convatlas.weights.formats.contents import Misfit
 from convatlas.weights.hubs import read_hub
 from convatlas.weights.layouts import translate_contents
 from convatlas.weights.layouts.layout import headless, skeleton
@@ -185,7 +186,7 @@ def _check_fit(net: nn.Module, tensors: Mapping[str, Tensor], source: str) -> No
         _check_types(net, tensors, source)
         return
     if not left_over and not misshapen and set(missing) == headless(net):
-        raise ConvatlasError(
+        raise Misfit(
             f"{source} are those of {type(net).__name__} without its head: missing {', '.join(missing)}; a training for "
             "other classes can start from them"
         )
@@ -194,7 +195,7 @@ def _check_fit(net: nn.Module, tensors: Mapping[str, Tensor], source: str) -> No
     lines += _listed("left over", (f"{name} {found[name]}" for name in left_over), len(left_over))
     shapes = (f"{name} is {found[name]}, expected {expected[name]}" for name in misshapen)
     lines += _listed("misshapen", shapes, len(misshapen))
-    raise ConvatlasError("\n".join(lines))
+    raise Misfit("\n".join(lines))
 
 
 def _check_types(net: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:

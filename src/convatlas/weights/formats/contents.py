@@ -29,6 +29,10 @@ class Contents:
     notes: tuple[str, ...] = ()  # what was done to find the tensors: wrappers taken off, a choice between two networks
 
 
+class Misfit(ConvatlasError):
+    """Weights that were read, and are not those of the network that was asked for."""
+
+
 def damaged(source: object, reason: str) -> ConvatlasError:
     """The error for a file that can't be read."""
     return ConvatlasError(f"weights {source} can't be read: {reason}")
