@@ -157,7 +157,7 @@ def test_import_of_what_is_not_known(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert cli.main(["weights", "import", str(path), "--out", str(out)]) == 1
     assert "expected --to NAME" in capsys.readouterr().err
     assert cli.main(["weights", "import", str(path), "--out", str(out), "--to", "caffe_lenet"]) == 0
-    assert cli.main(["weights", "import", str(path), "--out", str(out), "--to", "lenet5"]) == 1
+    assert cli.main(["weights", "import", str(path), "--out", str(out), "--to", "lenet5"]) == 2
     assert "missing" in capsys.readouterr().err
     assert cli.main(["weights", "import", str(tmp_path / "none.mat"), "--out", str(out)]) == 2
 
