@@ -20,6 +20,7 @@ from convatlas.data import Division, read_division
 from convatlas.structures import ConvatlasError, UsageError
 from convatlas.training import recipe as recipes
 from convatlas.training.recipe import Recipe
+from convatlas.training.records import read_rows
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ class RunFolder:
         return read_division(self.splits) if self.splits.is_file() else None
 
     def rows(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl, one an epoch."""
-        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+        """The lines of metrics.jsonl, one an epoch; a last one that was cut off is left out."""
+        return read_rows(self.metrics)
 
     def log(self, row: Mapping[str, Any]) -> None:
         with self.metrics.open("a") as file:
