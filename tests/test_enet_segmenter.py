@@ -17,7 +17,7 @@ from convatlas.blocks.unpool import SwitchPool2d
 from convatlas.structures import UsageError
 from dense import blocks, learn_by_heart
 
-NAMES = ["enet_cityscapes_512", "enet_640x360"]
+NAMES = ["enet_cityscapes_512", "enet_640x360", "enet_relu_decoder_512"]
 
 
 @pytest.fixture(autouse=True)
@@ -61,16 +61,30 @@ def test_bottleneck_4_unpools_what_2_pooled_and_5_what_1_pooled() -> None:
         assert by_name[decoder].output_shape == by_name[encoder].input_shapes[0]
 
 
-def test_one_slope_for_each_map_in_the_encoder_and_relu_in_the_decoder() -> None:
-    net = build_on_meta("enet")
-    for name, layer in net.named_modules():
-        if isinstance(layer, nn.PReLU):
-            assert name.startswith(("initial", "bottleneck1", "bottleneck2", "bottleneck3"))
-        if isinstance(layer, nn.ReLU):
-            assert name.startswith(("bottleneck4", "bottleneck5"))
+def test_one_slope_for_each_map_everywhere() -> None:
+    """Section 3, and the 255 layers of the released weights, have no ReLU."""
+    assert not [layer for layer in build_on_meta("enet").modules() if isinstance(layer, nn.ReLU)]
     slopes = {record.name: record for record in trace_network("enet") if record.kind == "prelu"}
     assert all(record.parameters == record.output_shape[0] for record in slopes.values())
-    assert len(slopes) == 1 + 3 * 22
+    assert len(slopes) == 1 + 3 * 22 + 3 * 5
+
+
+def test_the_training_code_has_relu_in_the_decoder() -> None:
+    net = build_on_meta("enet_relu_decoder_512")
+    for name, layer in net.named_modules():
+        if isinstance(layer, (nn.PReLU, nn.ReLU)):
+            assert isinstance(layer, nn.ReLU) == name.startswith(("bottleneck4", "bottleneck5")), name
+
+
+def test_slopes_of_zero_are_relu() -> None:
+    """The two decoders are one where all slopes are 0."""
+    released, trained = registry.build("enet").eval(), registry.build("enet_relu_decoder_512").eval()
+    released.load_state_dict(trained.state_dict(), strict=False)
+    for name, layer in released.named_modules():
+        if isinstance(layer, nn.PReLU) and name.startswith(("bottleneck4", "bottleneck5")):
+            nn.init.zeros_(layer.weight)
+    x = torch.rand(1, 3, 32, 64)
+    assert torch.equal(released(x), trained(x))
 
 
 def test_spatial_dropout_acts_in_the_encoder_alone() -> None:

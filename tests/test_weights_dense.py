@@ -107,8 +107,11 @@ def enet_of_torch(net: nn.Module) -> Lua:
             conv = torch7_sequential(torch7_layer(parts["conv"]), Lua("nn.SpatialMaxPooling"), kind="nn.ConcatTable")
             return torch7_sequential(conv, Lua("nn.JoinTable"), *(torch7_layer(parts[n]) for n in ("bn", "prelu")))
         others = [torch7_layer(part) for name, part in parts.items() if name.startswith("skip")]
-        main = [torch7_layer(part) for name, part in parts.items() if not name.startswith(("skip", "prelu_out"))]
-        last = torch7_layer(parts["prelu_out"]) if "prelu_out" in parts else Lua("nn.ReLU")
+        main = [
+            torch7_layer(part) for name, part in parts.items() if not name.startswith(("skip", "prelu_out", "act_out"))
+        ]
+        out = parts.get("prelu_out", parts.get("act_out"))
+        last = torch7_layer(out) if out is not None else Lua("nn.ReLU")
         return two_branches(main, others or [Lua("nn.Identity")], last)
 
     kinds = (Initial, Bottleneck, DownsamplingBottleneck, DecoderBottleneck, UpsamplingBottleneck)
@@ -116,12 +119,14 @@ def enet_of_torch(net: nn.Module) -> Lua:
     return torch7_sequential(*blocks, torch7_layer(net.get_submodule("fullconv")))
 
 
-def test_enet_of_torch7_comes_back_exactly(tmp_path: Path) -> None:
-    net = random_net("enet_cityscapes_512", num_classes=20)
+@pytest.mark.parametrize("name", ["enet_cityscapes_512", "enet_relu_decoder_512"])
+def test_enet_of_torch7_comes_back_exactly(tmp_path: Path, name: str) -> None:
+    net = random_net(name, num_classes=20)
     (tmp_path / "model-best.net").write_bytes(torch7(enet_of_torch(net)))
     tensors, card = weights.read(tmp_path / "model-best.net")
     assert card is not None
-    assert (card["network"], card["num_classes"]) == ("enet_cityscapes_512", 20)
+    assert (card["network"], card["num_classes"]) == (name, 20)
+    assert card["classes"][:2] == ["unlabeled", "road"]
     assert tensors.keys() == state(net).keys()
     assert all(torch.equal(tensors[name], value) for name, value in state(net).items())
 
@@ -131,8 +136,9 @@ def test_the_order_of_enet_s_layers() -> None:
     names = [layout.layers[str(n)] for n in range(1, len(layout.layers) + 1)]
     assert names[:5] == ["initial.conv", "initial.bn", "initial.prelu", "bottleneck1.0.conv1", "bottleneck1.0.bn1"]
     start = names.index("bottleneck4.0.conv1")
-    inner = ["conv1", "bn1", "deconv", "bn2", "conv3", "bn3", "skip_conv", "skip_bn"]
-    assert names[start : start + 8] == [f"bottleneck4.0.{name}" for name in inner]
+    inner = ["conv1", "bn1", "act1", "deconv", "bn2", "act2", "conv3", "bn3", "skip_conv", "skip_bn", "act_out"]
+    assert len(names) == 255
+    assert names[start : start + 11] == [f"bottleneck4.0.{name}" for name in inner]
 
 
 # ---------- real weights

@@ -10,8 +10,11 @@ import torch
 from convatlas import cli, registry, weights
 from convatlas.structures import ConvatlasError, UsageError
 from convatlas.weights.layouts import caffe, caffe_dense, keras, matconvnet, timm, torch7, torchvision
+from convatlas.weights.published import was_read
 from convatlas.weights.settings import apply_settings, check_settings
 from foreign import caffe_layers, caffemodel, random_net
+
+CARD_OF_LENET5 = weights.make_card("lenet5", num_classes=10, in_channels=1)
 
 
 def test_rows_name_networks_and_pages() -> None:
@@ -25,14 +28,30 @@ def test_rows_name_networks_and_pages() -> None:
 
 
 def test_what_fits_exactly_has_a_table() -> None:
-    """And every table has a row, but for Caffe's LeNet and a ResNeXt of timm's."""
+    """And every table has a row, but for a ResNeXt of timm's."""
     tables = {"Caffe": caffe, "MatConvNet": matconvnet, "Keras": keras, "torchvision": torchvision, "timm": timm}
     known = {(key, layout.network) for key, module in tables.items() for layout in module.layouts()}
     known |= {("Torch7", layout.network) for layout in torch7.layouts()}
     known |= {("Caffe", layout.network) for layout in caffe_dense.layouts()}
-    rows = {(row.format, registry.card(row.network).name) for row in weights.published() if row.fits == "exactly"}
+    exact = ("exactly", "by its documentation")
+    rows = {(row.format, registry.card(row.network).name) for row in weights.published() if row.fits in exact}
     assert {row for row in rows if row[0] in (*tables, "Torch7")} <= known
-    assert known - rows == {("Caffe", "caffe_lenet"), ("torchvision", "resnext101_32x4d")}
+    assert known - rows == {("torchvision", "resnext101_32x4d")}
+
+
+def test_only_what_was_read_fits_exactly() -> None:
+    for row in weights.published():
+        assert (row.fits == "exactly") <= bool(row.sha256), row
+        assert all(len(digest) == 64 for digest in row.sha256)
+    assert {row.network for row in weights.published() if row.fits == "exactly"} == {
+        "squeezenet_v1_1", "squeezenet_v1_0_caffe_pad1", "cifar_resnet20", "retina_unet_orobix", "caffe_lenet",
+    }  # fmt: skip
+
+
+@pytest.mark.data
+def test_the_files_that_were_read_are_known(data_root: Path) -> None:
+    for path in (data_root / "weights").iterdir():
+        assert (was_read(path) is not None) == (path.suffix != ".prototxt"), path
 
 
 def test_a_network_by_its_alias() -> None:
@@ -137,7 +156,7 @@ def test_import_of_what_is_not_known(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert cli.main(["weights", "import", str(path), "--out", str(out)]) == 1
     assert "expected --to NAME" in capsys.readouterr().err
     assert cli.main(["weights", "import", str(path), "--out", str(out), "--to", "caffe_lenet"]) == 0
-    assert cli.main(["weights", "import", str(path), "--out", str(out), "--to", "lenet5"]) == 1
+    assert cli.main(["weights", "import", str(path), "--out", str(out), "--to", "lenet5"]) == 2
     assert "missing" in capsys.readouterr().err
     assert cli.main(["weights", "import", str(tmp_path / "none.mat"), "--out", str(out)]) == 2
 
@@ -154,7 +173,25 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert "bvlc_googlenet" in capsys.readouterr().out
     assert cli.main(["weights", "list", "resnet50"]) == 0
     said = capsys.readouterr().out
-    assert "ResNet-50 (Caffe), fits exactly" in said
+    assert "ResNet-50 (Caffe), fits by its documentation" in said
     assert "https://github.com/KaimingHe/deep-residual-networks" in said
     assert cli.main(["weights", "list", "vgg_d", "--json"]) == 0
     assert {row["format"] for row in json.loads(capsys.readouterr().out)} >= {"Caffe", "Keras", "Darknet", "MatConvNet"}
+
+
+def test_to_that_contradicts_the_file_is_a_wrong_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.safetensors"
+    torch.save(registry.build("caffe_lenet").state_dict(), tmp_path / "own.pth")
+    with torch.device("cpu"):
+        from torchvision import models
+
+        torch.save(models.squeezenet1_1(num_classes=4).state_dict(), tmp_path / "theirs.pth")
+    weights.save(tmp_path / "card.safetensors", registry.build("lenet5"), CARD_OF_LENET5)
+    for file, to in (
+        ("own.pth", "lenet5"), ("own.pth", "vgg_d"), ("theirs.pth", "squeezenet_v1_0"), ("theirs.pth", "resnet18"),
+        ("card.safetensors", "caffe_lenet"), ("card.safetensors", "no_such_network"),
+    ):  # fmt: skip
+        assert cli.main(["weights", "import", str(tmp_path / file), "--to", to, "--out", str(out)]) == 2, (file, to)
+        assert to in capsys.readouterr().err
+        assert not out.exists()
+    assert cli.main(["weights", "import", str(tmp_path / "own.pth"), "--to", "caffe_lenet", "--out", str(out)]) == 0

@@ -75,17 +75,16 @@ def command(
 
 def entry(path: Path, folder: Path) -> dict[str, Any]:
     """A run as plain values."""
-    import json
-
     from convatlas.training import open_run
     from convatlas.training.recipe import read
+    from convatlas.training.records import read_object
     from convatlas.training.run import in_use
 
     run = open_run(path)
     recipe = read(run.recipe)
     rows = run.rows() if run.metrics.exists() else []
     environment = path / "environment.json"
-    summary = json.loads(run.summary.read_text()) if run.summary.exists() else None
+    summary = read_object(run.summary) if run.summary.exists() else None
     if summary is not None:
         state = "finished"
     elif in_use(run):
@@ -115,7 +114,7 @@ def entry(path: Path, folder: Path) -> dict[str, Any]:
         "seconds": sum(row["seconds"] for row in rows) if seconds is None else seconds,
         "images_per_s": rows[-1].get("images_per_s") if rows else None,
         "state": state,
-        "started": json.loads(environment.read_text()).get("started") if environment.exists() else None,
+        "started": read_object(environment).get("started") if environment.exists() else None,
     }
 
 

@@ -23,6 +23,14 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Which trained weights exist, what a file of them holds, and how it becomes ours.",
 )
+TAKE = Annotated[
+    str | None,
+    typer.Option(
+        metavar="raw|averaged|ENTRY",
+        help="Of a checkpoint with several: the raw or the averaged weights, or an entry.",
+        show_default="averaged where there are both",
+    ),
+]
 JSON = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 SHOWN_CLASSES = 5
 PUBLISHED = (
@@ -44,33 +52,42 @@ def import_(
             metavar="NAME", autocompletion=complete_network, help="The network, where the file does not tell."
         ),
     ] = None,
+    take: TAKE = None,
     json: JSON = False,
 ) -> None:
     """Translate a file of Caffe, MatConvNet, Darknet, Torch7, Keras, torchvision or timm into ours."""
     from convatlas import registry, weights
+    from convatlas.weights.formats.contents import Misfit
 
     validate_output(out, "--out", (".safetensors",))
-    with progress("Reading the file"):
-        opened = weights.open_file(file, to)
-    if opened.card is None and to is None:
-        raise ConvatlasError(
-            f"{file} ({describe(opened)}) is of no layout that is known here; "
-            "expected --to NAME, and `convatlas weights show` lists its tensors"
-        )
-    network = registry.card(opened.card["network"] if opened.card else to or "")
-    if to is not None and registry.card(to).name != network.name:
-        raise UsageError(f"--to is {to}, but the card of {file} says {network.name}; leave --to out")
-    with progress("Translating"):
-        net = weights.build(opened, network.name)
+    try:
+        with progress("Reading the file"):
+            opened = weights.open_file(file, to, take=take)
+        if opened.card is None and to is None:
+            raise ConvatlasError(
+                f"{file} ({describe(opened)}) is of no layout that is known here; "
+                "expected --to NAME, and `convatlas weights show` lists its tensors"
+            )
+        network = registry.card(opened.card["network"] if opened.card else to or "")
+        if to is not None and registry.card(to).name != network.name:
+            raise UsageError(f"--to is {to}, but the card of {file} says {network.name}; leave --to out")
+        with progress("Translating"):
+            net = weights.build(opened, network.name)
+    except Misfit as error:
+        if to is None:
+            raise
+        raise UsageError(f"--to {to} contradicts the file: {error}") from error
     card = opened.card or weights.make_card(
         network.name, num_classes=network.num_classes, in_channels=network.input_shape[0]
     )
     weights.save(make_parent(out), net, card)
     if json:
-        print_json({"file": str(file), "format": opened.format, "out": str(out), "card": card})
+        notes = list(opened.notes)
+        print_json({"file": str(file), "format": opened.format, "notes": notes, "out": str(out), "card": card})
         return
     say = console().print
     say(visible(f"{file}: {describe(opened)}"), markup=False, soft_wrap=True)
+    print_notes(opened)
     print_card(card)
     say(f"{out}: {sum(p.numel() for p in net.parameters()):,} parameters of {network.name}", markup=False)
 
@@ -84,19 +101,27 @@ def show(
             metavar="NAME", autocompletion=complete_network, help="The network, where the file does not tell."
         ),
     ] = None,
+    take: TAKE = None,
     json: JSON = False,
 ) -> None:
     """The tensors of a weights file under the file's names or ours, their shapes, and the card."""
     from convatlas import weights
+    from convatlas.weights.numbers import not_finite
 
     with progress("Reading the file"):
-        opened = weights.open_file(file, to)
+        opened = weights.open_file(file, to, take=take)
     shapes = {name: list(tensor.shape) for name, tensor in opened.tensors.items()}
     if json:
-        print_json({"file": str(file), "format": opened.format, "tensors": shapes, "card": opened.card})
+        print_json({
+            "file": str(file), "format": opened.format, "notes": list(opened.notes), "tensors": shapes,
+            "not_finite": not_finite(opened.tensors), "card": opened.card,
+        })  # fmt: skip
         return
     say = console().print
     say(visible(f"{file}: {describe(opened)}"), markup=False, soft_wrap=True)
+    print_notes(opened)
+    for name, count in not_finite(opened.tensors).items():
+        say(visible(f"  {name} holds {count:,} values that are NaN or infinite"), markup=False)
     if opened.card is not None:
         print_card(opened.card)
     width = max(map(len, shapes), default=0)
@@ -111,7 +136,7 @@ def list_(
     ] = None,
     json: JSON = False,
 ) -> None:
-    """Which published weights exist: from where, under which licence, and whether they fit exactly."""
+    """Which published weights exist: from where, under which licence, and whether they fit, read or by documentation."""
     from convatlas import weights
 
     rows = weights.published(network)
@@ -235,6 +260,19 @@ def describe(opened: "Read") -> str:
     """ "Caffe, 8 tensors, 431,080 values" """
     count = sum(tensor.numel() for tensor in opened.tensors.values())
     return f"{opened.format}, {len(opened.tensors)} tensors, {count:,} values"
+
+
+def print_notes(opened: "Read") -> None:
+    """What was done to find the tensors, how to have the others, and whether this very file is a known one."""
+    from convatlas.weights.published import was_read
+
+    known = was_read(Path(opened.source)) if Path(opened.source).is_file() else None
+    if known is not None:
+        say = f"  this very file of {known.release} was read before and gave right answers"
+        console().print(say, markup=False, soft_wrap=True)
+    for note in opened.notes:
+        chosen = "the raw ones are in" in note or note.startswith("taken: averaged")
+        console().print(f"  {note}{' (--take raw)' if chosen else ''}", markup=False, soft_wrap=True)
 
 
 def print_card(card: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from convatlas.data.encoded import ShardSplit
+from convatlas.data.limits import load_json
 from convatlas.data.random import permutation
 from convatlas.structures import ConvatlasError
 
@@ -84,18 +85,25 @@ def read_division(path: Path) -> Division:
         ConvatlasError: the file is absent, damaged, or of another version.
     """
     try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        values: Any = load_json(path)
     except OSError as error:
         raise ConvatlasError(f"{path}: no split to read ({error.strerror})") from error
-    except ValueError as error:
-        raise ConvatlasError(f"{path}: not a written split ({error})") from error
+    except ConvatlasError as error:
+        raise ConvatlasError(f"{path}: not a written split ({str(error).removeprefix(f'{path} ')})") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise ConvatlasError(f"{path}: not a written split of format {FORMAT}, which this version of convatlas reads")
     try:
-        parts = (tuple(values["train"]), tuple(values["test"]))
-        return Division(int(values["seed"]), float(values["test_fraction"]), *parts, tuple(values.get("val", ())))
-    except (KeyError, TypeError, ValueError) as error:
+        parts = (_keys(values["train"]), _keys(values["test"]), _keys(values.get("val", [])))
+        return Division(int(values["seed"]), float(values["test_fraction"]), *parts)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ConvatlasError(f"{path}: not a written split (no usable {error})") from error
+
+
+def _keys(values: Any) -> tuple[Key, ...]:
+    """What samples are called; ValueError for anything else in a file that was edited."""
+    if not isinstance(values, list) or not all(type(value) in (str, int) for value in values):
+        raise ValueError("list of names or places")
+    return tuple(values)
 
 
 def keys(split: Divisible) -> Sequence[Key]:

@@ -61,11 +61,16 @@ def check_unpacked(unpacked_bytes: int, path: str | Path, packed_bytes: int = 0)
         ConvatlasError: the message tells how to allow it.
     """
     limit = _limit(UNPACKED_VARIABLE, MAX_UNPACKED_BYTES)
-    if unpacked_bytes > max(limit, USUAL_RATIO * packed_bytes):
+    if unpacked_bytes > max_unpacked(packed_bytes):
         raise ConvatlasError(
             f"{path} unfolds to {unpacked_bytes:,} bytes, more than the limit of {limit:,}; "
             f"set {UNPACKED_VARIABLE}={unpacked_bytes} to read it"
         )
+
+
+def max_unpacked(packed_bytes: int = 0) -> int:
+    """The bytes that contents of so many may unfold to."""
+    return max(_limit(UNPACKED_VARIABLE, MAX_UNPACKED_BYTES), USUAL_RATIO * packed_bytes)
 
 
 def check_regular(path: str | Path) -> int:

@@ -18,6 +18,7 @@ from convatlas import registry, weights
 from convatlas.blocks.transplant import transplant
 from convatlas.structures import StartsFromOthers, UsageError
 from convatlas.training.mechanisms import ParameterGroup, check_range
+from convatlas.weights.layouts.layout import headless
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,28 @@ def follows_classes(network: str) -> frozenset[str]:
 
 
 @functools.cache
-def head_of(network: str) -> frozenset[str]:
-    """What is new after a start: the entries that follow the classes, and the `own_layers` of one that starts from
-    others."""
+def head_of(network: str, fine_tune: FineTune | None = None) -> frozenset[str]:
+    """What is new after a start: the entries that follow the classes, the `own_layers` of one that starts from others,
+    and the whole head where the weights lack it."""
     with torch.device("meta"):
         net = registry.build(network)
     own = net.own_layers if isinstance(net, StartsFromOthers) else ()
-    return follows_classes(network) | {name for name in net.state_dict() if name.startswith(own)}
+    return (
+        follows_classes(network)
+        | {name for name in net.state_dict() if name.startswith(own)}
+        | (_lacking_head(network, fine_tune.weights) if fine_tune else frozenset())
+    )
+
+
+@functools.cache
+def _lacking_head(network: str, path: str) -> frozenset[str]:
+    """The parameters of the head, if the weights of that network have none of them ("notop")."""
+    tensors, card = weights.read(path, network)
+    if card is None or registry.card(card["network"]).name != network:
+        return frozenset()
+    with torch.device("meta"):
+        head = headless(registry.build(network))
+    return frozenset() if head & tensors.keys() else frozenset(head)
 
 
 def start(net: nn.Module, network: str, classes: Sequence[str], fine_tune: FineTune) -> bool:
@@ -81,7 +97,8 @@ def start(net: nn.Module, network: str, classes: Sequence[str], fine_tune: FineT
     if not same_classes:
         absent = weights.absent_heads(net, tensors)  # whole auxiliary heads, which stay as drawn
         fresh = {name: value for name, value in net.state_dict().items() if not name.startswith(absent)}
-        tensors = tensors | {name: fresh[name] for name in follows_classes(network) & fresh.keys()}
+        new = follows_classes(network) | _lacking_head(network, fine_tune.weights)
+        tensors = tensors | {name: fresh[name] for name in new & fresh.keys()}
     weights.load_into(net, tensors)
     weights.apply_settings(net, card)
     return not same_classes
@@ -93,7 +110,7 @@ def _start_from_another(net: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[
 
 def rates(net: nn.Module, network: str, fine_tune: FineTune) -> tuple[ParameterGroup, ...]:
     """A group for each layer before the head, with its learning rate; what no group names is the head."""
-    head = head_of(network)
+    head = head_of(network, fine_tune)
     layers = list(dict.fromkeys(name.rpartition(".")[0] for name, _ in net.named_parameters() if name not in head))
     step = (fine_tune.last_rate / fine_tune.first_rate) ** (1 / max(len(layers) - 1, 1))
     return tuple(
@@ -107,7 +124,7 @@ def hold_back(net: nn.Module, network: str, fine_tune: FineTune, epoch: int, fix
 
     `fixed` are the parameters that never learn: a bilinear enlargement, or a frozen group of the recipe.
     """
-    head = head_of(network)
+    head = head_of(network, fine_tune)
     for name, parameter in net.named_parameters():
         parameter.requires_grad_(name not in fixed and (name in head or epoch >= fine_tune.head_epochs))
     for layer in net.modules():

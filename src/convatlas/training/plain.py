@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import math
 import types
 import typing
 from typing import Any
@@ -43,24 +44,26 @@ def typed(annotation: Any, value: Any, name: str) -> Any:
     for choice in choices:
         if typing.get_origin(choice) is typing.Literal and value in typing.get_args(choice):
             return value
-        if choice is float and type(value) is int:
+        if choice is float and type(value) in (int, float):
+            if not math.isfinite(value):
+                raise ValueError(f"{name} is {value}; expected a finite number")
             return float(value)
         if choice in (bool, int, float, str) and type(value) is choice:
             return value
-    raise ValueError(f"{name} is {value!r}; expected {_wanted(choices)}")
+    raise ValueError(f"{name} is {_short(value)}; expected {_wanted(choices)}")
 
 
 def _dataclass(classes: dict[str, Any], table: dict[str, Any], name: str) -> Any:
     entries = dict(table)
     kind = entries.pop("kind", next(iter(classes)) if len(classes) == 1 else None)
-    if kind not in classes:
-        raise ValueError(f"{name} is of kind {kind!r}; expected {', '.join(classes)}")
+    if not isinstance(kind, str) or kind not in classes:
+        raise ValueError(f"{name} is of kind {_short(kind)}; expected {', '.join(classes)}")
     cls, hints = classes[kind], typing.get_type_hints(classes[kind])
     prefix = f"{name}." if name else ""
     known = {f.name: f for f in dataclasses.fields(cls)}
     for entry in entries:
         if entry not in known:
-            raise ValueError(f"{prefix}{entry}: no such field; {kind} has {', '.join(known) or 'none'}")
+            raise ValueError(f"{prefix}{_short(entry)}: no such field; {kind} has {', '.join(known) or 'none'}")
     absent = dataclasses.MISSING
     for field in known.values():
         if field.name not in entries and field.default is absent and field.default_factory is absent:
@@ -74,6 +77,12 @@ def _tuple(inner: tuple[Any, ...], values: Any, name: str) -> tuple[Any, ...]:
     if len(inner) != len(values):
         raise ValueError(f"{name} has {len(values)} entries; expected {len(inner)}")
     return tuple(typed(kind, entry, f"{name}.{i}") for i, (kind, entry) in enumerate(zip(inner, values, strict=True)))
+
+
+def _short(value: Any) -> str:
+    """At most 80 characters of a value of a file, for a message."""
+    text = value if isinstance(value, str) and value.isidentifier() else repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _wanted(choices: tuple[Any, ...]) -> str:

@@ -1,6 +1,5 @@
 """A recipe is a typed value: everything that is needed to repeat a run, and what to expect of it."""
 
-import tomllib
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from convatlas.blocks.svm_fitting import SvmSettings
 from convatlas.data import Augmentation
 from convatlas.data.dense.augment import JointAugmentation
 from convatlas.data.detection.augment import BoxAugmentation
+from convatlas.data.limits import load_toml
 from convatlas.data.pose.assembly import TurnAndScale
 from convatlas.evaluation import OneCrop, TestTime
 from convatlas.structures import ConvatlasError, Preprocessing, PublishedResult, UsageError
@@ -187,16 +187,20 @@ def read(path: Path) -> Recipe:
         ConvatlasError: the file is absent, damaged, or of another version.
     """
     try:
-        values = tomllib.loads(path.read_text())
+        values = load_toml(path)
     except OSError as error:
         raise ConvatlasError(f"{path}: no recipe to read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConvatlasError(f"{path}: not a recipe ({error})") from error
+    except ConvatlasError as error:
+        raise ConvatlasError(f"{path}: not a recipe ({str(error).removeprefix(f'{path} ')})") from error
     if (found := values.pop("format", None)) != FORMAT:
-        raise ConvatlasError(f"{path}: recipe format {found}; this version of convatlas reads format {FORMAT}")
+        raise ConvatlasError(
+            f"{path}: recipe format {str(found)[:60]}; this version of convatlas reads format {FORMAT}"
+        )
     try:
         return typed(Recipe, values, "")
-    except ValueError as error:
+    except UsageError as error:  # of a value that is out of range
+        raise ConvatlasError(f"{path}: not a recipe ({error})") from error
+    except (ValueError, TypeError, OverflowError, ArithmeticError) as error:
         raise ConvatlasError(f"{path}: not a recipe ({error})") from error
 
 

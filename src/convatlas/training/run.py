@@ -22,6 +22,7 @@ from convatlas.structures import ConvatlasError, UsageError
 from convatlas.training import lock
 from convatlas.training import recipe as recipes
 from convatlas.training.recipe import Recipe
+from convatlas.training.records import read_rows
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,7 @@ class RunFolder:
 
     def rows(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, one an epoch; a last one that was cut off is left out."""
-        lines = self.metrics.read_text().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        return read_rows(self.metrics)
 
     def log(self, row: Mapping[str, Any]) -> None:
         with self.metrics.open("a") as file:

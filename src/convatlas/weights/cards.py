@@ -9,6 +9,10 @@ from convatlas.structures import ConvatlasError, Preprocessing
 from convatlas.weights.settings import Settings, check_settings
 
 FORMAT = 1
+MAX_CLASSES = 100_000
+MAX_CHANNELS = 10_000
+MAX_SIDE = 16_384  # pixels
+MAX_VALUE = 1e6  # of means and deviations of values in [0, 1]
 
 
 def make_card(
@@ -44,23 +48,43 @@ def make_card(
 
 
 def check_card(card: Any, source: object) -> dict[str, Any]:
-    """The card itself, if it is one that this version understands.
+    """A copy of the card, if it is one that this version understands; entries that it may leave out are there as None.
 
     Raises:
         ConvatlasError: it is not; the message names `source` and the entry.
     """
     if not isinstance(card, dict):
         raise ConvatlasError(f"the card of {source} is a {type(card).__name__}; expected a JSON object")
-    if card.get("format") != FORMAT:
-        raise ConvatlasError(f"the card of {source} has format {card.get('format')!r}; this version reads {FORMAT}")
-    if not isinstance(card.get("network"), str):
-        raise ConvatlasError(f"the card of {source} has network {card.get('network')!r}; expected a name")
-    for entry in ("num_classes", "in_channels"):
-        if type(card.get(entry)) is not int or card[entry] < 1:
+    if card.get("format") != FORMAT or isinstance(card["format"], bool):
+        raise ConvatlasError(
+            f"the card of {source} has format {_short(card.get('format'))}; this version reads {FORMAT}"
+        )
+    if not isinstance(card.get("network"), str) or not card["network"].isprintable():
+        raise ConvatlasError(f"the card of {source} has network {_short(card.get('network'))}; expected a name")
+    for entry, most in (("num_classes", MAX_CLASSES), ("in_channels", MAX_CHANNELS)):
+        if type(card.get(entry)) is not int or not 1 <= card[entry] <= most:
             raise ConvatlasError(
-                f"the card of {source} has {entry} {card.get(entry)!r}; expected a whole number from 1"
+                f"the card of {source} has {entry} {_short(card.get(entry))}; expected a whole number from 1 to {most:,}"
             )
-    classes = card.get("classes")
+    card = {"classes": None, "preprocessing": None} | card
+    _check_classes(card, source)
+    if card["preprocessing"] is not None:
+        _check_preprocessing(card["preprocessing"], source)
+    if card.get("settings") is not None:
+        check_settings(card["settings"], source)
+    if not isinstance(card.get("source", ""), str):
+        raise ConvatlasError(f"the card of {source} has source {_short(card['source'])}; expected text")
+    return card
+
+
+def _short(value: Any) -> str:
+    """At most 60 characters of a value for a message. Numbers of thousands of digits have no text."""
+    text = "a number of thousands of digits" if type(value) is int and abs(value) >= 1 << 200 else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _check_classes(card: Mapping[str, Any], source: object) -> None:
+    classes, colours = card["classes"], card.get("colours")
     if classes is not None:
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
             raise ConvatlasError(f"the card of {source} has classes that are no list of names")
@@ -68,22 +92,65 @@ def check_card(card: Any, source: object) -> dict[str, Any]:
             raise ConvatlasError(
                 f"the card of {source} names {len(classes)} classes for num_classes {card['num_classes']}"
             )
-    if "settings" in card:
-        check_settings(card["settings"], source)
-    return card
+    if colours is not None and not (
+        isinstance(colours, list)
+        and len(colours) == card["num_classes"]
+        and all(isinstance(colour, list) and len(colour) == 3 for colour in colours)
+        and all(type(value) is int and 0 <= value <= 255 for colour in colours for value in colour)
+    ):
+        raise ConvatlasError(
+            f"the card of {source} has colours {_short(colours)}; expected three numbers of 0 to 255 for each class"
+        )
+
+
+def _check_preprocessing(entry: Any, source: object) -> None:
+    """Raises ConvatlasError unless the entry has the fields of `Preprocessing`, with values that can be meant."""
+    known = {field.name for field in fields(Preprocessing)}
+    if not isinstance(entry, Mapping) or "size" not in entry or entry.keys() - known:
+        raise ConvatlasError(
+            f"the card of {source} has preprocessing {_short(entry)}; expected an object with fields of {sorted(known)}"
+        )
+    channels = entry.get("channels", 3)
+    checks: dict[str, bool] = {
+        "size": isinstance(entry["size"], (list, tuple)) and len(entry["size"]) == 2 and all(map(_is_side, entry["size"])),
+        "channels": type(channels) is int and 1 <= channels <= MAX_CHANNELS,
+        "resize": entry.get("resize", "none") in ("none", "short_side", "fit", "stretch"),
+        "resize_to": _is_side(entry["resize_to"]) if entry.get("resize_to") is not None
+        else entry.get("resize", "none") == "none",
+        "channel_order": entry.get("channel_order", "rgb") in ("rgb", "bgr"),
+        "mean_image": entry.get("mean_image") is None or isinstance(entry["mean_image"], str),
+        "mean": _is_of_channels(entry.get("mean", (0.0,) * 3), channels),
+        "std": _is_of_channels(entry.get("std", (1.0,) * 3), channels) and all(entry.get("std", (1.0,))),
+    }  # fmt: skip
+    for name, is_right in checks.items():
+        if not is_right:
+            raise ConvatlasError(
+                f"the card of {source} has preprocessing with {name} {_short(entry.get(name))}, which is not usable"
+            )
+
+
+def _is_side(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= MAX_SIDE
+
+
+def _is_of_channels(values: Any, channels: int) -> bool:
+    """Whether these are a finite number for each channel."""
+    return (
+        isinstance(values, (list, tuple))
+        and len(values) == channels
+        and all(type(value) in (int, float) and abs(value) < MAX_VALUE for value in values)
+    )
 
 
 def preprocessing_of(card: Mapping[str, Any]) -> Preprocessing | None:
     """How pictures are prepared for these weights; None where the card does not say.
 
     Raises:
-        ConvatlasError: the entry has unknown or missing fields.
+        ConvatlasError: the entry has unknown or missing fields, or values that can't be meant.
     """
     entry = card.get("preprocessing")
     if entry is None:
         return None
-    known = {field.name for field in fields(Preprocessing)}
-    if not isinstance(entry, Mapping) or "size" not in entry or entry.keys() - known:
-        raise ConvatlasError(f"a card has preprocessing {entry!r}; expected an object with fields of {sorted(known)}")
+    _check_preprocessing(entry, "these weights")
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
     return Preprocessing(**values)

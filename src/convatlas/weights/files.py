@@ -1,11 +1,8 @@
 """Weights files: reading executes nothing that a file brings, writing leaves nothing half-written."""
 
 import contextlib
-import io
 import json
 import os
-import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,52 +10,76 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor, nn
 
+from convatlas.data.limits import check_regular, parse_json
 from convatlas.structures import ConvatlasError, UsageError
 from convatlas.weights.cards import check_card
+from convatlas.weights.checkpoints import unwrap
 from convatlas.weights.formats import READERS, Contents, read_foreign
+from convatlas.weights.numbers import plain_numbers
+from convatlas.weights.pickles import read_pickled
 
-_PICKLED = (".pth", ".pt", ".th", ".tar")
+_PICKLED = (".pth", ".pt", ".th", ".tar", ".ckpt", ".bin", ".pkl", ".pickle")
 _KEY = "convatlas"  # of the metadata
 
 
-def read_file(path: str | Path) -> Contents:
+def read_file(path: str | Path, *, take: str | None = None) -> Contents:
     """What a weights file holds under the names that it has there, on the CPU.
 
-    `.pth`, `.pt`, `.th` and `.tar` are unpickled with `weights_only=True`; of a checkpoint only the state dict is
-    taken, and a prefix "module." is taken off. Other endings are those of `convatlas.weights.formats`.
+    What `torch.save` wrote (`.pth`, `.pt`, `.th`, `.tar`, `.ckpt`, `.bin`, `.pkl`) is unpickled with
+    `weights_only=True`; of a checkpoint only one network's state dict is taken, and the names that wrappers gave are
+    taken off. `notes` say what was done. Other endings are those of `convatlas.weights.formats`.
+
+    Args:
+        take: of several networks in a checkpoint "averaged" or "raw", or an entry; None: averaged where there are both.
 
     Raises:
-        UsageError: there is no such file, or its name has another ending.
+        UsageError: there is no such file, its name has another ending, or it has no `take`.
         ConvatlasError: it can't be read: cut off, damaged, no weights, or it would execute code.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UsageError(
-            f"weights {path}: {'is a folder' if path.is_dir() else 'no such file'}; expected a weights file"
-        )
+    check_file(path)
     suffix = path.suffix.lower()
     if suffix == ".safetensors":
         tensors, card = _read_safetensors(path)
-        return Contents("safetensors", tensors, card=card)
+        if card is not None:
+            return Contents("safetensors", plain_numbers(tensors, path)[0], card=card)
+        return _unwrapped("safetensors", tensors, path, take)
     if suffix in _PICKLED:
-        return Contents("PyTorch", _state_dict(_unpickle(path), path))
+        return _read_pickled(path, take)
     if suffix in READERS:
         contents = read_foreign(path)
+        if take is not None:
+            raise UsageError(f"take is {take!r}; weights {path} ({contents.format}) hold one network")
         return contents if contents.card is None else replace(contents, card=check_card(contents.card, path))
     known = ", ".join((".safetensors", *_PICKLED, *READERS))
     raise UsageError(f"weights {path}: unknown ending; expected one of {known}")
+
+
+def check_file(path: Path) -> None:
+    """Raises UsageError unless there is a regular file."""
+    try:
+        kind = "is a folder" if path.is_dir() else "no such file" if not path.exists() else ""
+        if not kind:
+            check_regular(path)
+            return
+    except ValueError:  # a NUL byte in the name
+        kind = "no such file"
+    except OSError as error:
+        kind = error.strerror or str(error)
+    raise UsageError(f"weights {str(path)!r}: {kind}; expected a weights file" if not str(path).isprintable()
+                     else f"weights {path}: {kind}; expected a weights file")  # fmt: skip
 
 
 def read_file_card(path: Path) -> dict[str, Any] | None:
     """The card in the metadata of a .safetensors file, without reading its tensors. Raises as `read_file`."""
     try:
         with safetensors.safe_open(path, "pt") as file:
-            return _card(file.metadata(), path)
-    except (safetensors.SafetensorError, OSError) as error:
+            metadata = file.metadata()
+    except (safetensors.SafetensorError, OSError, ValueError, TypeError) as error:
         raise ConvatlasError(f"weights {path} can't be read: {error}; cut off, or no safetensors file") from error
+    return _card(metadata, path)
 
 
 def save(path: str | Path, weights: nn.Module | Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
@@ -105,7 +126,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | N
     card = read_file_card(path)
     try:
         return safetensors.torch.load_file(path), card
-    except (safetensors.SafetensorError, OSError, KeyError) as error:  # KeyError: a type of number torch lacks
+    except (safetensors.SafetensorError, OSError, KeyError, ValueError, RuntimeError, AttributeError) as error:
+        # KeyError: a type of number torch lacks
         raise ConvatlasError(f"weights {path} can't be read: {error}") from error
 
 
@@ -113,44 +135,29 @@ def _card(metadata: Mapping[str, str] | None, path: Path) -> dict[str, Any] | No
     text = (metadata or {}).get(_KEY)
     if text is None:
         return None
-    try:
-        return check_card(json.loads(text), path)
-    except (ValueError, RecursionError) as error:
-        raise ConvatlasError(f"the card of {path} is no JSON: {error}") from error
+    return check_card(parse_json(text, f"the card of {path}"), path)
 
 
-def _unpickle(path: Path) -> Any:
-    try:
-        with warnings.catch_warnings():  # on old pickle protocols, which load all the same
-            warnings.simplefilter("ignore")
-            return torch.load(_openable(path), map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes raise whatever they happen to run into
-        if refused := re.search(r"GLOBAL ([\w.]+)", str(error)):
-            raise ConvatlasError(
-                f"weights {path} hold Python objects ({refused[1]}), expected only tensors; nothing of it was executed"
-            ) from error
-        raise ConvatlasError(
-            f"weights {path} can't be read: cut off, damaged, or no file of tensors that loads without executing code"
-        ) from error
-
-
-def _openable(path: Path) -> Path | io.BytesIO:
-    """The path of an archive; of older pickles the bytes, of which no more can be asked for than there are."""
+def _read_pickled(path: Path, take: str | None) -> Contents:
+    """Of these endings the contents tell more than the name."""
     with path.open("rb") as file:
-        head = file.read(2)
-    return path if head == b"PK" else io.BytesIO(path.read_bytes())
+        head = file.read(16)
+    if head[:8] == b"\x89HDF\r\n\x1a\n":
+        return read_foreign(path, ".h5")
+    if head[8:10] in (b'{"', b"{ ", b"{}") and int.from_bytes(head[:8], "little") < path.stat().st_size:
+        tensors, card = _read_safetensors(path)
+        return replace(_unwrapped("safetensors", tensors, path, take), card=card)
+    content, inert = read_pickled(path)
+    contents = _unwrapped("PyTorch", content, path, take)
+    if not inert:
+        return contents
+    named = f"{', '.join(inert[:3])}{' and others' if len(inert) > 3 else ''}"
+    return replace(
+        contents, notes=(*contents.notes, f"its Python objects ({named}) were not made; nothing was executed")
+    )
 
 
-def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
-    if isinstance(content, Mapping):
-        for key in ("state_dict", "model"):
-            if isinstance(content.get(key), Mapping):
-                content = content[key]
-                break
-    items = content.items() if isinstance(content, Mapping) else ()
-    tensors = {name: value for name, value in items if isinstance(name, str) and isinstance(value, Tensor)}
-    if not tensors:
-        raise ConvatlasError(f"weights {path} hold no named tensors; expected a state dict")
-    if all(name.startswith("module.") for name in tensors):  # left by DataParallel
-        return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    return tensors
+def _unwrapped(format_name: str, content: Any, path: Path, take: str | None) -> Contents:
+    tensors, notes = unwrap(content, path, take)
+    tensors, said = plain_numbers(tensors, path)
+    return Contents(format_name, tensors, notes=(*notes, *said))

@@ -1,7 +1,7 @@
 """From a weights file to a network that computes with it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,13 @@ from torch import Tensor, nn
 from convatlas import registry
 from convatlas.blocks.inception import AuxiliaryHead
 from convatlas.structures import ConvatlasError, MakesRoom, UsageError
-from convatlas.weights.files import read_file, read_file_card
+from convatlas.weights.files import check_file, read_file, read_file_card
+from convatlas.weights.formats import Contents
+from convatlas.weights.formats.contents import Misfit
 from convatlas.weights.hubs import read_hub
 from convatlas.weights.layouts import translate_contents
+from convatlas.weights.layouts.layout import headless, skeleton
+from convatlas.weights.numbers import check_finite
 from convatlas.weights.settings import apply_settings
 
 _LISTED = 12
@@ -27,40 +31,67 @@ class Read:
     format: str
     tensors: dict[str, Tensor]  # under our names where `card` is there, else under the file's
     card: dict[str, Any] | None
+    notes: tuple[str, ...] = ()  # what was done to find the tensors, in words
 
 
-def open_file(path: str | Path, network: str | None = None) -> Read:
+def open_file(path: str | Path, network: str | None = None, *, take: str | None = None) -> Read:
     """Reads a weights file of any known format, safely, and translates it if its layout is known.
 
     Args:
         path: the file, whose ending tells the format; or weights of a hub, "torchvision:NAME" or "timm:NAME".
         network: what the weights are for, where the file alone does not tell; also takes layouts that fit in part.
+        take: of a checkpoint with averaged (EMA) and raw weights "averaged", which None takes too, or "raw"; or the
+            name of the entry to take.
 
     Raises:
-        UsageError: there is no such file, its name has an unknown ending, or `network` is unknown.
+        UsageError: there is no such file, its name has an unknown ending, or `network` or `take` is unknown.
         ConvatlasError: it can't be read: cut off, damaged, no weights, or it would execute code.
+
+    >>> open_file("swin.pth", take="raw").notes  # doctest: +SKIP
+    ('taken from its entry model; averaged ones are in model_ema',)
     """
-    contents = read_hub(str(path)) or read_file(path)
+    contents = read_hub(str(path)) or read_file(path, take=take)
     if contents.card is not None:
-        return Read(path, contents.format, contents.tensors, dict(contents.card))
-    tensors, card = translate_contents(contents, path, network) or (contents.tensors, None)
-    return Read(path, contents.format, tensors, card)
+        return Read(path, contents.format, contents.tensors, dict(contents.card), contents.notes)
+    translated = translate_contents(contents, path, network)
+    if translated is None and (inner := _without_first(contents, network)) is not None:
+        contents, translated = inner, translate_contents(inner, path, network)
+    tensors, card = translated or (contents.tensors, None)
+    return Read(path, contents.format, tensors, card, contents.notes)
 
 
-def read(path: str | Path, network: str | None = None) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+def _without_first(contents: Contents, network: str | None) -> Contents | None:
+    """The contents without the first part of names that all of them have, if so they are a known layout or network."""
+    first = next(iter(contents.tensors)).partition(".")[0]
+    if contents.format not in ("PyTorch", "safetensors") or not all(
+        n.startswith(f"{first}.") for n in contents.tensors
+    ):
+        return None
+    tensors = {name[len(first) + 1 :]: tensor for name, tensor in contents.tensors.items()}
+    ours = skeleton(registry.card(network).name).state_dict().keys() if network is not None else ()
+    inner = replace(contents, tensors=tensors, notes=(*contents.notes, f"names without {first}."))
+    known = translate_contents(inner, "the weights", network) is not None
+    return inner if known or (ours and not tensors.keys() - ours) else None
+
+
+def read(
+    path: str | Path, network: str | None = None, *, take: str | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     """The tensors of a weights file under our names, on the CPU, and its card.
 
     A file in a layout that we know (`convatlas.weights.layouts`) is translated and gets the layout's card. Any other
     file comes as it is, with card None where it brings none. Arguments and errors are those of `open_file`.
     """
-    opened = open_file(path, network)
+    opened = open_file(path, network, take=take)
     return opened.tensors, opened.card
 
 
 def read_card(path: str | Path, network: str | None = None) -> dict[str, Any] | None:
     """The card of a weights file, as `read` gives it; raises the same."""
     path = Path(path)
-    if path.suffix == ".safetensors" and path.is_file() and (card := read_file_card(path)) is not None:
+    if path.suffix == ".safetensors":
+        check_file(path)
+    if path.suffix == ".safetensors" and (card := read_file_card(path)) is not None:
         return card
     return read(path, network)[1]
 
@@ -75,7 +106,9 @@ def load_into(net: nn.Module, weights: str | Path | Mapping[str, Tensor]) -> dic
         ConvatlasError: the tensors do not fit (the message says which), or as `read`.
     """
     tensors, card = (weights, None) if isinstance(weights, Mapping) else read(weights)
-    _check_fit(net, tensors, source="the weights" if isinstance(weights, Mapping) else f"weights {weights}")
+    source = "the weights" if isinstance(weights, Mapping) else f"weights {weights}"
+    _check_fit(net, tensors, source)
+    check_finite(tensors, source)
     net.load_state_dict(dict(tensors), strict=False)
     apply_settings(net, card)
     return card
@@ -125,6 +158,7 @@ def build(
             tensors,
             source,
         )
+    check_finite(tensors, source)
     net = registry.build(network, num_classes=num_classes, in_channels=in_channels, dims=dims)
     load_into(net, tensors)
     apply_settings(net, card)
@@ -151,13 +185,34 @@ def _check_fit(net: nn.Module, tensors: Mapping[str, Tensor], source: str) -> No
     left_over = [name for name in found if name not in expected]
     misshapen = [name for name in expected if name in found and found[name] != expected[name]]
     if not (missing or left_over or misshapen):
+        _check_types(net, tensors, source)
         return
+    if not left_over and not misshapen and set(missing) == headless(net):
+        raise Misfit(
+            f"{source} are those of {type(net).__name__} without its head: missing {', '.join(missing)}; a training for "
+            "other classes can start from them"
+        )
     lines = [f"{source} do not fit {type(net).__name__}:"]
     lines += _listed("missing", (f"{name} {expected[name]}" for name in missing), len(missing))
     lines += _listed("left over", (f"{name} {found[name]}" for name in left_over), len(left_over))
     shapes = (f"{name} is {found[name]}, expected {expected[name]}" for name in misshapen)
     lines += _listed("misshapen", shapes, len(misshapen))
-    raise ConvatlasError("\n".join(lines))
+    raise Misfit("\n".join(lines))
+
+
+def _check_types(net: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Raises ConvatlasError where whole or complex numbers stand for weights: they would need a scale, or lose a part."""
+    wrong = [
+        f"{name} ({str(tensors[name].dtype).removeprefix('torch.')})"
+        for name, value in net.state_dict().items()
+        if name in tensors and value.is_floating_point() and not tensors[name].is_floating_point()
+    ]
+    if wrong:
+        more = f" and {len(wrong) - _LISTED} more" if len(wrong) > _LISTED else ""
+        raise ConvatlasError(
+            f"{source} are not floating-point numbers in {', '.join(wrong[:_LISTED])}{more}; expected float32, float16, "
+            "bfloat16 or float64, so restore quantised values first"
+        )
 
 
 def _listed(what: str, entries: Iterable[str], count: int) -> list[str]:

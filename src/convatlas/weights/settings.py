@@ -31,13 +31,15 @@ def check_settings(settings: Any, source: object) -> Settings:
         ConvatlasError: one is not; the message names it.
     """
     if not isinstance(settings, Mapping) or not all(isinstance(entry, Mapping) for entry in settings.values()):
-        raise ConvatlasError(f"the card of {source} has settings {settings!r}; expected an object of objects")
+        raise ConvatlasError(f"the card of {source} has settings {str(settings)[:60]!r}; expected an object of objects")
     for path, entry in settings.items():
         for attribute, value in entry.items():
             kind, low, high = _LIMITS.get(attribute, (None, 0, 0))
             if kind is None or type(value) is not kind or not low <= value <= high:
                 known = ", ".join(_LIMITS)
-                raise ConvatlasError(f"the card of {source} sets {path}.{attribute} to {value!r}; known are {known}")
+                raise ConvatlasError(
+                    f"the card of {source} sets {path}.{attribute} to {str(value)[:60]!r}; known are {known}"
+                )
     return settings
 
 

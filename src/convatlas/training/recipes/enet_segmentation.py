@@ -23,5 +23,5 @@ RECIPES = tuple(
             "The number of passes, 300, is the default of the authors' opts.lua.",
         ),
     )
-    for network in ("enet_cityscapes_512", "enet_640x360")
+    for network in ("enet_cityscapes_512", "enet_640x360", "enet_relu_decoder_512")
 )

@@ -1,7 +1,7 @@
 """Readers of the formats in which weights were released, one module each: bytes in, named tensors out.
 
 No reader executes what it reads, and none allocates on a file's word: sizes are checked against the bytes that are
-there, nesting is limited, and what is compressed may unfold to 32 times its size at most (sparse weights to 256 times).
+there, nesting is limited, and what a file unfolds to is held to the limit of `convatlas.data.limits`.
 """
 
 import mmap
@@ -43,8 +43,8 @@ READERS: dict[str, Reader] = {
 }
 
 
-def read_foreign(path: Path) -> Contents:
-    """The contents of a file whose ending is one of `READERS`.
+def read_foreign(path: Path, ending: str | None = None) -> Contents:
+    """The contents of a file whose ending, or `ending`, is one of `READERS`.
 
     Raises:
         ConvatlasError: it is empty, damaged, or of another format than its ending says.
@@ -55,9 +55,13 @@ def read_foreign(path: Path) -> Contents:
         except ValueError as error:
             raise damaged(path, "it is empty") from error
     try:
-        return READERS[path.suffix.lower()](memoryview(mapped), path)
+        return READERS[ending or path.suffix.lower()](memoryview(mapped), path)
     except MemoryError as error:
         raise damaged(path, "it takes more memory than there is") from error
+    except (RuntimeError, OverflowError, RecursionError) as error:  # torch's and numpy's own bounds
+        raise damaged(
+            path, f"damaged ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+        ) from error
 
 
 __all__ = ["BYTES", "READERS", "Contents", "damaged", "darknet", "deep_compression", "read_foreign"]

@@ -7,10 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from convatlas.data.limits import check_unpacked, max_unpacked
 from convatlas.structures import ConvatlasError, Preprocessing
-
-MAX_RATIO = 32  # decompressed bytes for each byte of a file; trained weights hardly shrink at all
-SLACK = 1 << 20  # bytes that a file may unfold to whatever its own size
 
 
 @dataclass(frozen=True)
@@ -28,11 +26,38 @@ class Contents:
     preprocessing: Preprocessing | None = None  # where the file states it
     classes: tuple[str, ...] | None = None
     card: Mapping[str, Any] | None = field(default=None)  # only our own files bring one
+    notes: tuple[str, ...] = ()  # what was done to find the tensors: wrappers taken off, a choice between two networks
+
+
+class Misfit(ConvatlasError):
+    """Weights that were read, and are not those of the network that was asked for."""
 
 
 def damaged(source: object, reason: str) -> ConvatlasError:
     """The error for a file that can't be read."""
     return ConvatlasError(f"weights {source} can't be read: {reason}")
+
+
+class Room:
+    """Counts what a file unfolds to: bytes inflated, and tensors that share what is stored.
+
+    Raises:
+        ConvatlasError: from `take`, where that is more than the limit of `data.limits`.
+    """
+
+    def __init__(self, source: object, packed_bytes: int) -> None:
+        self.source = source
+        self.packed_bytes = packed_bytes
+        self.taken = 0
+
+    def take(self, size: int) -> None:
+        self.taken += size
+        check_unpacked(self.taken, f"weights {self.source}", self.packed_bytes)
+
+    @property
+    def left(self) -> int:
+        """Bytes that may still be taken."""
+        return max(0, max_unpacked(self.packed_bytes) - self.taken)
 
 
 class Cursor:

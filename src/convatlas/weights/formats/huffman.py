@@ -24,9 +24,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from convatlas.data.limits import parse_json
 from convatlas.structures import ConvatlasError
 from convatlas.weights.formats import deep_compression, prefix_code
-from convatlas.weights.formats.contents import Contents, Cursor, damaged
+from convatlas.weights.formats.contents import Contents, Cursor, Room, damaged
 from convatlas.weights.formats.deep_compression import MAX_GAP
 
 MAGIC = b"HUFFNET\x01"
@@ -86,8 +87,9 @@ def read(data: memoryview, source: object) -> Contents:
     if cursor.number("I") != zlib.crc32(data[cursor.position :]):
         raise damaged(source, "its checksum is not that of its contents")
     card, shapes = _header(bytes(cursor.take(cursor.number("I"))), source)
-    tensors = {}
+    tensors, room = {}, Room(source, len(data))
     for name, shape in shapes.items():
+        room.take(4 * math.prod(shape))
         tensors[f"{name}.weight"], tensors[f"{name}.bias"] = _layer(cursor, name, shape)
     if cursor.left:
         raise damaged(source, f"{cursor.left} bytes are left over after its {len(shapes)} layers")
@@ -96,9 +98,9 @@ def read(data: memoryview, source: object) -> Contents:
 
 def _header(text: bytes, source: object) -> tuple[Any, dict[str, tuple[int, ...]]]:
     try:
-        header = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise damaged(source, f"its header is no JSON: {error}") from error
+        header = parse_json(text.decode(), "its header")
+    except (ConvatlasError, UnicodeDecodeError) as error:
+        raise damaged(source, str(error)) from error
     layers = header.get("layers") if isinstance(header, dict) else None
     if not isinstance(layers, list) or not header.get("card"):
         raise damaged(source, "its header is no object of a card and layers")

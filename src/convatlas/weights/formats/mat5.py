@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from convatlas.weights.formats.contents import MAX_RATIO, SLACK, Cursor, damaged
+from convatlas.weights.formats.contents import Cursor, Room, damaged
 
 _HEADER = 128
 _MATRIX, _COMPRESSED = 14, 15
@@ -28,7 +28,7 @@ def read_variables(data: memoryview, source: object) -> dict[str, Any]:
     An array of structs is a list of dicts; cells and arrays of structs of several axes are flattened column by column.
 
     Raises:
-        ConvatlasError: damaged, nested too deep, or compressed to less than a 32nd.
+        ConvatlasError: damaged, nested too deep, or inflates to more than the limit.
     """
     head = bytes(data[:_HEADER])
     order = {b"IM": "<", b"MI": ">"}.get(head[126:128])
@@ -39,7 +39,7 @@ def read_variables(data: memoryview, source: object) -> dict[str, Any]:
         raise damaged(source, kind or "expected a MATLAB 5 file")
     cursor = Cursor(data, source, order)
     cursor.take(_HEADER)
-    reader = _Reader(source, MAX_RATIO * len(data) + SLACK)
+    reader = _Reader(source, Room(source, len(data)))
     variables = {}
     while cursor.left >= _TAG:
         kind, body = reader.element(cursor)
@@ -52,18 +52,16 @@ def read_variables(data: memoryview, source: object) -> dict[str, Any]:
 
 
 class _Reader:
-    def __init__(self, source: object, room: int) -> None:
+    def __init__(self, source: object, room: Room) -> None:
         self.source = source
-        self.room = room  # bytes that may still be inflated
+        self.room = room
 
     def inflate(self, body: memoryview) -> memoryview:
         try:
-            data = zlib.decompressobj().decompress(body, self.room + 1)
+            data = zlib.decompressobj().decompress(body, self.room.left + 1)
         except zlib.error as error:
             raise damaged(self.source, f"a compressed variable is damaged: {error}") from error
-        self.room -= len(data)
-        if self.room < 0:
-            raise damaged(self.source, f"it inflates to more than {MAX_RATIO} times its size")
+        self.room.take(len(data))
         return memoryview(data)
 
     def element(self, cursor: Cursor) -> tuple[int, memoryview]:
@@ -125,6 +123,7 @@ class _Reader:
         values = self.array(cursor)
         if len(values) != math.prod(shape):
             raise damaged(self.source, f"{name or 'an array'} of shape {shape} has {len(values)} values")
+        self.room.take(len(values) * np.dtype(_CLASSES[kind]).itemsize)  # stored in as few bytes as they fit in
         return values.astype(_CLASSES[kind]).reshape(shape, order="F")
 
     def values(self, cursor: Cursor, count: int, depth: int) -> list[Any]:

@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convatlas.weights.formats.contents import SLACK, Contents, Cursor, damaged
+from convatlas.weights.formats.contents import Contents, Cursor, Room, damaged
 
 _NIL, _NUMBER, _STRING, _TABLE, _OBJECT, _BOOLEAN = range(6)
 _FUNCTION, _OLD_FUNCTION, _RECURSIVE_FUNCTION = 6, 7, 8
 _MAX_DEPTH = 120
-_MAX_UNFOLDED = 4  # times the file's size that its layers may take
 _MAX_AXES = 32
 _DTYPES = {
     "Float": "<f4", "Double": "<f8", "Half": "<f2", "Cuda": "<f4", "CudaDouble": "<f8", "CudaHalf": "<f2",
@@ -46,11 +45,9 @@ def read(data: memoryview, source: object) -> Contents:
         ConvatlasError: damaged, nested too deep, or no layer has weights.
     """
     tensors: dict[str, Tensor] = {}
-    room = _MAX_UNFOLDED * len(data) + SLACK
+    room = Room(source, len(data))  # layers may share their storage
     for path, layer in _leaves(_Reader(data, source).value(0), "", set()):
-        room -= sum(4 * value.numel() for value in layer.values() if isinstance(value, Tensor))
-        if room < 0:
-            raise damaged(source, "its layers share their storage so often that they hold more than the file")
+        room.take(sum(4 * value.numel() for value in layer.values() if isinstance(value, Tensor)))
         for entry in _ENTRIES:
             if isinstance(layer.get(entry), Tensor):
                 tensors[f"{path}.{entry}"] = layer[entry].float()

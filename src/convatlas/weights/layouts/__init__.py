@@ -30,6 +30,12 @@ def translate(tensors: Mapping[str, Tensor]) -> Translated | None:
     return translate_contents(Contents("PyTorch", dict(tensors)), "the weights")
 
 
+def _dotted(contents: Contents) -> Contents:
+    """Slashes and dots in the names of layers are one, as converters took the one for the other."""
+    dotted = {name.replace("/", "."): tensor for name, tensor in contents.tensors.items()}
+    return replace(contents, tensors=dotted) if len(dotted) == len(contents.tensors) else contents
+
+
 def translate_contents(contents: Contents, source: object, network: str | None = None) -> Translated | None:
     """The same for any file; where `network` is given only its layouts are tried, also those that fit in part.
 
@@ -39,9 +45,15 @@ def translate_contents(contents: Contents, source: object, network: str | None =
     if contents.format in rows.FORMATS:
         return rows.translate(contents, source, network)
     wanted = None if network is None else registry.card(network).name
-    contents, layouts = _prepare(contents, wanted)
+    contents, layouts = _prepare(_dotted(contents), wanted)
     of_wanted = tuple(layout for layout in layouts if layout.network == wanted)
-    layout = _recognised(contents, of_wanted) or _recognised(contents, layouts) or _nearest(contents, of_wanted)
+    layout = (
+        _recognised(contents, of_wanted)
+        or _recognised(contents, layouts)
+        or _recognised(contents, of_wanted, head=False)
+        or _recognised(contents, layouts, head=False)
+        or _nearest(contents, of_wanted)
+    )
     if layout is not None:
         return layout.translate(contents.tensors, format_name=contents.format, stated=contents.preprocessing)
     return cifar_resnet.translate(contents.tensors) if contents.format == "PyTorch" else None
@@ -65,10 +77,13 @@ def _names(contents: Contents) -> frozenset[str]:
     return frozenset(name.rpartition(".")[0] for name in contents.tensors)
 
 
-def _recognised(contents: Contents, layouts: tuple[Layout, ...]) -> Layout | None:
-    """The layout whose layers the file has, no more and no less; of several that of the file's network and sizes."""
+def _recognised(contents: Contents, layouts: tuple[Layout, ...], *, head: bool = True) -> Layout | None:
+    """The layout whose layers the file has, no more and no less; of several that of the file's network and sizes.
+
+    Without `head`, files that end before the head.
+    """
     names = _names(contents)
-    same = [layout for layout in layouts if layout.recognises(names)]
+    same = [layout for layout in layouts if layout.recognises(names, head=head)]
     called = [layout for layout in same if layout.called and layout.called == contents.network]
     ranked = called or [layout for layout in same if layout.called is None] or same
     return next((layout for layout in ranked if _fits(layout, contents)), None)
@@ -91,7 +106,7 @@ def _fits(layout: Layout, contents: Contents) -> bool:
     expected = {name: tensor.numel() for name, tensor in net.state_dict().items()}
     for name, tensor in contents.tensors.items():
         layer, _, entry = name.rpartition(".")
-        ours = layout.layers.get(layer, "")
+        ours = layout.dotted.get(layer, "")
         if ours not in (first, last) and not ours.startswith("aux"):
             count = expected.get(f"{ours}.{entry}")
             if count is not None and count != tensor.numel():

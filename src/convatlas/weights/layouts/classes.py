@@ -9,6 +9,10 @@ _VOC = (
     "background,aeroplane,bicycle,bird,boat,bottle,bus,car,cat,chair,cow,dining table,dog,horse,motorbike,person,"
     "potted plant,sheep,sofa,train,tv/monitor"
 )
+_CITYSCAPES = (
+    "road,sidewalk,building,wall,fence,pole,traffic light,traffic sign,vegetation,terrain,sky,person,rider,car,truck,"
+    "bus,train,motorcycle,bicycle"
+)
 
 
 @lru_cache(maxsize=8)
@@ -23,6 +27,7 @@ def class_names(key: str) -> tuple[str, ...]:
         "mnist": _DIGITS,
         "camvid": tuple(_CAMVID.split(",")),
         "voc": tuple(_VOC.split(",")),
+        "cityscapes_enet": ("unlabeled", *_CITYSCAPES.split(",")),
         "retina_vessels": ("background", "vessel"),
     }
     return known[key]

@@ -17,6 +17,7 @@ from convatlas.weights.cards import make_card
 from convatlas.weights.layouts.classes import class_names
 from convatlas.weights.layouts.naming import rename_layers
 
+_MAX_HEAD = 3  # layers: VGG's three
 Translated = tuple[dict[str, Tensor], dict[str, Any]]
 
 
@@ -42,20 +43,34 @@ class Layout:
         """Their layers -> ours."""
         return self.table()
 
-    def recognises(self, names: frozenset[str]) -> bool:
-        """Whether a file's layers are these, with or without those of auxiliary heads."""
-        if len(names) not in self.counts:
+    @cached_property
+    def dotted(self) -> Mapping[str, str]:
+        """The same with dots for slashes, which converters took for each other."""
+        return {theirs.replace("/", "."): ours for theirs, ours in self.layers.items()}
+
+    def recognises(self, names: frozenset[str], *, head: bool = True) -> bool:
+        """Whether a file's layers are these, with or without those of auxiliary heads; or those before the head."""
+        if head and len(names) not in self.counts:
             return False
-        theirs = frozenset(self.layers)
-        return names == theirs or (names < theirs and names == {t for t, o in self.layers.items() if not _aux(o)})
+        if not head and not any(0 < count - len(names) <= _MAX_HEAD for count in self.counts):
+            return False
+        names = frozenset(name.replace("/", ".") for name in names)
+        rest = {theirs for theirs, ours in self.dotted.items() if not _aux(ours)}
+        if head:
+            return names == self.dotted.keys() or names == rest
+        top = {name.rpartition(".")[0] for name in headless(skeleton(self.network))}
+        return names == {theirs for theirs in rest if self.dotted[theirs] not in top}
 
     def overlap(self, names: frozenset[str]) -> float:
         """The share of layers, of the file's and this layout's together, that both have."""
-        return len(names & self.layers.keys()) / max(1, len(names | self.layers.keys()))
+        return len(names & self.dotted.keys()) / max(1, len(names | self.dotted.keys()))
 
     def translate(self, tensors: Mapping[str, Tensor], *, format_name: str, stated: Preprocessing | None) -> Translated:
-        """Our names and shapes, and the card. What does not fit keeps its shape, or its own name."""
-        ours = rename_layers(tensors, self.layers)
+        """Our names and shapes, and the card. What does not fit keeps its shape, or its own name.
+
+        `tensors` have dots in their names, no slashes.
+        """
+        ours = rename_layers(tensors, self.dotted)
         for name, (height, width) in self.channels_last.items():
             if f"{name}.weight" in ours:
                 ours[f"{name}.weight"] = channels_first(ours[f"{name}.weight"], height, width)
@@ -77,7 +92,7 @@ class Layout:
 
     def _pictures(self, tensors: Mapping[str, Tensor]) -> Preprocessing | None:
         """Of the release, or of a conversion that has the same names and is known by its first filters."""
-        first = next((tensors[f"{layer}.weight"] for layer in self.layers if f"{layer}.weight" in tensors), None)
+        first = next((tensors[f"{layer}.weight"] for layer in self.dotted if f"{layer}.weight" in tensors), None)
         if not self.conversions or first is None:
             return self.preprocessing
         checksum = hashlib.sha256(first.float().cpu().contiguous().numpy().tobytes()).hexdigest()
@@ -93,6 +108,16 @@ def skeleton(network: str) -> nn.Module:
     """The published network without memory for its tensors, to read names and shapes from."""
     with torch.device("meta"):
         return registry.build(network)
+
+
+def headless(net: nn.Module) -> set[str]:
+    """The parameters of the head, which released files may lack: the fully connected layers, or else the last layer.
+
+    Auxiliary heads are none of them.
+    """
+    paths = [path for path in layer_names(net) if not _aux(path)]
+    top = [path for path in paths if isinstance(net.get_submodule(path), nn.Linear)] or paths[-1:]
+    return {f"{path}.{name}" for path in top for name, _ in net.get_submodule(path).named_parameters(recurse=False)}
 
 
 def layer_names(net: nn.Module) -> list[str]:
@@ -121,7 +146,7 @@ def card_for(
         network,
         num_classes=num_classes,
         in_channels=in_channels,
-        classes=names if names is not None and len(names) == num_classes else None,
+        classes=names if names is not None and last is not None and len(names) == num_classes else None,
         preprocessing=preprocessing,
         settings=settings,
         source=source,

@@ -26,13 +26,16 @@ _RELEASES = {  # network -> what its authors call it, and how many layers it has
     "densenet169": ("densenet-169", 338),
     "densenet201": ("densenet-201", 402),
 }
-_ENET, _ENET_LAYERS = "enet_cityscapes_512", 240
-_STREETS = Preprocessing((512, 512), mean=(0.0,) * 3, std=(1.0,) * 3)  # RGB of 0 to 1
+_ENETS = {  # the distributed model has PReLUs in its decoder, what decoder.lua makes has none
+    "enet_cityscapes_512": ("ENet-training", 255),
+    "enet_relu_decoder_512": ("ENet-training decoder.lua", 240),
+}
+_STREETS = Preprocessing((512, 1024), mean=(0.0,) * 3, std=(1.0,) * 3)  # RGB of 0 to 1
 
 
 def layouts(wanted: str | None = None) -> tuple[Layout, ...]:
     """The known releases; for a network of which none is known the order of its layers. Layers are "1", "2", ..."""
-    if wanted is not None and wanted not in (*_RELEASES, _ENET):
+    if wanted is not None and wanted not in (*_RELEASES, *_ENETS):
         table = _in_order(wanted)
         return (Layout("layers in order", wanted, (len(table),), lambda: table, None, classes=None),)
     return _known()
@@ -40,13 +43,15 @@ def layouts(wanted: str | None = None) -> tuple[Layout, ...]:
 
 @cache
 def _known() -> tuple[Layout, ...]:
-    enet = Layout("ENet-training", _ENET, (_ENET_LAYERS,), partial(_in_order, _ENET), _STREETS, classes=None)
     return (
         *(
             Layout(release, network, (count,), partial(_in_order, network), _PICTURES)
             for network, (release, count) in _RELEASES.items()
         ),
-        enet,
+        *(
+            Layout(release, network, (count,), partial(_in_order, network), _STREETS, classes="cityscapes_enet")
+            for network, (release, count) in _ENETS.items()
+        ),
     )
 
 
