@@ -17,7 +17,7 @@ from typer.core import TyperCommand
 
 import convatlas
 from convatlas.cli.arguments import HelpfulGroup, prepare
-from convatlas.cli.common import visible
+from convatlas.cli.common import warn
 from convatlas.structures import ConvatlasError
 
 # In the order of a first visit: look, prove, train, use. name -> (module, panel, one line)
@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         result = typer.main.get_command(app).main(arguments, prog_name="convatlas", standalone_mode=False)
         if result == INTERRUPTED:
-            print("convatlas: interrupted", file=sys.stderr)
+            warn("interrupted")
         return result if isinstance(result, int) else 0
     except BaseException as error:
         if isinstance(error, SystemExit):
@@ -140,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sentence, code = explain(error)
         if debug:
             traceback.print_exception(error)
-        print(f"convatlas: {'error: ' if code < 128 else ''}{visible(sentence)}", file=sys.stderr)
+        warn(f"{'error: ' if code < 128 else ''}{sentence}")
         return code
 
 

@@ -64,8 +64,12 @@ def only_for(opened: Any, tasks: tuple[str, ...], given: dict[str, Any]) -> None
 
 
 def warn(sentence: str) -> None:
-    """A line on standard error that does not end the command."""
-    print(f"convatlas: {visible(sentence)}", file=sys.stderr)
+    """A line on standard error that does not end the command; in a terminal it is broken between words."""
+    line = f"convatlas: {visible(sentence)}"
+    if sys.stderr.isatty():
+        Console(stderr=True, highlight=False, emoji=False).print(line, markup=False)
+    else:
+        print(line, file=sys.stderr)
 
 
 @contextmanager
