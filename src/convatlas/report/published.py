@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from convatlas.report.tables import error_interval
+from convatlas.report.tables import error_interval, plural
 from convatlas.structures import Evaluation, PublishedResult
 from convatlas.training.recipe import Recipe
 from convatlas.training.recipes import PUBLISHED
@@ -109,12 +109,12 @@ def compare(
 
     Args:
         protocol: by which the run was tested, as `Evaluation.protocol`.
-        train_pictures: in each pass.
-        epochs: passes that were made.
+        train_pictures: in each epoch.
+        epochs: that were made.
         interval: of the reached error, as fractions.
     """
-    amount = f" ({train_pictures:,} training pictures)" if train_pictures else ""
-    here = f"{dataset}{amount}, {plural(epochs, 'pass', 'passes')}, {protocol}"
+    amount = f" ({train_pictures:,} training images)" if train_pictures else ""
+    here = f"{dataset}{amount}, {plural(epochs, 'epoch', 'epochs')}, {protocol}"
     if published is None or published.top1_error is None:
         return f"No printed test error of this network could be laid beside this run ({here})."
     setting = ", ".join(filter(None, (published.data, published.protocol)))
@@ -131,8 +131,8 @@ def compare(
         if changed := [field for field in SETTINGS if getattr(recipe, field) != getattr(original, field)]:
             differences.append(f"this run changed the published {' and '.join(changed)}")
         if original.epochs != epochs:
-            passes = plural(original.epochs, "pass", "passes")
-            differences.append(f"the published recipe makes {passes}, this run {epochs}")
+            planned = plural(original.epochs, "epoch", "epochs")
+            differences.append(f"the published recipe makes {planned}, this run {epochs:,}")
     if not same_protocol(published, protocol):
         theirs = ", ".join(PROTOCOL.findall(published.protocol)) or "one view"
         differences.append(f"the paper tested by {theirs}, this run by {protocol}")
@@ -145,6 +145,3 @@ def compare(
     side = "below" if high < error else "above"
     return f"This run's whole 95% interval lies {side} the published error ({setting})."
 
-
-def plural(count: int, one: str, many: str) -> str:
-    return f"{count:,} {one if count == 1 else many}"

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from convatlas.visualise import backward
 from convatlas.visualise.filters import aliased_shares
-from convatlas.visualise.style import FAINT, INK, TEST, TRAIN, house_style
+from convatlas.visualise.style import PALE, INK, TEST, TRAIN, house_style
 
 Array = NDArray[np.float32]
 SIDE = 64  # bins of the spectrum along each axis; larger filters get as many as they have pixels
@@ -108,7 +108,7 @@ def figure(found: Spectrum, silent: list[Dead]) -> Figure:
         axes[0].add_patch(Rectangle((-right / 2, -down / 2), right, down, fill=False, edgecolor="white", lw=1.2))
         axes[0].set_title("mean spectrum", fontsize=9)
         axes[0].set_xlabel("cycles a pixel", fontsize=8)
-        axes[1].plot(found.radii, found.radial.T, color=FAINT, lw=0.6)
+        axes[1].plot(found.radii, found.radial.T, color=PALE, lw=0.5)
         axes[1].plot(found.radii, found.radial.mean(axis=0), color=TRAIN)
         if max(found.stride) > 1:
             kept = 1 / (2 * max(found.stride))
