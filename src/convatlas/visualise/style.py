@@ -44,6 +44,7 @@ VARIABLES = {
     SERIES[6]: "--pink",
     ON_SERIES: "--on-series",
 }
+IMAGE_DPI = 160  # of photographs inside
 NARROW = 3.8  # inches that a telephone shows
 MOST_CELLS = 12  # a grid of more panels stays one picture
 CHART = (3.55, 2.6)  # inches of a chart: on a telephone it stands beside nothing and is not made smaller
@@ -105,7 +106,7 @@ def inline_svg(figure: Figure, label: str) -> str:
     """
     buffer = io.StringIO()
     with house_style():
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(buffer, format="svg", dpi=IMAGE_DPI, transparent=True, metadata={"Date": None, "Creator": None})
         boxes = panels.cells(figure) if figure.get_figwidth() > NARROW else []
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
