@@ -46,8 +46,10 @@ def command(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="Data whose test images are looked at, where no PICTURES are given, and that patches and "
-                          "ensemble search; by default the run's own, or PICTURES."),
+        typer.Option(
+            help="Data whose test images are looked at, where no PICTURES are given, and that patches and "
+            "ensemble search; by default the run's own, or PICTURES."
+        ),
     ] = None,
     data_root: Annotated[Path | None, typer.Option(help="Where known data sets lie.")] = None,
     classes: Annotated[Path | None, typer.Option(help="Names of the outputs: one a line, or a table.")] = None,

@@ -86,7 +86,10 @@ def sections(evaluation: DetectionEvaluation, test: DetectionSplit, *, worst: in
 def page(evaluation: DetectionEvaluation, test: DetectionSplit, title: str, *, worst: int = 8) -> str:
     """A whole page of `sections` below the protocol's numbers."""
     objects = sum(curve.objects for curve in evaluation.curves)
-    lead = f"{objects:,} objects of {len(evaluation.classes):,} classes in {len(test):,} test images; {PROTOCOLS[evaluation.protocol]}."
+    lead = (
+        f"{objects:,} objects of {len(evaluation.classes):,} classes in "
+        f"{len(test):,} test images; {PROTOCOLS[evaluation.protocol]}."
+    )
     return html.standalone(title, lead, tiles(evaluation, len(test)), sections(evaluation, test, worst=worst))
 
 
@@ -157,4 +160,3 @@ def _uri(picture: Image.Image) -> str:
 
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
-

@@ -12,6 +12,8 @@ from convatlas.training.recipes import PUBLISHED
 
 PROTOCOL = re.compile(r"\d+ networks|\d+ crops|dense(?:, best position)?(?: at [\d, and]+px)?")
 
+CHOSEN = re.compile(r"of \d+ px|best of \d+ runs|best pass")  # of a size of its own, or the best of several
+
 SETTINGS = ("optimizer", "schedule", "batch_size", "loss", "augment", "groups", "averaging", "clip", "auxiliary_weight")
 
 
@@ -69,8 +71,12 @@ def published_results(network: str, recipe: Recipe | None = None) -> tuple[Publi
 
 
 def nearest(results: Sequence[PublishedResult], dataset: str, protocol: str) -> PublishedResult | None:
-    """The first result on this data by this protocol, else the first on this data, else the first of all."""
+    """The first result on this data by this protocol, else the first on this data, else the first of all.
+
+    One that was printed for another network comes after those of the very network.
+    """
     comparable = [result for result in results if result.top1_error is not None]
+    comparable.sort(key=lambda result: bool(result.printed_for))
     same = [result for result in comparable if same_data(dataset, result)]
     alike = [result for result in same or comparable if same_protocol(result, protocol)]
     return next(iter((*alike, *same, *comparable)), None)
@@ -80,6 +86,11 @@ def confidence(result: PublishedResult, rows: Iterable[PrintedRow]) -> str:
     """How sure the ledger is of a printed error; "" where it does not hold it."""
     number = re.compile(rf"(?<![\d.]){re.escape(result.top1_error or '')}(?!\d)")
     return next((row.confidence for row in rows if number.search(row.value)), "")
+
+
+def view(protocol: str) -> str:
+    """What of a protocol makes two numbers comparable: "10 crops" of "10 crops, trained on more images"."""
+    return ", ".join(dict.fromkeys((*PROTOCOL.findall(protocol), *CHOSEN.findall(protocol)))) or "one view"
 
 
 def squeeze(text: str) -> str:
@@ -123,7 +134,7 @@ def compare(
             f"The two numbers answer different questions: the paper's is for {setting}, this run's for {here}. "
             "They stand side by side for orientation only."
         )
-    differences = []
+    differences = [f"the paper's number is of {published.printed_for}"] if published.printed_for else []
     original = PUBLISHED.get((recipe.network, recipe.variant))
     if original is None:
         differences.append("by another recipe than the paper's")
@@ -144,4 +155,3 @@ def compare(
         return f"The published error ({setting}) lies inside this run's 95% interval."
     side = "below" if high < error else "above"
     return f"This run's whole 95% interval lies {side} the published error ({setting})."
-

@@ -49,8 +49,8 @@ def write(
 def rewrite(run: Path, *, root: Path | None = None, on_progress: Progress | None = None) -> Written:
     """Writes the report of any run again, from what is there.
 
-    The weights of the best epoch, else of the last one, look at the test split again. Where there are no weights, or the
-    data can't be read, the page has the curves, the recipe and the proof, and says what is missing.
+    The weights of the best epoch, else of the last one, look at the test split again. Where there are no weights, or
+    the data can't be read, the page has the curves, the recipe and the proof, and says what is missing.
 
     Args:
         run: a run folder.

@@ -170,4 +170,3 @@ def shown(example: MaskExample, classes: Sequence[str], palette: palettes.Palett
 
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
-

@@ -81,7 +81,7 @@ def scores_figure(metrics: Rows) -> Figure:
 
 
 def rate_figure(metrics: Rows) -> Figure | None:
-    """The learning rate at the end of each epoch; logarithmic where it falls by more than a factor of 8.
+    """The learning rate at the end of each epoch; logarithmic where it falls by more than a factor of 8, not to 0.
 
     None where no row has one above 0: a rule of its own knows no rate.
     """
@@ -92,9 +92,8 @@ def rate_figure(metrics: Rows) -> Figure | None:
     with house_style():
         sheet = Figure(figsize=CHART, layout="constrained")
         axis = sheet.add_subplot()
-        drawn = [rate if rate > 0 else float("nan") for rate in rates]
-        axis.plot([row["epoch"] for row in metrics], drawn, marker=marker(metrics), color=SERIES[5], **LINE)
-        if max(known) > 8 * min(known):
+        axis.plot([row["epoch"] for row in metrics], rates, marker=marker(metrics), color=SERIES[5], **LINE)
+        if max(known) > 8 * min(known) and len(known) == len(rates):
             axis.set_yscale("log")
             axis.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
         else:

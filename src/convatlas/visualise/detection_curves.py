@@ -6,7 +6,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from convatlas import readable
 from convatlas.evaluation.error_analysis import KINDS, ClassErrors
 from convatlas.structures import DetectionEvaluation, PrecisionRecall
 from convatlas.visualise.style import CHART, FAINT, INK, MUTED, ON_SERIES, PUBLISHED, SERIES, TEST, TRAIN, house_style
@@ -34,7 +33,7 @@ def precision_recall_figure(name: str, curve: PrecisionRecall, ap: float) -> Fig
             steps = np.concatenate([[0], recall]), np.concatenate([envelope, envelope[-1:]])
             axis.fill_between(*steps, step="post", color=TRAIN, alpha=0.14, linewidth=0)
             axis.plot(recall, precision, color=TRAIN, linewidth=1.2)
-        axis.set_title(f"{name if len(name) <= 20 else name[:19] + '…'}  {readable.amount(100 * ap)}")
+        axis.set_title(f"{name if len(name) <= 20 else name[:19] + '…'}  {100 * ap:.1f}")
         axis.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="recall", ylabel="precision")
         axis.grid(color=FAINT)
     return sheet

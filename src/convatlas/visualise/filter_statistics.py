@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from convatlas.visualise import backward
 from convatlas.visualise.filters import aliased_shares
-from convatlas.visualise.style import PALE, INK, TEST, TRAIN, house_style
+from convatlas.visualise.style import INK, PALE, TEST, TRAIN, house_style
 
 Array = NDArray[np.float32]
 SIDE = 64  # bins of the spectrum along each axis; larger filters get as many as they have pixels

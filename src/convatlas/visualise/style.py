@@ -47,7 +47,7 @@ VARIABLES = {
 IMAGE_DPI = 160  # of photographs inside
 NARROW = 3.8  # inches that a telephone shows
 MOST_CELLS = 12  # a grid of more panels stays one picture
-CHART = (3.55, 2.6)  # inches of a chart: on a telephone it stands beside nothing and is not made smaller
+CHART = (3.25, 2.4)  # inches of a chart: on a telephone it stands beside nothing and is not made smaller
 FALLBACK_FONTS = (
     "Noto Sans CJK JP", "Noto Sans CJK SC", "Source Han Sans", "WenQuanYi Micro Hei", "Hiragino Sans", "PingFang SC",
     "Microsoft YaHei", "Noto Sans Devanagari", "Noto Sans Arabic", "Noto Sans Thai", "Noto Sans Symbols2",

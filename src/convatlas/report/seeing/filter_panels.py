@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from convatlas.inference import Source
-from convatlas.report.tables import plural
 from convatlas.report.seeing.panel import Options, Panel, Subject, opened, reads_bgr
 from convatlas.report.seeing.pools import batches
+from convatlas.report.tables import plural
 from convatlas.visualise import filter_statistics, filters
 
 EXCITED = 1000  # images in which a unit may show that it lives

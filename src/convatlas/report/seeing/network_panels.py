@@ -120,8 +120,8 @@ def _equivariance(source: Source, found: Sequence[Subject], options: Options) ->
     seen = invariance.equivariance(source.net, x, layers, shifts=shifts)
     return Panel(
         "equivariance", "Shifting the image, layer by layer",
-        "How much the feature maps change when the image is shifted: where they stand (0 would be invariant), what is left "
-        "of the change when the maps are shifted along (0 is equivariant), and the change of their means.",
+        "How much the feature maps change when the image is shifted: where they stand (0 would be invariant), what "
+        "is left of the change when the maps are shifted along (0 is equivariant), and the change of their means.",
         invariance.equivariance_figure(seen),
         {"shifts": shifts, "layers": [
             {"layer": one.layer, "moved": one.moved.mean(axis=0).tolist(),
@@ -192,8 +192,8 @@ def _evolution(source: Source, found: Sequence[Subject], options: Options) -> Pa
     seen = evolution.evolve(nets, x, layer, chosen)
     return Panel(
         "evolution", f"How {layer} came to be",
-        f"The strongest activation of each feature map in {plural(len(x), 'image', 'images')} of {pool.name}, projected "
-        "down, after several epochs. A sudden jump means that another image has taken over.",
+        f"The strongest activation of each feature map in {plural(len(x), 'image', 'images')} of {pool.name}, "
+        "projected down, after several epochs. A sudden jump means that another image has taken over.",
         evolution.figure(seen, bgr=reads_bgr(source)),
         {"layer": layer, "maps": list(seen.maps), "epochs": list(seen.epochs),
          "activations": seen.activations.tolist(), "pictures": seen.pictures.tolist()},

@@ -96,8 +96,9 @@ def _deconvnet(source: Source, subject: Subject, options: Options) -> Panel:
     found = deconvnet.project(source.net, subject.x, layer, maps=chosen)
     return Panel(
         "deconvnet", f"Deconvnet of {layer}",
-        "What made the strongest unit of each feature map fire, in the image's own pixels: all else in the layer is set to "
-        "zero and sent down by unpooling, rectification and transposed filters. Above each, the unit's activation.",
+        "What made the strongest unit of each feature map fire, in the image's own pixels: all else in the layer is "
+        "set to zero and sent down by unpooling, rectification and transposed filters. Above each, the unit's "
+        "activation.",
         deconvnet.figure(subject.picture, found, bgr=reads_bgr(source)),
         {"layer": layer, "units": [
             {"map": unit.map, "position": list(unit.position), "activation": unit.activation} for unit in found
@@ -134,11 +135,12 @@ def occlusion_words(found: occlusion.Occlusion, classes: Sequence[str]) -> str:
     others = int((found.predicted != found.target).sum())
     low, high = found.activity.min(), found.activity.max()
     return (
-        f"A grey square slides over the image. The probability of {name} is {tables.probability(found.whole_probability)} "
-        f"without it and {tables.probability(float(found.probability.min()))} where it does most harm; at {others:,} of "
-        f"{places:,} places another class is the most probable. Feature map {found.map} of {found.layer} has an activity "
-        f"of {readable.amount(found.whole_activity)} without it, and of {readable.amount(float(low))} to "
-        f"{readable.amount(float(high))} with it."
+        "A grey square slides over the image. "
+        f"The probability of {name} is {tables.probability(found.whole_probability)} without it and "
+        f"{tables.probability(float(found.probability.min()))} where it does most harm; "
+        f"at {others:,} of {places:,} places another class is the most probable. "
+        f"Feature map {found.map} of {found.layer} has an activity of {readable.amount(found.whole_activity)} without "
+        f"it, and of {readable.amount(float(low))} to {readable.amount(float(high))} with it."
     )
 
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from convatlas.inference import Source
 from convatlas.report.seeing.panel import Options, Panel, Part, Subject, default_layer, together
-from convatlas.report.tables import plural
 from convatlas.structures import UsageError
 from convatlas.visualise import correspondence, maps
 from convatlas.visualise.correspondence import Box

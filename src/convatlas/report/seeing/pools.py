@@ -26,7 +26,11 @@ def open_pool(source: Source, files: Sequence[Path], data: str | None, root: Pat
             raise ConvatlasError("images are absent: there are none to look at; name files or a data set")
         names = [path.name for path in files]
         return Pool(
-            "the images given", len(files), lambda i: read_prepared(files[i], source.preprocessing), None, names.__getitem__
+            "the images given",
+            len(files),
+            lambda i: read_prepared(files[i], source.preprocessing),
+            None,
+            names.__getitem__,
         )
     dataset = load_data(source, data, root)
     test = dataset.test
