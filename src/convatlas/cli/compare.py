@@ -1,19 +1,22 @@
 """`convatlas compare`: networks side by side, as a table, a page, CSV or JSON."""
 
 import csv as csv_module
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
-from convatlas.cli.common import console, print_json, progress, warn
+from convatlas.cli.arguments import validate_output
+from convatlas.cli.common import console, print_json, progress, visible, warn
+from convatlas.cli.tables import Column, print_table
 from convatlas.readable import amount, memory, milliseconds, scaled
 from convatlas.structures import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from convatlas.analysis.timing import Timing
     from convatlas.report.comparison import Entry
 
@@ -40,18 +43,13 @@ def command(
     """
     from convatlas.report import comparison, comparison_page
 
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise UsageError(f"--seconds is {seconds}; expected a number above 0")
+    if seconds <= 0:
+        raise UsageError(f"--seconds is {seconds:g}; expected a number above 0")
     if csv and json:
         raise UsageError("--csv with --json; expected one of them")
-    request = comparison.Request(
-        tuple(str(Path(name).expanduser()) if name.startswith("~") else name for name in names),
-        tuple(sorted(set(batch or (1, 8)))),
-        data,
-        data_root and data_root.expanduser(),
-        side,
-        seconds,
-    )
+    validate_output(out, "--out", (".html", ".htm"))
+    batches = tuple(sorted(set(batch or (1, 8))))
+    request = comparison.Request(tuple(names), batches, data, data_root, side, seconds)
     with progress("Timing") as step:
         entries = comparison.compare(
             request, on_estimate=lambda found: warn(str(found)), on_progress=lambda _, done, total: step(done, total)
@@ -65,55 +63,55 @@ def command(
     if out is not None:
         from convatlas.report.html import save
 
-        save(out.expanduser(), comparison_page.render(entries))
+        save(out, comparison_page.render(entries))
     for entry in entries:
         for note in entry.notes:
             warn(f"{comparison.label(entry)}: {note}")
 
 
+COST = (
+    Column("network"), Column("parameters", right=True, left_out=3), Column("MACs", right=True),
+    Column("batch", right=True), Column("ms [quartiles]", right=True), Column("images/s", right=True, left_out=2),
+    Column("memory", right=True, left_out=4),
+)  # fmt: skip
+ACCURACY = (
+    Column("network"), Column("%", right=True), Column("points/M", right=True, left_out=1), Column("data"),
+    Column("protocol"), Column("source", wrap=12),
+)  # fmt: skip
+
+
 def print_tables(entries: "list[Entry]") -> None:
     """Cost and speed of each network, then every accuracy with its data, protocol and source."""
-    from rich.table import Table
-
     from convatlas.report.comparison import label
     from convatlas.report.comparison_page import groups
 
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    for column in ("network", "parameters", "MACs", "batch", r"ms \[quartiles]", "images/s", "memory"):
-        table.add_column(column, justify="left" if column == "network" else "right", overflow="fold")
-    for entry in entries:
-        known = (scaled(entry.cost.parameters), scaled(entry.cost.multiply_adds)) if entry.cost else ("-", "-")
-        for number, size in enumerate(entry.memory_bytes or (None,)):
-            timing = entry.timings.get(size) if size is not None else None
-            table.add_row(
-                *((escape(label(entry)), *known) if number == 0 else ("",) * 3),
-                "-" if size is None else str(size),
-                escape(spread(timing)) if timing else "-",
-                amount(timing.images_per_s) if timing else "-",
-                "-" if size is None else memory(entry.memory_bytes[size]),
-            )
     out = console()
-    out.print(table)
+    print_table(out, COST, [row for entry in entries for row in cost_rows(entry)])
     for group in groups(entries):
-        own = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-        for column in ("network", "%", "points/M", "data", "protocol", "source"):
-            own.add_column(column, justify="right" if column in ("%", "points/M") else "left", overflow="fold")
+        rows = []
         for row in group.rows:
             one = row.accuracy
             source = f"{one.source}, {one.note}" if one.note else one.source
-            texts = (
-                row.name,
-                f"{100 * one.value:.2f}",
-                amount(row.density),
-                one.data,
-                one.protocol or "one view",
-                source,
-            )
-            own.add_row(*map(escape, texts))
-        out.print(f"\n[bold]{escape(group.title)}[/]")
-        out.print(own)
+            percent = f"{100 * one.value:.2f}"
+            rows.append((row.name, percent, amount(row.density), one.data, one.protocol or "one view", source))
+        out.print(Text(f"\n{visible(group.title)}", style="bold"))
+        print_table(out, ACCURACY, rows)
     if unknown := [label(entry) for entry in entries if not entry.accuracies]:
-        out.print(f"\nno accuracy is known of {', '.join(unknown)}", markup=False)
+        out.print(Text(f"\nno accuracy is known of {visible(', '.join(unknown))}"))
+
+
+def cost_rows(entry: "Entry") -> "Iterator[tuple[str, ...]]":
+    """A row for each batch, each of them complete."""
+    from convatlas.report.comparison import label
+
+    if entry.cost is None:
+        yield (label(entry), *("-",) * (len(COST) - 1))
+        return
+    known = (label(entry), scaled(entry.cost.parameters), scaled(entry.cost.multiply_adds))
+    for size, held in entry.memory_bytes.items():
+        timing = entry.timings.get(size)
+        times = (spread(timing), amount(timing.images_per_s)) if timing else ("-", "-")
+        yield (*known, str(size), *times, memory(held))
 
 
 def spread(timing: "Timing") -> str:

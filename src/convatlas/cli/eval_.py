@@ -39,7 +39,7 @@ def command(
     batch_size: Annotated[int, typer.Option(min=1, help="Views per forward pass.")] = 256,
     report_to: Annotated[
         Path | None,
-        typer.Option("--report", metavar="FILE.html", help="A page with a segmenter's or detector's worst pictures."),
+        typer.Option("--report", metavar="FILE.html", help="A page with curves, classes and the worst images."),
     ] = None,
     crf: Annotated[bool, typer.Option("--crf", help="Refine a segmenter's masks by the fully connected CRF.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
@@ -54,7 +54,7 @@ def command(
 
     opened = inference.open_source(source, weights)
     only_for(opened, ("segmentation",), {"--crf": crf})
-    only_for(opened, ("segmentation", "detection"), {"--report": report_to})
+    only_for(opened, ("classification", "segmentation", "detection"), {"--report": report_to})
     only_for(opened, ("classification",), {"--scales": scales, "--with": along, "--classes": classes})
     if opened.task != "classification":
         from convatlas.cli import eval_marked
@@ -76,10 +76,14 @@ def command(
             device=inference.resolve_device(device),
             on_progress=step,
         )
+    name = " + ".join(one.name for one in (opened, *others))
+    if report_to is not None:
+        from convatlas.report.page import save, standalone
+
+        save(report_to, standalone(opened, found, dataset, f"{name} on {dataset.name}"))
     low, high = report.error_interval(found)
     rows = [row for row in report.class_rows(found) if row.n or len(found.classes) <= MANY]
     printed = report.published_results(opened.name, opened.recipe)
-    name = " + ".join(one.name for one in (opened, *others))
     if json:
         print_json({
             "network": name, "data": dataset.name, "samples": len(found.labels), "protocol": found.protocol,
@@ -89,6 +93,8 @@ def command(
         })  # fmt: skip
     else:
         show(name, dataset.name, found, (low, high), rows, printed)
+        if report_to is not None:
+            console().print(f"\nreport {report_to}: open it in a browser", markup=False)
     for problem in found.problems:
         warn(f"{problem.path}: {problem.reason}")
 

@@ -76,9 +76,9 @@ def command(
     from convatlas.structures import Problem
 
     methods = chosen(method or ["all"], [*seeing.NETWORK_METHODS, *seeing.METHODS])
-    opened = inference.open_source(source, weights and weights.expanduser())
+    opened = inference.open_source(source, weights)
     if classes is not None:
-        opened = inference.with_classes(opened, classes.expanduser())
+        opened = inference.with_classes(opened, classes)
     if opened.task != "classification":
         from convatlas.visualise.evidence import as_classifier
 
@@ -87,7 +87,7 @@ def command(
     seeing.check_layer(opened, layer)
     opened.net.to(inference.resolve_device(device))
     files, problems = inference.find_pictures(images or [])
-    pool = cache(partial(seeing.open_pool, opened, files, data, data_root and data_root.expanduser()))
+    pool = cache(partial(seeing.open_pool, opened, files, data, data_root))
     parts = seeing.read_parts(part or [])
     options = seeing.Options(layer, map_, number_of(target, opened.classes), pool, parts)
     shown = limit or (FEW if not files else MANY)
@@ -106,7 +106,7 @@ def command(
         warn(f"{problem.path}: {problem.reason}")
     if not panels:
         raise typer.Exit(1)
-    out = out.expanduser() if out else (opened.run / "explain" if opened.run else Path(f"explain-{opened.name}"))
+    out = out or (opened.run / "explain" if opened.run else Path(f"explain-{opened.name}"))
     page = seeing.write(out, opened, found, panels, [*problems, *left_out])
     if json:
         print_json({"page": str(page), **seeing.as_json(opened, found, panels, [*problems, *left_out])})

@@ -20,10 +20,8 @@ def command(
     """
     from convatlas import report
 
-    if data_root is not None:
-        data_root = data_root.expanduser()
     with progress("Looking at the test images") as step:
-        written = report.rewrite(run.expanduser(), root=data_root, on_progress=step)
+        written = report.rewrite(run, root=data_root, on_progress=step)
     if json:
         print_json({"report": str(written.path), "missing": list(written.missing)})
         return

@@ -40,6 +40,12 @@ class RunRecord:
         return sum(row.get("seconds") or 0 for row in self.metrics)
 
     @property
+    def selection(self) -> tuple[str, ...]:
+        """Which epoch the numbers are of, and what it was chosen on, where the run has recorded that."""
+        sentence = self.summary.get("selection")
+        return (f"{sentence}.",) if isinstance(sentence, str) and sentence else ()
+
+    @property
     def state(self) -> str:
         """A sentence on a run that has not come to its end; "" for one that has."""
         if self.summary or len(self.metrics) >= self.recipe.epochs:
@@ -104,7 +110,7 @@ def context(run: RunRecord, body: Body) -> dict[str, Any]:
         "paper_url": paper_url(paper.id) if paper else None,
         "tiles": [*body.tiles, training_tile(run)],
         "comparison": body.comparison,
-        "notes": [note[:1].upper() + note[1:] for note in map(without_paths, run.recipe.notes)],
+        "notes": [note[:1].upper() + note[1:] for note in map(without_paths, (*run.selection, *run.recipe.notes))],
         "charts": charts(run, body.published_error),
         "caption": caption(run, body.published_error is not None),
         "body": body.sections,

@@ -14,7 +14,7 @@ from convatlas.report.frame import Body, RunRecord
 from convatlas.report.marked import Progress
 from convatlas.structures import ConvatlasError, Evaluation, UsageError
 
-WEIGHTS = {"best": "the best epoch", "last": "the last epoch"}  # in the order in which they are looked for
+WEIGHTS = {"best": "the best epoch", "last": "the last epoch"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def write(
 def rewrite(run: Path, *, root: Path | None = None, on_progress: Progress | None = None) -> Written:
     """Writes the report of any run again, from what is there.
 
-    The weights of the best epoch, else of the last one, look at the test split again. Where there are no weights, or
+    The weights that are the run's result, else the others, look at the test split again. Where there are no weights, or
     the data can't be read, the page has the curves, the recipe and the proof, and says what is missing.
 
     Args:
@@ -83,7 +83,8 @@ def rewrite(run: Path, *, root: Path | None = None, on_progress: Progress | None
 def _opened(run: RunRecord) -> tuple[Source | None, tuple[str, ...]]:
     """The network with the weights that the run has, and what has to be said of them."""
     reasons = []
-    for which, name in WEIGHTS.items():
+    for which in ("last", "best") if run.recipe.keep == "last" else ("best", "last"):
+        name = WEIGHTS[which]
         path = run.folder.weights(which)
         if not path.is_file():
             continue
