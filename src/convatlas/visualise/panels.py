@@ -12,24 +12,28 @@ MARGIN = 2.0  # points around a panel
 PIXELS = 96 / 72  # of a point
 
 
-def cells(figure: Figure) -> list[Bbox]:
+def cells(figure: Figure, limit: int) -> list[Bbox]:
     """Where each panel stands, in points from the upper left corner, row by row.
 
-    What cannot be parted by a straight line belongs to one panel: axes with their colour bar, titles and legends.
+    What cannot be parted by a straight line belongs to one panel: axes with their colour bar, titles and legends. Of
+    more than `limit` panels those of a figure within the figure stay together; of still more, all.
     """
     dots, height = figure.dpi, figure.get_figheight() * 72
     try:
         figure.set_dpi(72)  # as an SVG is drawn: a dot is a point
         figure.draw_without_rendering()
-        found = [box for box in extents(figure) if box.width > 1 and box.height > 1]
+        inner = [extents(one) for one in figure.subfigs] or [extents(figure)]
     finally:
         figure.set_dpi(dots)
-    down = [Bbox([[box.x0, height - box.y1], [box.x1, height - box.y0]]) for box in found]
-    return [box.padded(MARGIN) for box in part(down)]
+    groups = [[Bbox([[box.x0, height - box.y1], [box.x1, height - box.y0]]) for box in boxes] for boxes in inner]
+    found = [box for boxes in groups for box in part(boxes)]
+    if len(found) > limit:
+        found = [Bbox.union(boxes) for boxes in groups if boxes]
+    return [box.padded(MARGIN) for box in found] if len(found) <= limit else []
 
 
 def extents(figure: FigureBase) -> list[Bbox]:
-    """What is drawn in a figure and in the figures within it, in dots; an image's colour bar is part of its axes."""
+    """What is drawn in a figure, in dots; an image's colour bar is part of its axes."""
     bars: dict[int, Bbox] = {}
     for axes in figure.axes:
         for image in axes.images:
@@ -38,16 +42,9 @@ def extents(figure: FigureBase) -> list[Bbox]:
     found = []
     for artist in (*figure.axes, *figure.legends, *figure.texts):
         box = artist.get_tightbbox() if artist.get_visible() else None
-        if box is not None:
+        if box is not None and box.width > 1 and box.height > 1:
             found.append(Bbox.union([box, bars[id(artist)]]) if id(artist) in bars else box)
-    return found + [box for inner in figure.subfigs for box in extents_of_texts(inner)]
-
-
-def extents_of_texts(figure: FigureBase) -> list[Bbox]:
-    """Legends and titles of a figure within a figure, whose axes the outer one has as its own."""
-    own = [artist.get_tightbbox() for artist in (*figure.legends, *figure.texts) if artist.get_visible()]
-    inner = [box for part_of in figure.subfigs for box in extents_of_texts(part_of)]
-    return [box for box in own if box is not None] + inner
+    return found
 
 
 def part(boxes: Sequence[Bbox]) -> list[Bbox]:

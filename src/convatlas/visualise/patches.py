@@ -21,6 +21,7 @@ from convatlas.visualise import backward
 from convatlas.visualise.style import MUTED, around_grey, house_style
 
 Array = NDArray[np.float32]
+WIDTH, HEIGHT = 3.5, 1.66  # inches of three by three patches and their projections
 
 
 @dataclass(frozen=True)
@@ -136,9 +137,9 @@ def figure(layer: str, found: Sequence[MapPatches], *, bgr: bool = False, side: 
     columns = min(len(found), max(2, 2 * side // (across + 1)))
     rows = -(-len(found) // columns)
     with house_style():
-        sheet = Figure(figsize=(max(2.6, 5.6 * across / side) * columns, (0.3 + 2.65 * down / side) * rows))
+        sheet = Figure(figsize=(max(2.2, WIDTH * across / side) * columns, (0.3 + HEIGHT * down / side) * rows))
         parts = sheet.subfigures(rows, columns, squeeze=False, wspace=0.02, hspace=0.04).flat
-        heading = 0.3 / (0.3 + 2.65 * down / side)
+        heading = 0.3 / (0.3 + HEIGHT * down / side)
         for part, one in zip(parts, found, strict=False):
             part.text(0.02, 1 - heading / 3, f"{layer}, map {one.map}", fontsize=9, va="top", fontweight="bold")
             ends = [f"{value:.3g}" for value in (one.activations[0], one.activations[-1])]

@@ -107,7 +107,7 @@ def inline_svg(figure: Figure, label: str) -> str:
     buffer = io.StringIO()
     with house_style():
         figure.savefig(buffer, format="svg", dpi=IMAGE_DPI, transparent=True, metadata={"Date": None, "Creator": None})
-        boxes = panels.cells(figure) if figure.get_figwidth() > NARROW else []
+        boxes = panels.cells(figure, MOST_CELLS) if figure.get_figwidth() > NARROW else []
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, count=1, flags=re.DOTALL)
@@ -115,7 +115,7 @@ def inline_svg(figure: Figure, label: str) -> str:
         text = text.replace(colour, f"var({variable})")
     head, _, body = own_ids(text).partition(">")
     says = f'role="img" aria-label="{html.escape(label)}"'
-    if 2 <= len(boxes) <= MOST_CELLS:
+    if len(boxes) >= 2:
         return panels.apart(head, body.rpartition("</svg>")[0], boxes, says)
     width = figure.get_figwidth() * 96
     head = re.sub(r' (width|height)="[^"]*"', "", head)
