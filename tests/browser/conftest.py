@@ -32,22 +32,31 @@ def browser() -> "Iterator[Browser]":
 
 
 @pytest.fixture(scope="session")
-def runs(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A run of each task with its report."""
+def run_of(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A run of a task with its report, made when it is first asked for."""
     from convatlas.cli import main
 
     folder = tmp_path_factory.mktemp("browser")
-    made = {task: folder / task for task in ("classification", "segmentation", "detection", "pose")}
-    shutil.copytree(run_folder, made["classification"])
-    assert main(["report", str(made["classification"])]) == 0
-    for task, (network, data, *settings) in {
-        "segmentation": ("fcn8s_squeezenet", write_masks(folder), "--set", "preprocessing.size=(33,49)"),
-        "detection": ("ssd300_squeezenet", write_boxes(folder)),
-        "pose": ("stacked_hourglass_1", write_poses(folder), "--set", "preprocessing.size=(64,64)"),
-    }.items():
-        command = ["train", network, "--data", str(data), "--out", str(made[task]), "--batch-size", "2"]
-        assert main([*command, *QUICK, *settings]) == 0
-    return made
+    networks: dict[str, tuple[str, Callable[[Path], Path], tuple[str, ...]]] = {
+        "segmentation": ("fcn8s_squeezenet", write_masks, ("--set", "preprocessing.size=(33,49)")),
+        "detection": ("ssd300_squeezenet", write_boxes, ()),
+        "pose": ("stacked_hourglass_1", write_poses, ("--set", "preprocessing.size=(64,64)")),
+    }
+
+    def run(task: str) -> Path:
+        made = folder / task
+        if made.is_dir():
+            return made
+        if task == "classification":
+            shutil.copytree(run_folder, made)
+            assert main(["report", str(made)]) == 0
+        else:
+            network, write, settings = networks[task]
+            command = ["train", network, "--data", str(write(folder)), "--out", str(made), "--batch-size", "2"]
+            assert main([*command, *QUICK, *settings]) == 0
+        return made
+
+    return run
 
 
 def write_masks(folder: Path) -> Path:
@@ -90,14 +99,14 @@ def write_boxes(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pages(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def pages(run_of: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """A page by its name: "run classification", "explain pose", "comparison"."""
     from convatlas.cli import main
 
     folder = tmp_path_factory.mktemp("pages")
 
     def comparison() -> Path:
-        names = [*map(str, runs.values()), "lenet5", "caffe_lenet", "resnet18"]
+        names = [str(run_of("classification")), "lenet5", "caffe_lenet", "resnet18"]
         page = folder / "comparison.html"
         assert main(["compare", *names, "--seconds", "4", "--out", str(page)]) == 0
         return page
@@ -105,7 +114,7 @@ def pages(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Ca
     def explain(task: str) -> Path:
         methods = ["filters", "filterstats", "patches", "saliency", "gradcam", "occlusion", "deconvnet", "invariance"]
         asked = [word for method in methods for word in ("--method", method)]
-        assert main(["explain", str(runs[task]), *asked, "--limit", "1", "--out", str(folder / task)]) == 0
+        assert main(["explain", str(run_of(task)), *asked, "--limit", "1", "--out", str(folder / task)]) == 0
         return folder / task / "index.html"
 
     made: dict[str, Path] = {}
@@ -114,7 +123,7 @@ def pages(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Ca
         if name not in made:
             kind, _, task = name.partition(" ")
             made[name] = {
-                "run": lambda: runs[task] / "report.html",
+                "run": lambda: run_of(task) / "report.html",
                 "explain": lambda: explain(task),
                 "comparison": comparison,
             }[kind]()

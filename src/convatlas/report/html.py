@@ -61,7 +61,7 @@ def number(value: float | None, decimals: int) -> str:
     return "-" if value is None or not math.isfinite(value) else f"{value:,.{decimals}f}"
 
 
-def standalone(title: str, lead: str, tiles: Sequence[Tile], body: Markup) -> str:
+def standalone(title: str, lead: str, tiles: Sequence[Tile], body: Markup) -> Markup:
     """A whole page in the reports' look.
 
     Args:

@@ -20,9 +20,9 @@ def short(path: str | Path) -> str:
 
 
 def without_paths(text: str) -> str:
-    """A sentence whose absolute paths are shortened to their last part."""
-    if PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute():
-        return short(text)
+    """A sentence whose absolute paths are shortened to their last part; of a path alone the last two stay."""
+    if not re.search(r"\s", text):
+        text = short(text)
     return ABSOLUTE.sub(lambda found: f"…/{found[1]}" if found[1] else "…", text)
 
 

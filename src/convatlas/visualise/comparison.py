@@ -142,8 +142,7 @@ def density_figure(known: Sequence[Known]) -> Figure | None:
                 fontsize=8, color=MUTED,
             )  # fmt: skip
         axis.set_xlabel("points for each million parameters")
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: readable.amount(value)))
-        axis.locator_params(axis="x", nbins=4)
+        axis.set_xticks([])  # every bar has its number
         axis.margins(x=0.25)
     return sheet
 
@@ -177,6 +176,7 @@ def ticks(low: float, high: float, *, base: int = 10, limit: int = MOST_TICKS) -
     [1.0, 2.0, 5.0, 10.0]
     """
     first, last = math.floor(math.log(low, base)), math.ceil(math.log(high, base))
+    found: list[float] = []
     for leading in ((1, 2, 5), (1, 3), (1,)) if base == 10 else ((1,),):
         found = [float(one * base**power) for power in range(first, last + 1) for one in leading]
         found = [value for value in found if low <= value <= high]

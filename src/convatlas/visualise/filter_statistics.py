@@ -99,7 +99,7 @@ def never_positive(net: nn.Module, batches: Iterable[Tensor]) -> list[Dead]:
 def figure(found: Spectrum, silent: list[Dead]) -> Figure:
     """The mean spectrum with what the stride keeps apart, the energy by frequency, the silent share by rectifier."""
     with house_style():
-        sheet = Figure(figsize=(10.5, 3.1), layout="constrained")
+        sheet = Figure(figsize=(9.6, 3.0), layout="constrained")
         axes = sheet.subplots(1, 3 if silent else 2, width_ratios=[1, 1.25, 1.6][: 3 if silent else 2])
         decibels = 10 * np.log10(np.maximum(found.energy / (found.energy.max() or 1), 1e-4))
         image = axes[0].imshow(decibels, cmap="viridis", extent=(-0.5, 0.5, 0.5, -0.5), interpolation="none")

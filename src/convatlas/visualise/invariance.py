@@ -189,10 +189,9 @@ def equivariance_figure(found: Sequence[Equivariance]) -> Figure:
         for axis, (field, title) in zip(axes, titles.items(), strict=True):
             for index, shift in enumerate(found[0].shifts):
                 means = [getattr(one, field)[:, index].mean() for one in found]
-                axis.plot(
-                    range(len(found)), means, marker="o", markersize=3, label=f"{shift} px", alpha=0.4 + 0.15 * index
-                )
+                axis.plot(range(len(found)), means, marker="o", markersize=3, label=f"{shift} px")
             axis.set_title(title, fontsize=9)
+            axis.tick_params(labelleft=True)  # on a narrow page each stands by itself
             axis.set_xticks(range(len(found)), [one.layer for one in found], rotation=60, ha="right", fontsize=7)
             axis.grid(axis="y")
             axis.set_ylim(bottom=0)

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.transforms import Bbox
 
 MARGIN = 2.0  # points around a panel
@@ -13,7 +13,7 @@ PIXELS = 96 / 72  # of a point
 
 
 def cells(figure: Figure, limit: int) -> list[Bbox]:
-    """Where each panel stands, in points from the upper left corner, row by row.
+    """Where each panel of a figure that has been drawn stands, in points from the upper left corner, row by row.
 
     What cannot be parted by a straight line belongs to one panel: axes with their colour bar, titles and legends. Of
     more than `limit` panels those of a figure within the figure stay together; of still more, all.
@@ -21,7 +21,6 @@ def cells(figure: Figure, limit: int) -> list[Bbox]:
     dots, height = figure.dpi, figure.get_figheight() * 72
     try:
         figure.set_dpi(72)  # as an SVG is drawn: a dot is a point
-        figure.draw_without_rendering()
         inner = [extents(one) for one in figure.subfigs] or [extents(figure)]
     finally:
         figure.set_dpi(dots)
@@ -32,7 +31,7 @@ def cells(figure: Figure, limit: int) -> list[Bbox]:
     return [box.padded(MARGIN) for box in found] if len(found) <= limit else []
 
 
-def extents(figure: FigureBase) -> list[Bbox]:
+def extents(figure: Figure | SubFigure) -> list[Bbox]:
     """What is drawn in a figure, in dots; an image's colour bar is part of its axes."""
     bars: dict[int, Bbox] = {}
     for axes in figure.axes:

@@ -36,13 +36,13 @@ def filter_statistics_panel(source: Source, found: Sequence[Subject], options: O
     small = filter_statistics.near_zero(source.net)
     dead, rectified = sum(len(one.dead) for one in silent), sum(one.units for one in silent)
     rectifiers = (
-        f"Right, by rectifier: of {rectified:,} rectified feature maps and units, {dead:,} stay silent for "
+        f"Last, by rectifier: of {rectified:,} rectified feature maps and units, {dead:,} stay silent for "
         f"{plural(pool.count, 'image', 'images')} of {pool.name}."
         if silent else "It has no rectifier that gives zeros, so that none of its units can be silent."
     )  # fmt: skip
     return Panel(
         "filterstats", f"Statistics of the filters, {layer} and on",
-        f"Left, the frequencies that the filters of {layer} look for, and in the white frame those that the stride "
+        f"First, the frequencies that the filters of {layer} look for, and in the white frame those that the stride "
         f"keeps apart. {folding(stride, seen.aliased)} Then each filter (grey) and their mean, by distance "
         "from zero frequency. "
         f"{rectifiers} Weights near zero (a norm below 1% of the layer's median): "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from convatlas import readable
 from convatlas.data import normalise
@@ -156,14 +156,17 @@ class _Attributing:
     def __call__(self, source: Source, subject: Subject, options: Options) -> Panel:
         found = self.attribute(source, subject, options)
         name = source.classes[found.target]
+        rectified = any(isinstance(module, nn.ReLU | nn.ReLU6) for module in source.net.modules())
+        plain = "" if rectified or self.method != "guided" else NO_RECTIFIERS
         return Panel(
-            self.method, f"{self.title}, class {name}", self.caption,
+            self.method, f"{self.title}, class {name}", self.caption + plain,
             attribution.figure(subject.picture, found, bgr=reads_bgr(source)),
             {"class": name, "target": found.target, "score": found.score, "layer": found.layer},
             {"values": found.values}, subject.path,
         )  # fmt: skip
 
 
+NO_RECTIFIERS = " This network has no rectifiers: what is shown is the plain derivative."
 SQUARE = 0.22  # of the image's shorter side
 PictureMethod = Callable[[Source, Subject, Options], Panel]
 
