@@ -13,7 +13,7 @@ import torch
 
 from convatlas import inference, report
 from convatlas.report import published, tables
-from convatlas.structures import ConvatlasError, Evaluation, Preprocessing, Problem, PublishedResult
+from convatlas.structures import ConvatlasError, Evaluation, Preprocessing, PublishedResult
 from convatlas.training import Recipe, find
 from convatlas.training.recipe import SGD
 
@@ -105,7 +105,7 @@ def compare(result: PublishedResult | None, recipe: str | Recipe = "published", 
 
 def test_the_comparison_is_honest() -> None:
     assert "different questions" in compare(MNIST, dataset="digits")
-    assert "published recipe makes 20 passes, this run 1." in compare(MNIST, epochs=1)
+    assert "published recipe makes 20 epochs, this run 1." in compare(MNIST, epochs=1)
     assert "by another recipe" in compare(MNIST, "modern")
     other = replace(
         find("lenet5", "published", preprocessing=Preprocessing((32, 32))), batch_size=7, optimizer=SGD(0.1)
@@ -168,7 +168,7 @@ def test_every_section_is_there_and_reachable(page: str) -> None:
 
 def test_the_page_says_what_was_done(page: str) -> None:
     assert "caffe_lenet" in page
-    assert "2 passes over 1,438 pictures" in page
+    assert "2 epochs of 1,438 images" in page
     assert "95% interval" in page
     assert "Made &lt;for&gt; a test" in page
     assert "431,080" in page  # parameters, from the live network
@@ -178,7 +178,7 @@ def test_the_page_says_what_was_done(page: str) -> None:
 def test_damaged_files_are_named(run_folder: Path) -> None:
     dataset, found = inference.evaluate_source(inference.open_source(str(run_folder)))
     values = report.page.context(run_folder, found, dataset.test)
-    values["problems"] = [Problem("a/<b>.png", "cut off")]
+    values["problems"] = [("a/<b>.png", "cut off")]
     text = report.page.render(values)
     assert "a/&lt;b&gt;.png" in text
     assert "1 file was left out" in text

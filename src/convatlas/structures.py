@@ -334,11 +334,13 @@ class PublishedResult:
     )
     top1_error: str | None = None  # "40.7"; None: not printed
     top5_error: str | None = None
+    printed_for: str = ""  # "shortcut option A", where the source has no number of the very network
 
     def __str__(self) -> str:
         printed = ((self.top1_error, "top-1 " if self.top5_error else ""), (self.top5_error, "top-5 "))
         errors = " and ".join(f"{value}% {name}".rstrip() for value, name in printed if value is not None)
-        return ", ".join(filter(None, (f"{errors} error on {self.data}", self.protocol)))
+        other = f"printed for {self.printed_for}" if self.printed_for else ""
+        return ", ".join(filter(None, (f"{errors} error on {self.data}", self.protocol, other)))
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,19 @@ In turns, so that a machine which slows down for a while slows all subjects.
 """
 
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 RAPL = Path("/sys/class/powercap")
-FEWEST = 3  # measurements, whatever the budget
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass of one batch."""
+
+    seconds: float
+    energy_j: float | None = None  # of the processor's package; None: the machine does not report it
 
 
 @dataclass(frozen=True)
@@ -22,54 +28,65 @@ class Timing:
     latency_ms: float  # of the whole batch, median
     quartiles_ms: tuple[float, float]
     images_per_s: float
-    energy_j: float | None  # of the processor's package, for one pass; None: the machine does not report it
+    energy_j: float | None  # median of the passes; None: the machine does not report it
+    warm: bool = True  # False: the budget allowed a single pass, the first one
+
+
+Subject = Callable[[float], Pass | None]  # one pass within so many seconds; None: it would take longer, or it failed
 
 
 def measure(
-    subjects: Mapping[str, Callable[[], object]],
+    subjects: Mapping[str, Subject],
     *,
     batch: int,
     budget_s: float,
     warmup: int = 2,
     rounds: int = 15,
     on_progress: Callable[[int], None] | None = None,
-) -> dict[str, Timing]:
-    """Runs all subjects in turns.
+) -> dict[str, Timing | None]:
+    """Runs all subjects in turns, and none beyond its budget.
 
     Args:
         subjects: name -> one forward pass of a batch.
         batch: images that a pass takes.
-        budget_s: seconds for one subject; after those it takes part no more, but it has at least three measurements.
-        warmup: passes before the first measurement.
+        budget_s: seconds for one subject; a pass that would probably end later is not begun, and the first one is
+            given no more than these.
+        warmup: passes before the first measurement, where there is time for more.
         rounds: measurements at most.
         on_progress: called with the number of passes done.
+
+    Returns:
+        The timings; None for a subject whose first pass did not fit.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in subjects}
-    joules: dict[str, list[float]] = {name: [] for name in subjects}
+    passes: dict[str, list[Pass]] = {name: [] for name in subjects}
+    active = dict(subjects)
     done = 0
-    spent = dict.fromkeys(subjects, 0.0)
-    for number in range(warmup + rounds):
-        for name, run in subjects.items():
-            if spent[name] > budget_s and (number < warmup or len(seconds[name]) >= FEWEST):
+    for _ in range(warmup + rounds):
+        for name, run in list(active.items()):
+            left = budget_s - sum(one.seconds for one in passes[name])
+            if passes[name] and passes[name][-1].seconds > left:
+                del active[name]
                 continue
-            energy, started = package_energy_j(), time.perf_counter()
-            run()
-            elapsed, after = time.perf_counter() - started, package_energy_j()
-            spent[name] += elapsed
-            if number >= warmup:
-                seconds[name].append(elapsed)
-                if energy is not None and after is not None and after >= energy:
-                    joules[name].append(after - energy)
+            found = run(left)
+            if found is None:
+                del active[name]
+                continue
+            passes[name].append(found)
             done += 1
             if on_progress is not None:
                 on_progress(done)
-    return {name: _timing(batch, seconds[name], joules[name]) for name in subjects}
+    return {name: _timing(batch, found, warmup) if found else None for name, found in passes.items()}
 
 
-def _timing(batch: int, seconds: list[float], joules: list[float]) -> Timing:
-    low, median, high = statistics.quantiles(seconds, n=4, method="inclusive")
+def _timing(batch: int, passes: list[Pass], warmup: int) -> Timing:
+    counted = passes[min(warmup, len(passes) - 1) :]
+    seconds = [one.seconds for one in counted]
+    joules = [one.energy_j for one in counted if one.energy_j is not None]
+    low, median, high = statistics.quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else seconds * 3
     energy = statistics.median(joules) if joules else None
-    return Timing(batch, len(seconds), 1e3 * median, (1e3 * low, 1e3 * high), batch / median, energy)
+    return Timing(
+        batch, len(seconds), 1e3 * median, (1e3 * low, 1e3 * high), batch / median, energy, warm=len(passes) > 1
+    )
 
 
 def package_energy_j() -> float | None:

@@ -40,6 +40,7 @@ COMMANDS = {
     "data": ("data", "Train and use", "Read every picture of a data set and name what is wrong with it."),
     "runs": ("runs", "Train and use", "List the runs of a folder and compare them."),
     "eval": ("eval_", "Train and use", "Test error with its 95% interval, loss, and a table of classes."),
+    "report": ("report", "Train and use", "Write or rewrite the report of a run, also of one that was stopped."),
     "predict": ("predict", "Train and use", "The most probable classes of pictures."),
     "features": ("features", "Train and use", "What layers give for pictures: a file, a linear probe, the nearest."),
     "export": (

@@ -6,13 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
-from convatlas.cli.arguments import complete_network
-from convatlas.cli.common import console, print_json, progress
-from convatlas.cli.numbers import integer, memory, scaled
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.cli.arguments import complete_network, validate_output
+from convatlas.cli.common import console, print_json, progress, visible, warn
+from convatlas.cli.tables import Column, print_table
+from convatlas.readable import amount, memory, milliseconds, scaled
+from convatlas.structures import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convatlas.analysis.timing import Timing
     from convatlas.report.comparison import Entry
 
 
@@ -24,76 +29,100 @@ def command(
         ),
     ],
     batch: Annotated[
-        list[int] | None, typer.Option(help="Pictures in a batch; repeatable. By default 1 and 8.")
+        list[int] | None, typer.Option(min=1, help="Images in a batch; repeatable. By default 1 and 8.")
     ] = None,
     data: Annotated[str | None, typer.Option(help="What runs are tested on; by default their own data.")] = None,
     data_root: Annotated[Path | None, typer.Option(help="Where known data sets lie.")] = None,
     side: Annotated[
         int | None, typer.Option(min=1, metavar="PIXELS", help="Sides of the input; by default each network's own.")
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.0, help="For all timing together; three passes each at least.")] = 480,
+    seconds: Annotated[float, typer.Option(help="For all timing together; what does not fit is cut, and named.")] = 480,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the page with charts here.")] = None,
     csv: Annotated[bool, typer.Option("--csv", help="CSV instead of text.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
 ) -> None:
     """Networks side by side on this machine: accuracy, multiply-adds, parameters, memory, latency and its spread.
 
-    Accuracy is the published one for a name, and measured for a run. All are timed in turns on the CPU.
+    Accuracy is the published one for a name, and measured for a run; numbers stand beside one another only where they
+    are of the same data by the same protocol. All are timed in turns on the CPU.
     """
-    from convatlas.report import comparison
+    from convatlas.report import comparison, comparison_page
 
-    batches = sorted(set(batch or (1, 8)))
-    if batches[0] < 1:
-        raise UsageError(f"--batch is {batches[0]}; expected at least 1")
+    if seconds <= 0:
+        raise UsageError(f"--seconds is {seconds:g}; expected a number above 0")
+    if csv and json:
+        raise UsageError("--csv with --json; expected one of them")
+    validate_output(out, "--out", (".html", ".htm"))
+    batches = tuple(sorted(set(batch or (1, 8))))
+    request = comparison.Request(tuple(names), batches, data, data_root, side, seconds)
     with progress("Timing") as step:
         entries = comparison.compare(
-            names, batches, data=data, data_root=data_root, side=side, budget_s=seconds,
-            on_progress=lambda _, done, total: step(done, total),
-        )  # fmt: skip
+            request, on_estimate=lambda found: warn(str(found)), on_progress=lambda _, done, total: step(done, total)
+        )
     if json:
-        print_json(comparison.values(entries))
+        print_json(comparison_page.values(entries))
     elif csv:
         print_csv(entries)
     else:
-        print_table(entries)
+        print_tables(entries)
     if out is not None:
-        try:
-            out.write_text(comparison.render(entries), encoding="utf-8")
-        except OSError as error:
-            raise ConvatlasError(f"{out} can't be written: {error.strerror}") from error
+        from convatlas.report.html import save
 
-
-def print_table(entries: "list[Entry]") -> None:
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    for column in (
-        "network",
-        "accuracy",
-        "parameters",
-        "MACs",
-        "batch",
-        r"ms \[quartiles]",
-        "images/s",
-        "memory",
-        "points/M",
-    ):
-        table.add_column(column, justify="left" if column == "network" else "right", overflow="fold")
+        save(out, comparison_page.render(entries))
     for entry in entries:
-        for number, (size, timing) in enumerate(entry.timings.items()):
-            low, high = timing.quartiles_ms
-            accuracy = "-" if entry.accuracy is None else f"{100 * entry.accuracy:.2f}%"
-            density = "-" if entry.density is None else f"{entry.density:.3g}"
-            first = (entry.name, accuracy, integer(entry.cost.parameters), scaled(entry.cost.multiply_adds))
-            table.add_row(
-                *(first if number == 0 else ("",) * 4),
-                str(size),
-                f"{timing.latency_ms:.1f} [{low:.1f}, {high:.1f}]".replace("[", r"\["),
-                f"{timing.images_per_s:.3g}",
-                memory(entry.memory_bytes[size]),
-                density if number == 0 else "",
-            )
-    console().print(table)
+        for note in entry.notes:
+            warn(f"{comparison.label(entry)}: {note}")
+
+
+COST = (
+    Column("network"), Column("parameters", right=True, left_out=3), Column("MACs", right=True),
+    Column("batch", right=True), Column("ms [quartiles]", right=True), Column("images/s", right=True, left_out=2),
+    Column("memory", right=True, left_out=4),
+)  # fmt: skip
+ACCURACY = (
+    Column("network"), Column("%", right=True), Column("points/M", right=True, left_out=1), Column("data"),
+    Column("protocol"), Column("source", wrap=12),
+)  # fmt: skip
+
+
+def print_tables(entries: "list[Entry]") -> None:
+    """Cost and speed of each network, then every accuracy with its data, protocol and source."""
+    from convatlas.report.comparison import label
+    from convatlas.report.comparison_page import groups
+
+    out = console()
+    print_table(out, COST, [row for entry in entries for row in cost_rows(entry)])
+    for group in groups(entries):
+        rows = []
+        for row in group.rows:
+            one = row.accuracy
+            source = f"{one.source}, {one.note}" if one.note else one.source
+            percent = f"{100 * one.value:.2f}"
+            rows.append((row.name, percent, amount(row.density), one.data, one.protocol or "one view", source))
+        out.print(Text(f"\n{visible(group.title)}", style="bold"))
+        print_table(out, ACCURACY, rows)
+    if unknown := [label(entry) for entry in entries if not entry.accuracies]:
+        out.print(Text(f"\nno accuracy is known of {visible(', '.join(unknown))}"))
+
+
+def cost_rows(entry: "Entry") -> "Iterator[tuple[str, ...]]":
+    """A row for each batch, each of them complete."""
+    from convatlas.report.comparison import label
+
+    if entry.cost is None:
+        yield (label(entry), *("-",) * (len(COST) - 1))
+        return
+    known = (label(entry), scaled(entry.cost.parameters), scaled(entry.cost.multiply_adds))
+    for size, held in entry.memory_bytes.items():
+        timing = entry.timings.get(size)
+        times = (spread(timing), amount(timing.images_per_s)) if timing else ("-", "-")
+        yield (*known, str(size), *times, memory(held))
+
+
+def spread(timing: "Timing") -> str:
+    """The median and the quartiles."""
+    low, high = timing.quartiles_ms
+    return f"{milliseconds(timing.latency_ms)} [{milliseconds(low)}, {milliseconds(high)}]"
 
 
 CSV_NETWORK = ("name", "network", "input_shape", "top1_accuracy", "accuracy_from", "parameters", "multiply_adds")
@@ -106,6 +135,7 @@ CSV_BATCH = (
     "images_per_s",
     "memory_bytes",
     "energy_j",
+    "notes",
 )
 
 
@@ -113,7 +143,11 @@ def print_csv(entries: "list[Entry]") -> None:
     writer = csv_module.writer(sys.stdout, lineterminator="\n")
     writer.writerow((*CSV_NETWORK, *CSV_BATCH))
     for entry in entries:
-        known = (entry.name, entry.network, "x".join(map(str, entry.input_shape)), entry.accuracy, entry.accuracy_from)
-        for size, t in entry.timings.items():
-            row = (*known, entry.cost.parameters, entry.cost.multiply_adds, size, t.passes, t.latency_ms)
-            writer.writerow((*row, *t.quartiles_ms, t.images_per_s, entry.memory_bytes[size], t.energy_j))
+        shape = "x".join(map(str, entry.input_shape or ()))
+        known = (entry.name, entry.network, shape, entry.accuracy, entry.accuracy_from)
+        cost = (entry.cost.parameters, entry.cost.multiply_adds) if entry.cost else ("", "")
+        notes = "; ".join(entry.notes)
+        for size, held in entry.memory_bytes.items() or ((None, None),):
+            t = entry.timings.get(size) if size is not None else None
+            times = (t.passes, t.latency_ms, *t.quartiles_ms, t.images_per_s) if t else ("",) * 5
+            writer.writerow((*known, *cost, size, *times, held, t.energy_j if t else "", notes))

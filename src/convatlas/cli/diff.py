@@ -8,9 +8,9 @@ import typer
 
 from convatlas.cli.arguments import complete_network
 from convatlas.cli.common import console, print_json
-from convatlas.cli.numbers import integer, memory, scaled, shape
 from convatlas.cli.show import field_text, operation
 from convatlas.cli.tables import Column, print_table
+from convatlas.readable import integer, memory, scaled, shape
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -45,7 +45,7 @@ def command(
     batch_size: Annotated[int, typer.Option(min=1, help="Views per forward pass.")] = 256,
     report_to: Annotated[
         Path | None,
-        typer.Option("--report", metavar="FILE.html", help="A page with a segmenter's or detector's worst pictures."),
+        typer.Option("--report", metavar="FILE.html", help="A page with curves, classes and the worst images."),
     ] = None,
     crf: Annotated[bool, typer.Option("--crf", help="Refine a segmenter's masks by the fully connected CRF.")] = False,
     threshold: Annotated[
@@ -71,7 +71,7 @@ def command(
 
     opened = inference.open_source(source, weights)
     only_for(opened, ("segmentation",), {"--crf": crf})
-    only_for(opened, ("segmentation", "detection"), {"--report": report_to})
+    only_for(opened, ("classification", "segmentation", "detection"), {"--report": report_to})
     only_for(opened, ("classification", "detection"), {"--threshold": threshold is not None})
     epoch = scored_epoch(opened, weights)
     only_for(opened, ("classification",), {"--scales": scales, "--with": along, "--classes": classes})
@@ -98,12 +98,16 @@ def command(
             device=inference.resolve_device(device),
             on_progress=step,
         )
+    name = " + ".join(one.name for one in (opened, *others))
     if threshold is not None:
         found = thresholds.decide(found, threshold)
+    if report_to is not None:
+        from convatlas.report.page import save, standalone
+
+        save(report_to, standalone(opened, found, dataset, f"{name} on {dataset.name}"))
     low, high = report.error_interval(found)
     rows = [row for row in report.class_rows(found) if row.n or len(found.classes) <= MANY]
     printed = report.comparable_results(opened.name, opened.recipe, dataset.name, found.protocol)
-    name = " + ".join(one.name for one in (opened, *others))
     if json:
         print_json({
             "network": name, "data": dataset.name, "samples": len(found.labels), "protocol": found.protocol,
@@ -115,6 +119,8 @@ def command(
     else:
         at = None if threshold is None else f"{found.classes[1]} from probability {threshold:g} on"
         show(name, dataset.name, found, (low, high), rows, printed, ", ".join(filter(None, (epoch_words(epoch), at))))
+        if report_to is not None:
+            console().print(f"\nreport {report_to}: open it in a browser", markup=False)
     for problem in found.problems:
         warn(f"{problem.path}: {problem.reason}")
 

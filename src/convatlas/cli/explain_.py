@@ -1,14 +1,27 @@
-"""`convatlas explain`: what a network looks at, on pictures."""
+"""`convatlas explain`: what a network looks at, on images."""
 
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from convatlas.cli.arguments import complete_network
 from convatlas.cli.common import print_json, progress, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from convatlas.inference import Source
+    from convatlas.report.seeing import Options, Pool, Subject
+    from convatlas.structures import Problem
+
+MANY, FEW = 8, 3  # images that are looked at one by one: of those given, and of data
+SINGLE = {
+    "deconvnet", "saliency", "guided", "gradcam", "cam", "occlusion", "ig", "invariance", "equivariance",
+    "correspondence",
+}  # methods that look at images one by one  # fmt: skip
 
 
 def command(
@@ -39,28 +52,33 @@ def command(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="Pictures for patches and ensemble; by default the run's test data, or PICTURES."),
+        typer.Option(
+            help="Data whose test images are looked at, where no PICTURES are given, and that patches and "
+            "ensemble search; by default the run's own, or PICTURES."
+        ),
     ] = None,
     data_root: Annotated[Path | None, typer.Option(help="Where known data sets lie.")] = None,
     classes: Annotated[Path | None, typer.Option(help="Names of the outputs: one a line, or a table.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="A folder, or a page.html; by default explain/ in the run, or explain-NAME.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many pictures.")] = 8,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many images; by default 8 of PICTURES, 3 of data.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="The numbers as one JSON document.")] = False,
 ) -> None:
     """What a network looks at, as one page, PNG figures, explain.json and explain.npz.
 
-    For each picture: deconvnet (what made units fire, by Zeiler and Fergus), saliency, guided (backpropagation),
+    For each image: deconvnet (what made units fire, by Zeiler and Fergus), saliency, guided (backpropagation),
     gradcam, cam (class activation map), occlusion, ig (integrated gradients). For the network: filters, filterstats
-    (their frequencies, what the stride folds over, the dead ones), patches (what each map likes best), invariance and
-    equivariance (moving the picture), correspondence (the same part of several pictures hidden), ensemble (blocks or
+    (their frequencies, what the stride folds over, the dead ones), patches (top-activating patches), invariance and
+    equivariance (moving the image), correspondence (the same part of several images hidden), ensemble (blocks or
     layers taken out), evolution (features over the epochs of a run). A run's report takes the panels in.
     """
     from convatlas import inference
     from convatlas.report import seeing
-    from convatlas.report.published import plural
+    from convatlas.report.tables import plural
     from convatlas.structures import Problem
 
     methods = chosen(method or ["all"], [*seeing.NETWORK_METHODS, *seeing.METHODS])
@@ -72,14 +90,19 @@ def command(
 
         as_classifier(opened.net)
         opened = replace(opened, preprocessing=opened.whole)
+    seeing.check_layer(opened, layer)
     opened.net.to(inference.resolve_device(device))
     files, problems = inference.find_pictures(images or [])
     pool = cache(partial(seeing.open_pool, opened, files, data, data_root))
     parts = seeing.read_parts(part or [])
     options = seeing.Options(layer, map_, number_of(target, opened.classes), pool, parts)
-    if len(files) > limit:
-        warn(f"{len(files)} pictures given, {limit} are looked at one by one (--limit)")
-    found, unreadable = seeing.subjects(opened, files[:limit], options)
+    shown = limit or (FEW if not files else MANY)
+    if len(files) > shown:
+        warn(f"{len(files)} images given, {shown} are looked at one by one (--limit)")
+    if images or not SINGLE & {*methods} or (data is None and opened.run is None):
+        found, unreadable = seeing.subjects(opened, files[:shown], options)
+    else:
+        found, unreadable = from_data(opened, pool, shown, options, wanted=data is not None)
     problems += unreadable
     with progress("Looking") as step:
         seen = list(seeing.see(opened, found, methods, options, step))
@@ -94,8 +117,24 @@ def command(
     if json:
         print_json({"page": str(page), **seeing.as_json(opened, found, panels, [*problems, *left_out])})
     else:
-        of = f" of {plural(len(found), 'picture', 'pictures')}" if found else ""
+        of = f" of {plural(len(found), 'image', 'images')}" if found else ""
         typer.echo(f"{plural(len(panels), 'panel', 'panels')}{of}: {page}")
+
+
+def from_data(
+    opened: "Source", pool: "Callable[[], Pool]", count: int, options: "Options", *, wanted: bool
+) -> "tuple[list[Subject], list[Problem]]":
+    """Images of the data; where nobody has asked for them and they are gone, only what can be seen without."""
+    from convatlas.report import seeing
+    from convatlas.structures import ConvatlasError
+
+    try:
+        return seeing.subjects_of(opened, pool(), count, options)
+    except ConvatlasError as error:
+        if wanted:
+            raise
+        warn(f"no images are looked at one by one: {error}")
+        return [], []
 
 
 def chosen(methods: list[str], known: list[str]) -> list[str]:

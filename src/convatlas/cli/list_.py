@@ -10,8 +10,8 @@ import typer
 
 from convatlas.cli.arguments import complete_network
 from convatlas.cli.common import console, print_json, progress, warn
-from convatlas.cli.numbers import integer, scaled
 from convatlas.cli.tables import Column, print_table
+from convatlas.readable import integer, scaled
 from convatlas.structures import UsageError
 
 if TYPE_CHECKING:

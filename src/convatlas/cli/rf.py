@@ -8,9 +8,9 @@ import typer
 
 from convatlas.cli.arguments import complete_network, make_parent, validate_output
 from convatlas.cli.common import console, print_json, progress
-from convatlas.cli.numbers import shape
 from convatlas.cli.show import field_text, operation, parse_shape
 from convatlas.cli.tables import Column, print_table
+from convatlas.readable import shape
 from convatlas.structures import LayerRecord, Shape, UsageError
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import typer
 
 from convatlas.cli.arguments import complete_network
 from convatlas.cli.common import console, print_json
-from convatlas.cli.numbers import integer, memory, scaled, shape
 from convatlas.cli.tables import Column, print_table
+from convatlas.readable import integer, memory, scaled, shape
 from convatlas.structures import LayerRecord, NetworkCard, Shape, UsageError
 
 if TYPE_CHECKING:

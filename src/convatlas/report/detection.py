@@ -18,14 +18,19 @@ from convatlas.evaluation.error_analysis import (
     picture_errors,
     worst_pictures,
 )
-from convatlas.report import sections as pages
-from convatlas.report import tables
+from convatlas.report import html, tables
+from convatlas.report.html import Tile
+from convatlas.report.paths import short
 from convatlas.report.pictures import array_uri
 from convatlas.structures import ConvatlasError, DetectionEvaluation, UsageError
 from convatlas.visualise import boxes, detection_curves, overlays
-from convatlas.visualise.style import inline_svg
 
 LONGEST_SIDE = 480  # pixels of a picture in the page
+PROTOCOLS = {
+    "voc07": "mean AP, VOC07 11-point",
+    "voc10": "mean AP, VOC10 area under the curve",
+    "coco": "mean AP, COCO IoU 0.50 to 0.95",
+}
 MEASURES = {
     "voc07": "Average precision as VOC measured it until 2009: the mean over eleven recalls, at IoU 0.5.",
     "voc10": "Average precision as VOC measures it since 2010: the area under the curve, at IoU 0.5.",
@@ -59,9 +64,13 @@ def sections(evaluation: DetectionEvaluation, test: DetectionSplit, *, worst: in
         "mean_ap": _known(evaluation.mean_ap),
         "measure": MEASURES[evaluation.protocol],
         "name_of_ap": "AP" if evaluation.protocol == "coco" else "AP50",
-        "curves": _svg(detection_curves.precision_recall_figure(evaluation), "Precision against recall, by class"),
-        "kinds": _svg(detection_curves.kinds_figure(analysed, evaluation.classes), "Kinds of detections, by class"),
-        "trend": _svg(detection_curves.trend_figure(analysed), "Kinds of false detections"),
+        "protocol": PROTOCOLS[evaluation.protocol],
+        "curves": [
+            html.svg(figure, "Precision against recall of a class")
+            for figure in detection_curves.precision_recall_figures(evaluation)
+        ],
+        "kinds": html.svg(detection_curves.kinds_figure(analysed, evaluation.classes), "Kinds of detections, by class"),
+        "trend": html.svg(detection_curves.trend_figure(analysed), "Kinds of false detections"),
         "costs": costs(analysed),
         "examples": [shown(evaluation, test, errors, index) for index in worst_pictures(errors, worst)],
         **{
@@ -71,29 +80,31 @@ def sections(evaluation: DetectionEvaluation, test: DetectionSplit, *, worst: in
             )
         },
     }  # fmt: skip
-    return pages.render("detection.html", values)
+    return html.render("detection.html", values)
 
 
 def page(evaluation: DetectionEvaluation, test: DetectionSplit, title: str, *, worst: int = 8) -> str:
     """A whole page of `sections` below the protocol's numbers."""
     objects = sum(curve.objects for curve in evaluation.curves)
-    lead = f"{objects:,} objects of {len(evaluation.classes):,} classes on {len(test):,} pictures."
-    return pages.standalone(title, lead, tiles(evaluation, len(test)), sections(evaluation, test, worst=worst))
+    lead = (
+        f"{objects:,} objects of {len(evaluation.classes):,} classes in "
+        f"{len(test):,} test images; {PROTOCOLS[evaluation.protocol]}."
+    )
+    return html.standalone(title, lead, tiles(evaluation, len(test)), sections(evaluation, test, worst=worst))
 
 
-def tiles(evaluation: DetectionEvaluation, pictures: int) -> list[tuple[str, str, str]]:
-    """The large numbers of a page: value, name, and what it is of."""
-    speed = f"{1000 * evaluation.seconds / max(pictures, 1):,.0f} ms"
-    mean = "mean AP" if evaluation.protocol == "coco" else "mean AP50"
-    found = [(tables.percent(_known(evaluation.mean_ap), 1), mean, f"by the rules of {evaluation.protocol}")]
+def tiles(evaluation: DetectionEvaluation, images: int) -> list[Tile]:
+    """The large numbers of a page."""
+    classes = f"over {tables.plural(len(evaluation.classes), 'class', 'classes')} of {images:,} test images"
+    found = [Tile(tables.percent(evaluation.mean_ap, 1), PROTOCOLS[evaluation.protocol], classes, "reached")]
     if evaluation.protocol == "coco":
         for name in ("AP50", "AP75", "AR100"):
-            found.append((tables.percent(_known(evaluation.numbers[name]), 1), name, "over the classes"))
-    return [
-        *found,
-        (f"{sum(len(one.labels) for one in evaluation.detections):,}", "detections", "at any score"),
-        (speed if evaluation.seconds else "-", "a picture", "with reading"),
-    ]
+            found.append(Tile(tables.percent(evaluation.numbers[name], 1), name, "over the classes"))
+    found.append(Tile(f"{sum(len(one.labels) for one in evaluation.detections):,}", "detections", "at any score"))
+    if evaluation.seconds:
+        each = f"{1000 * evaluation.seconds / max(images, 1):,.0f} ms"
+        found.append(Tile(each, "an image", "reading it included"))
+    return found
 
 
 def class_rows(
@@ -129,11 +140,11 @@ def shown(evaluation: DetectionEvaluation, test: DetectionSplit, errors: list[Pi
     try:
         image, truth = test.read(index)
     except ConvatlasError as error:
-        raise ConvatlasError(f"a picture that was evaluated is gone: {error}") from error
+        raise ConvatlasError(f"an image that was evaluated is gone: {error}") from error
     found, one = evaluation.detections[index], errors[index]
     right = int(one.right.sum())
     return {
-        "path": test.name(index),
+        "path": short(test.name(index)),
         "mistakes": one.mistakes,
         "right": right,
         "wrong": len(one.shown) - right - int(one.ignored.sum()),
@@ -149,7 +160,3 @@ def _uri(picture: Image.Image) -> str:
 
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _svg(figure: Any, label: str) -> Markup:
-    return Markup(inline_svg(figure, label))  # our own drawing: its texts were escaped by matplotlib

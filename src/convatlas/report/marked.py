@@ -1,14 +1,11 @@
-"""The report of a run that is no classifier's: what its task shows, the curves, the proof, and how it was trained."""
+"""The report of a run that is no classifier's: what its task shows, with the frame that all runs have."""
 
-import json
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from convatlas import registry
 from convatlas.data.dense.splits import MaskSplit
 from convatlas.data.pose.assembly import PersonAssembly
 from convatlas.data.pose.people import PeopleSplit, limbs, sides
@@ -16,58 +13,67 @@ from convatlas.inference import open_source, survey_masks
 from convatlas.inference.maps import Survey
 from convatlas.inference.poses import pose_of
 from convatlas.inference.source import Source
-from convatlas.report import detection, pose, segmentation, tables
-from convatlas.report import sections as pages
-from convatlas.report.page import save, verification
+from convatlas.report import detection, frame, pose, segmentation
+from convatlas.report.frame import Body, RunRecord
+from convatlas.report.html import Tile, save
 from convatlas.structures import PoseEvaluation, SegmentationEvaluation
-from convatlas.visualise import curves, palettes
-from convatlas.visualise.style import inline_svg
+from convatlas.visualise import palettes
 
-Tile = tuple[str, str, str]
 Progress = Callable[[int, int], None]
-WORST = 8  # pictures that are shown
+Links = list[tuple[str, str]]
+WORST = 8  # images that are shown
+LINKS: dict[str, Links] = {
+    "segmentation": [("classes", "Classes"), ("confusion", "Confusion"), ("worst", "Worst images")],
+    "detection": [
+        ("classes", "Classes"), ("curves", "Precision and recall"), ("mistakes", "Mistakes"), ("worst", "Worst images")
+    ],
+    "pose": [("joints", "Joints"), ("worst", "Worst poses")],
+}  # fmt: skip
 
 
-def write_marked(run: Path, evaluation: Any, test: Any, *, on_progress: Progress | None = None) -> Path:
-    """Writes `report.html` into a finished run folder and gives its path; the network looks at the test part again.
+def write_marked(
+    run: Path,
+    evaluation: Any,
+    test: Any,
+    *,
+    dataset: str | None = None,
+    source: Source | None = None,
+    warnings: tuple[str, ...] = (),
+    on_progress: Progress | None = None,
+) -> Path:
+    """Writes `report.html` into a run folder and gives its path; a segmenter looks at the test split again.
 
     Raises:
         ConvatlasError: the run is incomplete, or the page can't be written.
     """
-    source = open_source(str(run))
+    source = source or open_source(str(run))
+    record = frame.read_run(run)
     if isinstance(evaluation, SegmentationEvaluation):
         tiles, body = _segmentation(source, test, on_progress)
     elif isinstance(evaluation, PoseEvaluation):
-        tiles, body = _numbers(evaluation), _pose(source, evaluation, test)
+        tiles, body = pose.tiles(evaluation), _pose(source, evaluation, test)
     else:
         tiles, body = detection.tiles(evaluation, len(test)), detection.sections(evaluation, test, worst=WORST)
-    assert source.recipe is not None  # a run folder has one
-    card = registry.card(source.name)
-    data = Path(source.recipe.data.spec).name
-    lead = f"{card.summary} Trained by its {source.recipe.variant} recipe on {data}; {evaluation.protocol}."
-    page = pages.standalone(f"{source.name} on {data}", lead, tiles, body + how(run, source))
-    return save(run / "report.html", page)
+    tiles.append(frame.parameters_tile(record, sum(parameter.numel() for parameter in source.net.parameters())))
+    return save(run / "report.html", _page(record, evaluation, tiles, body, dataset, warnings))
 
 
-def how(run: Path, source: Source) -> Markup:
-    """The sections that every task has: curves, proof, recipe and machine."""
-    assert source.recipe is not None
-    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    recipe = tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8"))
-    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
-    return pages.render(
-        "marked.html",
-        {
-            "loss": Markup(inline_svg(curves.loss_figure(metrics), "Loss of every epoch, train and test")),
-            "scores": Markup(inline_svg(curves.scores_figure(metrics), "Scores of every epoch on the test part")),
-            "training_time": tables.duration(sum(row.get("seconds") or 0 for row in metrics)),
-            "parameters": sum(parameter.numel() for parameter in source.net.parameters()),
-            "expected": source.recipe.expected,
-            "notes": list(source.recipe.notes),
-            "verification": verification(source.name),
-            "recipe": tables.flatten(recipe),
-            "environment": tables.flatten(environment),
-        },
+def _page(
+    run: RunRecord, evaluation: Any, tiles: list[Tile], body: Markup, dataset: str | None, warnings: tuple[str, ...]
+) -> Markup:
+    data = dataset or Path(run.recipe.data.spec).name
+    names = detection.PROTOCOLS
+    lead = (
+        f"{run.card.summary} Trained by its {run.recipe.variant} recipe on {data}; "
+        f"{names.get(evaluation.protocol, evaluation.protocol)}."
+    )
+    published = f"Published: {run.recipe.expected}." if run.recipe.expected else ""
+    problems = tuple(evaluation.problems)
+    return frame.render(
+        frame.context(
+            run,
+            Body(data, lead, tiles, body, LINKS[run.card.task], published, warnings=warnings, problems=problems),
+        )
     )
 
 
@@ -99,7 +105,7 @@ def _segmentation(source: Source, test: MaskSplit, on_progress: Progress | None)
 
 
 def _pose(source: Source, evaluation: PoseEvaluation, test: PeopleSplit) -> Markup:
-    """Joints, and the worst poses; where a picture could not be read, the people no longer have their places."""
+    """Joints, and the worst poses; where an image could not be read, the people no longer have their places."""
     assemble, examples = PersonAssembly(source.preprocessing, test.names), []
     whole = len(evaluation.distances) == len(test)
     for index in pose.worst(evaluation, WORST) if whole else ():
@@ -110,11 +116,6 @@ def _pose(source: Source, evaluation: PoseEvaluation, test: PeopleSplit) -> Mark
         )
     left, right = sides(test.names)
     return pose.sections(evaluation, examples, limbs=limbs(test.names), left=left, right=right)
-
-
-def _numbers(evaluation: Any) -> list[Tile]:
-    return [(tables.percent(value, 1), name.replace("_", " "), "on the test part") for name, value in
-            evaluation.scores().items()]  # fmt: skip
 
 
 def _examples(survey: Survey) -> list[segmentation.MaskExample]:

@@ -1,183 +1,194 @@
-"""From a run folder to `report.html`: gathers, draws, fills the template, writes aside and renames."""
+"""What the report of a classifier shows: classes, calibration, mistakes, filters and feature maps."""
 
-import json
-import tomllib
-from importlib import resources
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from convatlas import facts, registry
-from convatlas.analysis import verify
-from convatlas.data import Split, normalise, prepare
+from convatlas.data import DataSet, Split, normalise, prepare
+from convatlas.evaluation.calibration import Calibration, calibration
 from convatlas.inference import Source, open_source
+from convatlas.report import frame, html, tables
 from convatlas.report import published as printed
-from convatlas.report import tables
+from convatlas.report.frame import Body, RunRecord, paper_or_none, render
+from convatlas.report.html import Tile, save
+from convatlas.report.paths import below_common
 from convatlas.report.pictures import as_array, data_uri, is_small
 from convatlas.structures import ConvatlasError, Evaluation, PublishedResult
-from convatlas.visualise import confusion, curves, filters, maps
-from convatlas.visualise.style import inline_svg
+from convatlas.visualise import confusion, filters, maps, reliability
+
+__all__ = ["context", "render", "save", "sections", "standalone", "write"]
 
 MISTAKES = 24
 LABELS_IN_FIGURE = 100  # classes; a larger confusion matrix is no longer a picture of anything
+NOTICEABLE = 0.005  # difference of certainty and accuracy that is worth a word
+LINKS = [("classes", "Classes"), ("calibration", "Calibration"), ("mistakes", "Mistakes")]
 
 
-def write(run: Path, evaluation: Evaluation, test: Split, *, dataset: str | None = None) -> Path:
-    """Writes `report.html` into a finished run folder and gives its path.
+def write(
+    run: Path,
+    evaluation: Evaluation,
+    test: Split,
+    *,
+    dataset: str | None = None,
+    source: Source | None = None,
+    warnings: tuple[str, ...] = (),
+) -> Path:
+    """Writes `report.html` into a run folder and gives its path.
 
     Args:
-        run: holds recipe.toml, environment.json, metrics.jsonl and checkpoints/best.
+        run: holds recipe.toml, environment.json, metrics.jsonl and, where `source` is None, checkpoints/best.
         evaluation: of the run's network on `test`, in its order.
-        test: where the pictures of mistakes and of the feature maps come from.
+        test: where the images of mistakes and of the feature maps come from.
         dataset: its name, which decides whether the paper's number is comparable; by default the recipe's.
+        source: the network that was evaluated.
+        warnings: sentences for the head of the page.
 
     Raises:
         ConvatlasError: the run is incomplete, or the page can't be written.
     """
-    return save(run / "report.html", render(context(run, evaluation, test, dataset)))
+    values = context(run, evaluation, test, dataset, source, warnings)
+    return save(run / "report.html", render(values))
 
 
-def save(target: Path, page: str) -> Path:
-    """Writes a page completely or not at all.
-
-    Raises:
-        ConvatlasError: it can't be written.
-    """
-    temporary = target.with_name(f".{target.name}.tmp")
-    try:
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(target)
-    except OSError as error:
-        raise ConvatlasError(f"{target} can't be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return target
-
-
-def render(values: dict[str, Any]) -> str:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["percent"] = tables.percent
-    environment.filters["probability"] = tables.probability
-    environment.filters["commas"] = lambda number: f"{number:,}"
-    template = resources.files("convatlas.report").joinpath("template.html").read_text(encoding="utf-8")
-    return environment.from_string(template).render(values)
-
-
-def context(run: Path, evaluation: Evaluation, test: Split, dataset: str | None = None) -> dict[str, Any]:
-    """Everything that the template names."""
-    source = open_source(str(run))
-    assert source.recipe is not None  # a run folder has one
-    card = registry.card(source.name)
-    recipe = tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8"))
-    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
-    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    dataset = dataset or printed.dataset_name(source.recipe)
-    paper = paper_or_none(card.paper)
-    beside = printed.beside(evaluation, source.recipe, metrics, dataset)
-    result = beside.result
-    errors = round(evaluation.top1_error * len(evaluation.labels))
-    return {
-        "name": source.name,
-        "summary": card.summary,
-        "variant": source.recipe.variant,
-        "dataset": dataset,
-        "paper": paper,
-        "paper_url": paper_url(paper.id) if paper else None,
-        "published": result,
-        "confidence": printed.confidence(result, paper.results) if result and paper else "",
-        "comparison": beside.sentence,
-        "comparable": beside.same_data,
-        "evaluation": evaluation,
-        "n": len(evaluation.labels),
-        "errors": errors,
-        "interval": tables.error_interval(evaluation),
-        "train_pictures": metrics[0].get("images") if metrics else None,
-        "metrics": metrics,
-        "training_time": tables.duration(sum(row.get("seconds") or 0 for row in metrics)),
-        "parameters": sum(parameter.numel() for parameter in source.net.parameters()),
-        "class_rows": tables.class_rows(evaluation),
-        "figures": figures(source, evaluation, test, metrics, result if beside.same_data else None),
-        "mistakes": mistakes(evaluation, test),
-        "verification": verification(source.name),
-        "notes": [note[:1].upper() + note[1:] for note in recipe.get("notes", [])],
-        "recipe": tables.flatten(recipe),
-        "environment": tables.flatten(environment),
-        "problems": list(evaluation.problems) or test.problems,
-    }
-
-
-def verification(name: str) -> dict[str, Any]:
-    """What the paper printed, and anything that fails, apart from what only follows from its tables."""
-    rows = verify.verify(name)
-    derived = [row for row in rows if row.where == verify.DERIVED and row.verdict == "holds"]
-    return {"printed": [row for row in rows if row not in derived], "derived": derived}
-
-
-def paper_or_none(key: str) -> facts.Paper | None:
-    try:
-        return facts.paper(key)
-    except KeyError:
-        return None
-
-
-def paper_url(identifier: str) -> str | None:
-    """Where a DOI, an arXiv number or an address leads."""
-    kind, _, rest = identifier.partition(":")
-    if kind in ("http", "https"):
-        return identifier
-    return {"doi": f"https://doi.org/{rest}", "arxiv": f"https://arxiv.org/abs/{rest}"}.get(kind.lower())
-
-
-def figures(
-    source: Source, evaluation: Evaluation, test: Split, metrics: list[dict[str, Any]], result: PublishedResult | None
+def context(
+    run: Path,
+    evaluation: Evaluation,
+    test: Split,
+    dataset: str | None = None,
+    source: Source | None = None,
+    warnings: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """The figures as SVG, by name; one that this network can't have (no convolution) is None."""
+    """Everything that the template names."""
+    source = source or open_source(str(run))
+    record = frame.read_run(run)
+    return frame.context(record, replace(_body(record, source, evaluation, test, dataset), warnings=warnings))
+
+
+def _body(run: RunRecord, source: Source, evaluation: Evaluation, test: Split, dataset: str | None) -> Body:
+    dataset = dataset or printed.dataset_name(run.recipe)
+    beside = printed.beside(evaluation, run.recipe, run.metrics, dataset)
+    result = beside.result
+    tiles = [error_tile(evaluation)]
+    if result is not None:
+        tiles.append(_published_tile(run, result))
+    tiles.append(frame.parameters_tile(run, sum(parameter.numel() for parameter in source.net.parameters())))
+    shown, links = _sections(source, evaluation, test)
+    same = beside.same_data and result is not None and result.top1_error is not None
+    return Body(
+        dataset,
+        run.card.summary,
+        tiles,
+        shown,
+        links,
+        comparison=beside.sentence,
+        published_error=float(result.top1_error or 0) / 100 if same and result is not None else None,
+        problems=tuple(evaluation.problems) or tuple(test.problems),
+    )
+
+
+def standalone(source: Source, evaluation: Evaluation, data: DataSet, title: str) -> Markup:
+    """A page of its own, for any network on any data with labels."""
+    low, high = tables.error_interval(evaluation)
+    tiles = [error_tile(evaluation)]
+    if evaluation.top5_error is not None:
+        tiles.append(Tile(tables.percent(evaluation.top5_error), "top-5 error", evaluation.protocol))
+    lead = (
+        f"{len(evaluation.labels):,} test images of {data.name}, {evaluation.protocol}: "
+        f"{tables.percent(evaluation.top1_error)} wrong, 95% interval {tables.percent(low)} to {tables.percent(high)}."
+    )
+    return html.standalone(title, lead, tiles, sections(source, evaluation, data.test))
+
+
+def error_tile(evaluation: Evaluation) -> Tile:
+    low, high = tables.error_interval(evaluation)
+    n = len(evaluation.labels)
+    more = (
+        f"{round(evaluation.top1_error * n):,} of {n:,} wrong, {evaluation.protocol}, 95% interval "
+        f"{tables.percent(low)} to {tables.percent(high)}"
+    )
+    return Tile(tables.percent(evaluation.top1_error), "test error reached", more, "reached")
+
+
+def _published_tile(run: RunRecord, result: PublishedResult) -> Tile:
+    paper = paper_or_none(run.card.paper)
+    sure = printed.confidence(result, paper.results) if paper else ""
+    more = ", ".join(filter(None, (result.data, result.protocol))) + (f" ({sure})" if sure else "")
+    return Tile(f"{result.top1_error}%", "test error published", more, "printed")
+
+
+def sections(source: Source, evaluation: Evaluation, test: Split) -> Markup:
+    """The sections "classes", "calibration", "mistakes", "filters" and "maps" for a page with the reports' style."""
+    return _sections(source, evaluation, test)[0]
+
+
+def _sections(source: Source, evaluation: Evaluation, test: Split) -> tuple[Markup, list[tuple[str, str]]]:
     classes = evaluation.classes
-    drawn: dict[str, Any] = {
-        "loss": svg(curves.loss_figure(metrics), "Loss of every epoch, train and test"),
-        "error": svg(
-            curves.error_figure(metrics, float(result.top1_error) / 100 if result and result.top1_error else None),
-            "Error of every epoch, train and test",
-        ),
-        "confusion": svg(confusion.figure(evaluation.confusion.numpy(), classes), "Confusion matrix")
-        if len(classes) <= LABELS_IN_FIGURE
+    known = calibration(evaluation.probabilities, evaluation.labels)
+    few = len(classes) <= LABELS_IN_FIGURE
+    values = {
+        "confusion": html.svg(confusion.figure(evaluation.confusion.numpy(), classes), "Confusion matrix")
+        if few
         else None,
-        "filters": None,
-        "maps": None,
+        "class_rows": tables.class_rows(evaluation),
+        "reliability": html.svg(reliability.figure(known), "Fraction right by the probability of the predicted class"),
+        "ece": known.error,
+        "calibration": known,
+        "surer": surer(known),
+        "mistakes": mistakes(evaluation, test),
+        "errors": round(evaluation.top1_error * len(evaluation.labels)),
+        **_first_layer(source),
+        **_maps(source, evaluation, test),
     }
-    drawn["filters"], drawn["filters_layer"], drawn["filters_shape"] = first_layer(source)
+    links = list(LINKS)
+    links += [("filters", "Filters")] if values["filters"] else []
+    links += [("maps", "Feature maps")] if values["maps"] else []
+    return html.render("classification.html", values), links
+
+
+def surer(found: Calibration) -> str:
+    """Whether it promises too much or too little; "" where the two are about the same."""
+    difference = found.mean_confidence - found.accuracy
+    if not abs(difference) > NOTICEABLE:
+        return ""
+    return "it promises more than it keeps" if difference > 0 else "it is better than it thinks"
+
+
+def _maps(source: Source, evaluation: Evaluation, test: Split) -> dict[str, Any]:
+    classes = evaluation.classes
     index = tables.typical_example(evaluation)
-    picture = prepare(test.read(index), source.preprocessing)
-    states = maps.feature_maps(source.net.cpu(), normalise(picture[None], source.preprocessing))
-    shown = as_array(picture).astype(np.float32) / np.float32(255)
-    drawn["maps"] = svg(maps.figure(shown, states, classes), "Feature maps of one test picture, layer by layer")
-    drawn["maps_class"] = classes[int(evaluation.labels[index])]
-    drawn["maps_probability"] = float(evaluation.probabilities[index].max())
-    return drawn
+    image = prepare(test.read(index), source.preprocessing)
+    states = maps.feature_maps(source.net.cpu(), normalise(image[None], source.preprocessing))
+    if not states:
+        return {"maps": None}
+    shown = as_array(image).astype(np.float32) / np.float32(255)
+    probability, predicted = evaluation.probabilities[index].max(dim=0)
+    right = int(predicted) == int(evaluation.labels[index])
+    says = f"{'recognised' if right else f'taken for {classes[int(predicted)]}'} with "
+    return {
+        "maps": html.svg(maps.figure(shown, states, classes), "Feature maps of one test image, layer by layer"),
+        "maps_class": classes[int(evaluation.labels[index])],
+        "maps_says": says + tables.probability(float(probability)),
+    }
 
 
-def first_layer(source: Source) -> tuple[Markup | None, str, tuple[int, ...]]:
+def _first_layer(source: Source) -> dict[str, Any]:
     try:
         layer, weights = filters.first_layer_filters(source.net)
     except ConvatlasError:
-        return None, "", ()
-    return svg(filters.figure(weights), f"Filters of {layer}"), layer, weights.shape
-
-
-def svg(figure: Any, label: str) -> Markup:
-    return Markup(inline_svg(figure, label))  # our own drawing: its texts were escaped by matplotlib
+        return {"filters": None}
+    figure = filters.figure(weights)
+    return {"filters": html.svg(figure, f"Filters of {layer}"), "filters_caption": filters.caption(layer, weights)}
 
 
 def mistakes(evaluation: Evaluation, test: Split) -> list[dict[str, Any]]:
-    """The most confident mistakes with their pictures."""
+    """The most confident mistakes with their images and the files' names."""
     found = []
+    names = below_common(list(test.paths)) if test.paths is not None else None
     for mistake in tables.confident_mistakes(evaluation, MISTAKES):
-        picture = test.read(mistake.index)
-        path = test.paths[mistake.index] if test.paths is not None else f"test picture {mistake.index}"
-        found.append({"mistake": mistake, "uri": data_uri(picture), "small": is_small(picture), "path": path})
+        image = test.read(mistake.index)
+        path = names[mistake.index] if names is not None else f"test image {mistake.index}"
+        found.append({"mistake": mistake, "uri": data_uri(image), "small": is_small(image), "path": path})
     return found

@@ -8,12 +8,12 @@ from typing import Any
 from markupsafe import Markup
 from torch import Tensor
 
-from convatlas.report import sections as pages
-from convatlas.report import tables
+from convatlas.report import html, tables
+from convatlas.report.html import Tile
+from convatlas.report.paths import short
 from convatlas.report.pictures import array_uri, as_array
 from convatlas.structures import PoseEvaluation
 from convatlas.visualise import dense_curves, overlays
-from convatlas.visualise.style import inline_svg
 
 LONGEST_SIDE = 320  # pixels of a picture in the page
 
@@ -91,10 +91,10 @@ def sections(
         "rows": joint_rows(evaluation),
         "marked": int((~evaluation.distances.isnan()).sum()),
         "correct": _known(evaluation.correct),
-        "curve": Markup(inline_svg(curve, "Joints found by the distance allowed")),
+        "curve": html.svg(curve, "Joints found by the distance allowed"),
         "examples": [
             {
-                "path": example.path,
+                "path": short(example.path),
                 "marked": int((~example.distances.isnan()).sum()),
                 "right": int((example.distances <= evaluation.threshold).sum()),
                 "truth": drawn(example, example.joints),
@@ -103,7 +103,7 @@ def sections(
             for example in examples
         ],
     }
-    return pages.render("pose.html", values)
+    return html.render("pose.html", values)
 
 
 def page(
@@ -116,14 +116,18 @@ def page(
     right: Sequence[int] = (),
 ) -> str:
     """A whole page of `sections` below the numbers."""
-    marked = int((~evaluation.distances.isnan()).sum())
-    tiles = [
-        (tables.percent(_known(evaluation.correct), 1), evaluation.measure, f"of {marked:,} marked joints"),
-        (f"{len(evaluation.distances):,}", "people", f"{len(evaluation.joints)} joints each"),
-    ]
     lead = f"{evaluation.protocol}, in {tables.duration(evaluation.seconds)}."
     body = sections(evaluation, examples, limbs=limbs, left=left, right=right)
-    return pages.standalone(title, lead[0].upper() + lead[1:], tiles, body)
+    return html.standalone(title, lead[0].upper() + lead[1:], tiles(evaluation), body)
+
+
+def tiles(evaluation: PoseEvaluation) -> list[Tile]:
+    """The large numbers of a page."""
+    marked = int((~evaluation.distances.isnan()).sum())
+    return [
+        Tile(tables.percent(evaluation.correct, 1), evaluation.measure, f"of {marked:,} marked joints", "reached"),
+        Tile(f"{len(evaluation.distances):,}", "people", f"{len(evaluation.joints)} joints each"),
+    ]
 
 
 def _known(value: float) -> float | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from convatlas.report.tables import error_interval
+from convatlas.report.tables import error_interval, plural
 from convatlas.structures import Evaluation, PublishedResult
 from convatlas.training.recipe import Recipe
 from convatlas.training.recipes import PUBLISHED
@@ -14,6 +14,7 @@ PROTOCOL = re.compile(r"\d+ networks|\d+ crops|dense(?:, best position)?(?: at [
 
 SPLITS = ("test", "validation", "val")  # what a source says behind the name of a data set
 NAMES = {"imagenet": "ilsvrc2012"}  # a data set's name here -> in papers
+CHOSEN = re.compile(r"of \d+ px|best of \d+ runs|best pass")  # of a size of its own, or the best of several
 
 SETTINGS = ("optimizer", "schedule", "batch_size", "loss", "augment", "groups", "averaging", "clip", "auxiliary_weight")
 
@@ -78,8 +79,12 @@ def comparable_results(network: str, recipe: Recipe | None, dataset: str, protoc
 
 
 def nearest(results: Sequence[PublishedResult], dataset: str, protocol: str) -> PublishedResult | None:
-    """The first result on this data by this protocol, else the first on this data, else the first of all."""
+    """The first result on this data by this protocol, else the first on this data, else the first of all.
+
+    One that was printed for another network comes after those of the very network.
+    """
     comparable = [result for result in results if result.top1_error is not None]
+    comparable.sort(key=lambda result: bool(result.printed_for))
     same = [result for result in comparable if same_data(dataset, result)]
     alike = [result for result in same or comparable if same_protocol(result, protocol)]
     return next(iter((*alike, *same, *comparable)), None)
@@ -89,6 +94,11 @@ def confidence(result: PublishedResult, rows: Iterable[PrintedRow]) -> str:
     """How sure the ledger is of a printed error; "" where it does not hold it."""
     number = re.compile(rf"(?<![\d.]){re.escape(result.top1_error or '')}(?!\d)")
     return next((row.confidence for row in rows if number.search(row.value)), "")
+
+
+def view(protocol: str) -> str:
+    """What of a protocol makes two numbers comparable: "10 crops" of "10 crops, trained on more images"."""
+    return ", ".join(dict.fromkeys((*PROTOCOL.findall(protocol), *CHOSEN.findall(protocol)))) or "one view"
 
 
 def squeeze(text: str) -> str:
@@ -119,12 +129,12 @@ def compare(
 
     Args:
         protocol: by which the run was tested, as `Evaluation.protocol`.
-        train_pictures: in each pass.
-        epochs: passes that were made.
+        train_pictures: in each epoch.
+        epochs: that were made.
         interval: of the reached error, as fractions.
     """
-    amount = f" ({train_pictures:,} training pictures)" if train_pictures else ""
-    here = f"{dataset}{amount}, {plural(epochs, 'pass', 'passes')}, {protocol}"
+    amount = f" ({train_pictures:,} training images)" if train_pictures else ""
+    here = f"{dataset}{amount}, {plural(epochs, 'epoch', 'epochs')}, {protocol}"
     if published is None or published.top1_error is None:
         return f"No printed test error of this network could be laid beside this run ({here})."
     setting = ", ".join(filter(None, (published.data, published.protocol)))
@@ -133,7 +143,7 @@ def compare(
             f"The two numbers answer different questions: the paper's is for {setting}, this run's for {here}. "
             "They stand side by side for orientation only."
         )
-    differences = []
+    differences = [f"the paper's number is of {published.printed_for}"] if published.printed_for else []
     original = PUBLISHED.get((recipe.network, recipe.variant))
     if original is None:
         differences.append("by another recipe than the paper's")
@@ -141,8 +151,8 @@ def compare(
         if changed := [field for field in SETTINGS if getattr(recipe, field) != getattr(original, field)]:
             differences.append(f"this run changed the published {' and '.join(changed)}")
         if original.epochs != epochs:
-            passes = plural(original.epochs, "pass", "passes")
-            differences.append(f"the published recipe makes {passes}, this run {epochs}")
+            planned = plural(original.epochs, "epoch", "epochs")
+            differences.append(f"the published recipe makes {planned}, this run {epochs:,}")
     if not same_protocol(published, protocol):
         theirs = ", ".join(PROTOCOL.findall(published.protocol)) or "one view"
         differences.append(f"the paper tested by {theirs}, this run by {protocol}")
@@ -154,7 +164,3 @@ def compare(
         return f"The published error ({setting}) lies inside this run's 95% interval."
     side = "below" if high < error else "above"
     return f"This run's whole 95% interval lies {side} the published error ({setting})."
-
-
-def plural(count: int, one: str, many: str) -> str:
-    return f"{count:,} {one if count == 1 else many}"

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from convatlas.evaluation.boundary import TOLERANCE, BoundaryMeter, TrimapMeter
 from convatlas.evaluation.segmentation import centre_crop, overlaps, picture_confusions, scores
-from convatlas.report import sections as pages
-from convatlas.report import tables
+from convatlas.report import html, tables
+from convatlas.report.html import Tile
+from convatlas.report.paths import short
 from convatlas.report.pictures import array_uri, as_array
 from convatlas.structures import SegmentationEvaluation
 from convatlas.visualise import confusion, dense_curves, overlays, palettes
-from convatlas.visualise.style import inline_svg
 
 LABELS_IN_FIGURE = 60  # classes; a larger confusion matrix is no longer a picture of anything
 LONGEST_SIDE = 480  # pixels of a picture in the page
@@ -95,9 +95,9 @@ def sections(
         "mean_iu": _known(evaluation.mean_iu),
         "mean_accuracy": _known(evaluation.mean_accuracy),
         "boundary_f1": _known(boundary.mean) if boundary is not None else None,
-        "confusion": _svg(confusion.figure(thousandths(evaluation), classes), "Confusion matrix") if few else None,
-        "trimap": _svg(
-            dense_curves.trimap_figure(trimap.widths, {"mean IU": trimap.mean_iu.tolist()}), "Mean IU near borders"
+        "confusion": html.svg(confusion.figure(thousandths(evaluation), classes), "Confusion matrix") if few else None,
+        "trimap": html.svg(
+            dense_curves.trimap_figure(trimap.widths, {"mean IoU": trimap.mean_iu.tolist()}), "Mean IoU near borders"
         )
         if trimap is not None
         else None,
@@ -111,7 +111,7 @@ def sections(
             )
         },
     }  # fmt: skip
-    return pages.render("segmentation.html", values)
+    return html.render("segmentation.html", values)
 
 
 def page(
@@ -127,19 +127,20 @@ def page(
     pixels = f"{int(evaluation.confusion.sum()):,} labelled pixels"
     lead = f"{pixels}, {evaluation.protocol}, in {tables.duration(evaluation.seconds)}."
     body = sections(evaluation, examples, palette=palette, boundary=boundary, trimap=trimap)
-    return pages.standalone(title, lead, tiles(evaluation, boundary), body)
+    return html.standalone(title, lead, tiles(evaluation, boundary), body)
 
 
-def tiles(evaluation: SegmentationEvaluation, boundary: BoundaryMeter | None = None) -> list[tuple[str, str, str]]:
-    """The large numbers of a page: value, name, and what it is of."""
+def tiles(evaluation: SegmentationEvaluation, boundary: BoundaryMeter | None = None) -> list[Tile]:
+    """The large numbers of a page."""
+    classes = f"{tables.plural(len(evaluation.classes), 'class', 'classes')}, {evaluation.protocol}"
     found = [
-        (tables.percent(_known(evaluation.mean_iu), 1), "mean IU", f"{len(evaluation.classes)} classes"),
-        (tables.percent(_known(evaluation.pixel_accuracy), 1), "pixel accuracy", "of all labelled pixels"),
-        (tables.percent(_known(evaluation.mean_accuracy), 1), "mean accuracy", "over the classes"),
-        (tables.percent(_known(evaluation.frequency_weighted_iu), 1), "IU, weighted", "by the classes' pixels"),
+        Tile(tables.percent(evaluation.mean_iu, 1), "mean IoU", classes, "reached"),
+        Tile(tables.percent(evaluation.pixel_accuracy, 1), "pixel accuracy", "of all labelled pixels"),
+        Tile(tables.percent(evaluation.mean_accuracy, 1), "mean accuracy", "over the classes"),
+        Tile(tables.percent(evaluation.frequency_weighted_iu, 1), "IoU, weighted", "by the classes' pixels"),
     ]
     if boundary is not None:
-        found.append((tables.percent(_known(boundary.mean), 1), "boundary F1", "mean over pictures"))
+        found.append(Tile(tables.percent(boundary.mean, 1), "boundary F1", "mean over images"))
     return found
 
 
@@ -158,7 +159,7 @@ def shown(example: MaskExample, classes: Sequence[str], palette: palettes.Palett
     wrong = counts.clone().fill_diagonal_(0)
     true, taken = divmod(int(wrong.argmax()), len(classes))
     return {
-        "path": example.path,
+        "path": short(example.path),
         "mean_iu": _known(scores(counts).mean_iu),
         "confused": f"{classes[true]} taken for {classes[taken]}" if wrong.any() else "",
         "truth": array_uri(overlays.overlay(picture, mask, palette), LONGEST_SIDE),
@@ -169,7 +170,3 @@ def shown(example: MaskExample, classes: Sequence[str], palette: palettes.Palett
 
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _svg(figure: Any, label: str) -> Markup:
-    return Markup(inline_svg(figure, label))  # our own drawing: its texts were escaped by matplotlib

@@ -101,13 +101,18 @@ def as_text(value: Any) -> str:
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:
-    """0.0095 -> "0.95%"; None -> "-"."""
-    return "-" if fraction is None else f"{100 * fraction:.{digits}f}%"
+    """0.0095 -> "0.95%"; None and NaN -> "-"."""
+    return "-" if fraction is None or math.isnan(fraction) else f"{100 * fraction:.{digits}f}%"
 
 
 def probability(value: float) -> str:
     """0.987 -> "98.7%", and ">99.9%" above that: a saturated softmax is no certainty."""
     return f"{100 * value:.1f}%" if value <= 0.999 else ">99.9%"
+
+
+def plural(count: int, one: str, many: str) -> str:
+    """1, "epoch", "epochs" -> "1 epoch"."""
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def duration(seconds: float) -> str:

@@ -26,7 +26,8 @@ def figure(confusion: NDArray[np.int64], classes: tuple[str, ...]) -> Figure:
     hits = np.eye(count, dtype=bool)
     mistakes = np.where(hits, 0, fractions)
     limit = max(float(mistakes.max()), 0.1)  # a single mistake among hundreds must not look like a disaster
-    side = min(9.0, max(3.4, 0.46 * count if count <= COUNTED else 9.0))
+    cell = max(0.27, 0.1 * len(f"{confusion.max()}"))  # inches
+    side = min(9.0, max(2.2, cell * count if count <= COUNTED else 9.0))
     longest = max(len(name) for name in classes)
     with house_style():
         sheet = Figure(
@@ -47,7 +48,7 @@ def figure(confusion: NDArray[np.int64], classes: tuple[str, ...]) -> Figure:
         step = 1 if count <= LABELLED else int(np.ceil(count / LABELLED))
         ticks = list(range(0, count, step))
         names = [classes[tick] if len(classes[tick]) <= 22 else classes[tick][:21] + "…" for tick in ticks]
-        size = 9 if count <= COUNTED else 7
+        size = 8.5 if count <= COUNTED else 7.5
         upright = 0.085 * longest > side / count or count > COUNTED
         axis.set_xticks(ticks, names, rotation=90 if upright else 0, fontsize=size)
         axis.set_yticks(ticks, names, fontsize=size)
@@ -63,7 +64,7 @@ def figure(confusion: NDArray[np.int64], classes: tuple[str, ...]) -> Figure:
                 dark = true != predicted and mistakes[true, predicted] > 0.6 * limit
                 axis.text(
                     predicted, true, f"{confusion[true, predicted]}", ha="center", va="center",
-                    fontsize=8, color="#ffffff" if dark else ON_CELL,
+                    fontsize=7.5, color="#ffffff" if dark else ON_CELL,
                 )  # fmt: skip
         else:
             axis.spines[:].set(visible=True, color=MUTED, linewidth=0.5)

@@ -6,18 +6,18 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from convatlas.visualise.style import FAINT, MUTED, TEST, house_style
+from convatlas.visualise.style import CHART, FAINT, MUTED, PALE, SERIES, TEST, house_style
 
 
 def trimap_figure(widths: Sequence[int], mean_iu: Mapping[str, Sequence[float]]) -> Figure:
     """DeepLab's figure: mean IU among the pixels within some of a border, one line for each way to predict."""
     with house_style():
-        sheet = Figure(figsize=(5.6, 3.4), layout="constrained")
+        sheet = Figure(figsize=CHART, layout="constrained")
         axis = sheet.add_subplot()
         for number, (name, values) in enumerate(mean_iu.items()):
-            colour = TEST if len(mean_iu) == 1 else f"C{number % 10}"
+            colour = TEST if len(mean_iu) == 1 else SERIES[number % len(SERIES)]
             axis.plot(widths, [100 * value for value in values], "o-", markersize=3, label=name, color=colour)
-        axis.set(xlabel="pixels on either side of a border", ylabel="mean IU (%)", title="Near the borders")
+        axis.set(xlabel="pixels on either side of a border", ylabel="mean IoU (%)", title="Near the borders")
         axis.set_xlim(left=0)
         axis.grid(axis="y", color=FAINT)
         if len(mean_iu) > 1:
@@ -36,10 +36,10 @@ def pck_figure(distances: NDArray[np.float64], joints: Sequence[str], threshold:
     }
     worst = min(of_joint, key=lambda name: of_joint[name][50], default=None)
     with house_style():
-        sheet = Figure(figsize=(5.6, 3.4), layout="constrained")
+        sheet = Figure(figsize=CHART, layout="constrained")
         axis = sheet.add_subplot()
         for name, values in of_joint.items():
-            axis.plot(limits, values, color=FAINT, lw=1)
+            axis.plot(limits, values, color=PALE, lw=0.6)
             if name == worst:
                 axis.plot(limits, values, color=MUTED, lw=1.4, label=f"{name} (the worst)")
         if marked.any():

@@ -1,6 +1,5 @@
 """Precision against recall of every class, and its mistakes by kind, as Hoiem et al. 2012 draw them."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,40 +7,35 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from convatlas.evaluation.error_analysis import KINDS, ClassErrors
-from convatlas.structures import DetectionEvaluation
-from convatlas.visualise.style import FAINT, INK, MUTED, TRAIN, house_style
+from convatlas.structures import DetectionEvaluation, PrecisionRecall
+from convatlas.visualise.style import CHART, FAINT, INK, MUTED, ON_SERIES, PUBLISHED, SERIES, TEST, TRAIN, house_style
 
-COLOURS = ("#3f7d4e", "#3b6ea8", "#e0a458", "#c4501b", "#8a6bb1")  # of `KINDS`
-_COLUMNS = 4
+COLOURS = (PUBLISHED, TRAIN, SERIES[3], TEST, SERIES[4])  # of `KINDS`
 
 
-def precision_recall_figure(evaluation: DetectionEvaluation) -> Figure:
-    """One small graph a class that has objects: the curve, and the envelope whose area is VOC's AP."""
-    shown = [(name, curve) for name, curve in zip(evaluation.classes, evaluation.curves, strict=True) if curve.objects]
-    columns = min(_COLUMNS, max(len(shown), 1))
-    rows = max(1, math.ceil(len(shown) / columns))
+def precision_recall_figures(evaluation: DetectionEvaluation) -> list[Figure]:
+    """For each class that has objects: the curve, and the envelope whose area is VOC's AP."""
+    return [
+        precision_recall_figure(name, curve, ap)
+        for name, curve, ap in zip(evaluation.classes, evaluation.curves, evaluation.ap.tolist(), strict=True)
+        if curve.objects
+    ]
+
+
+def precision_recall_figure(name: str, curve: PrecisionRecall, ap: float) -> Figure:
+    """One class's precision against recall."""
+    recall, precision = curve.recall.numpy(), curve.precision.numpy()
     with house_style():
-        sheet = Figure(figsize=(2.6 * columns + 0.4, 2.1 * rows + 0.3), layout="constrained")
-        axes = sheet.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for axis in axes.flat[len(shown) :]:
-            axis.set_visible(False)
-        for number, (name, curve) in enumerate(shown):
-            axis = axes.flat[number]
-            recall, precision = curve.recall.numpy(), curve.precision.numpy()
-            if len(recall):
-                envelope = np.maximum.accumulate(precision[::-1])[::-1]
-                steps = np.concatenate([[0], recall]), np.concatenate([envelope, envelope[-1:]])
-                axis.fill_between(*steps, step="post", color=TRAIN, alpha=0.14, linewidth=0)
-                axis.plot(recall, precision, color=TRAIN, linewidth=1.2)
-            ap = evaluation.ap[evaluation.classes.index(name)].item()
-            axis.set_title(f"{name}  {100 * ap:.1f}")
-            axis.set(xlim=(0, 1), ylim=(0, 1.03))
-            axis.grid(color=FAINT)
-            if number >= len(shown) - columns:
-                axis.set_xlabel("recall")
-                axis.tick_params(labelbottom=True)
-        for row in axes:
-            row[0].set_ylabel("precision")
+        sheet = Figure(figsize=(2.6, 2.1), layout="constrained")
+        axis = sheet.add_subplot()
+        if len(recall):
+            envelope = np.maximum.accumulate(precision[::-1])[::-1]
+            steps = np.concatenate([[0], recall]), np.concatenate([envelope, envelope[-1:]])
+            axis.fill_between(*steps, step="post", color=TRAIN, alpha=0.14, linewidth=0)
+            axis.plot(recall, precision, color=TRAIN, linewidth=1.2)
+        axis.set_title(f"{name if len(name) <= 20 else name[:19] + '…'}  {100 * ap:.1f}")
+        axis.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="recall", ylabel="precision")
+        axis.grid(color=FAINT)
     return sheet
 
 
@@ -49,23 +43,23 @@ def kinds_figure(errors: Sequence[ClassErrors], classes: Sequence[str]) -> Figur
     """For each class the kinds of its first n detections, n being the number of its objects, in percent."""
     shown = [(name, one) for name, one in zip(classes, errors, strict=True) if one.objects]
     with house_style():
-        sheet = Figure(figsize=(6.6, 0.34 * len(shown) + 1.2), layout="constrained")
+        sheet = Figure(figsize=(CHART[0], 0.34 * len(shown) + 1.45), layout="constrained")
         axis = sheet.add_subplot()
         for row, (_, one) in enumerate(shown):
             left, total = 0.0, max(sum(one.counts), 1)
             for count, colour in zip(one.counts, COLOURS, strict=True):
                 axis.barh(row, 100 * count / total, left=left, color=colour, height=0.72)
-                if 100 * count / total >= 6:
+                if 100 * count / total >= 8:
                     axis.text(left + 50 * count / total, row, f"{100 * count / total:.0f}", ha="center", va="center",
-                              color="#ffffff", fontsize=8)  # fmt: skip
+                              color=ON_SERIES, fontsize=8)  # fmt: skip
                 left += 100 * count / total
         axis.set_yticks(range(len(shown)), [f"{name} ({one.objects})" for name, one in shown])
         axis.tick_params(axis="y", length=0, colors=INK)
-        axis.set(xlim=(0, 100), xlabel="of as many detections as there are objects (%)")
+        axis.set(xlim=(0, 100), xlabel="of the first n detections (%)")
         axis.invert_yaxis()
         axis.spines["left"].set_visible(False)
         handles = [Patch(color=colour) for colour in COLOURS]
-        sheet.legend(handles, KINDS, loc="outside upper center", ncols=len(KINDS), frameon=False)
+        sheet.legend(handles, KINDS, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     return sheet
 
 
@@ -75,13 +69,13 @@ def trend_figure(errors: Sequence[ClassErrors]) -> Figure:
     counts = np.array([[kinds for _, kinds in one.trend] for one in errors]).sum(0)[:, 1:]  # (T, 4)
     shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     with house_style():
-        sheet = Figure(figsize=(5.6, 3.2), layout="constrained")
+        sheet = Figure(figsize=CHART, layout="constrained")
         axis = sheet.add_subplot()
         axis.stackplot(factors, shares.T, colors=COLOURS[1:], labels=KINDS[1:])
         axis.set_xscale("log", base=2)
         axis.set_xticks(factors, [f"1/{1 / f:g}" if f < 1 else f"{f:g}" for f in factors])
         axis.set(xlim=(factors[0], factors[-1]), ylim=(0, 100), xlabel="detections for each object",
                  ylabel="of the false ones (%)")  # fmt: skip
-        sheet.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+        sheet.legend(*axis.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False, fontsize=8)
         axis.tick_params(colors=MUTED)
     return sheet

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from convatlas.visualise import backward
 from convatlas.visualise.filters import aliased_shares
-from convatlas.visualise.style import FAINT, INK, TEST, TRAIN, house_style
+from convatlas.visualise.style import INK, PALE, TEST, TRAIN, house_style
 
 Array = NDArray[np.float32]
 SIDE = 64  # bins of the spectrum along each axis; larger filters get as many as they have pixels
@@ -99,7 +99,7 @@ def never_positive(net: nn.Module, batches: Iterable[Tensor]) -> list[Dead]:
 def figure(found: Spectrum, silent: list[Dead]) -> Figure:
     """The mean spectrum with what the stride keeps apart, the energy by frequency, the silent share by rectifier."""
     with house_style():
-        sheet = Figure(figsize=(10.5, 3.1), layout="constrained")
+        sheet = Figure(figsize=(9.6, 3.0), layout="constrained")
         axes = sheet.subplots(1, 3 if silent else 2, width_ratios=[1, 1.25, 1.6][: 3 if silent else 2])
         decibels = 10 * np.log10(np.maximum(found.energy / (found.energy.max() or 1), 1e-4))
         image = axes[0].imshow(decibels, cmap="viridis", extent=(-0.5, 0.5, 0.5, -0.5), interpolation="none")
@@ -108,7 +108,7 @@ def figure(found: Spectrum, silent: list[Dead]) -> Figure:
         axes[0].add_patch(Rectangle((-right / 2, -down / 2), right, down, fill=False, edgecolor="white", lw=1.2))
         axes[0].set_title("mean spectrum", fontsize=9)
         axes[0].set_xlabel("cycles a pixel", fontsize=8)
-        axes[1].plot(found.radii, found.radial.T, color=FAINT, lw=0.6)
+        axes[1].plot(found.radii, found.radial.T, color=PALE, lw=0.5)
         axes[1].plot(found.radii, found.radial.mean(axis=0), color=TRAIN)
         if max(found.stride) > 1:
             kept = 1 / (2 * max(found.stride))

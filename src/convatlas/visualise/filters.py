@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from convatlas.structures import ConvatlasError
-from convatlas.visualise.style import MUTED, house_style
+from convatlas.visualise.style import MUTED, TIMES, house_style
 
 Array = NDArray[np.float32]
+TILES = 256  # that a figure shows
 
 
 def first_layer_filters(net: nn.Module) -> tuple[str, Array]:
@@ -50,7 +51,7 @@ def figure(filters: Array) -> Figure:
     count, channels, height, width = filters.shape
     coloured = channels == 3
     tiles = filters.transpose(0, 2, 3, 1) if coloured else filters.reshape(count * channels, height, width)
-    tiles = tiles[:256]
+    tiles = tiles[:TILES]
     limit = float(np.abs(tiles).max()) or 1.0
     columns = columns_for(len(tiles))
     rows = math.ceil(len(tiles) / columns)
@@ -77,6 +78,21 @@ def figure(filters: Array) -> Figure:
             bar.ax.tick_params(labelsize=7)
             bar.outline.set_visible(False)
     return picture
+
+
+def caption(layer: str, filters: Array) -> str:
+    """What `figure` shows of the filters (N, C, h, w)."""
+    count, channels, height, width = filters.shape
+    parted = channels not in (1, 3)
+    shown = min(count * channels, TILES) if parted else min(count, TILES)
+    whole = count * channels if parted else count
+    tiles = ", one tile per input channel" if parted else ""
+    cut = f"; the first {shown:,} of {whole:,} are shown" if shown < whole else ""
+    size = f"{height}{TIMES}{width}"
+    return (
+        f"The {count:,} filters of {layer}, {size} pixels each{tiles}{cut}. One scale for all: mid-grey is zero, "
+        "brighter is positive."
+    )
 
 
 def columns_for(count: int) -> int:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from convatlas.structures import UsageError
 from convatlas.visualise import backward
-from convatlas.visualise.style import FAINT, TEST, TRAIN, house_style
+from convatlas.visualise.style import PALE, TEST, TRAIN, house_style
 
 Array = NDArray[np.float32]
 # kind of motion -> (unit, amounts); the paper's range for pictures of 224 pixels
@@ -170,7 +170,7 @@ def figure(found: Sequence[Curves]) -> Figure:
                 row, [*series, ("probability of the class", one.probabilities, TEST)], strict=True
             ):
                 mean, deviation = values.mean(axis=0), values.std(axis=0)
-                axis.plot(one.amounts, values.T, color=FAINT, linewidth=0.7)
+                axis.plot(one.amounts, values.T, color=PALE, linewidth=0.5)
                 axis.fill_between(one.amounts, mean - deviation, mean + deviation, color=colour, alpha=0.15, lw=0)
                 axis.plot(one.amounts, mean, color=colour)
                 axis.set_title(title, fontsize=8)
@@ -189,10 +189,9 @@ def equivariance_figure(found: Sequence[Equivariance]) -> Figure:
         for axis, (field, title) in zip(axes, titles.items(), strict=True):
             for index, shift in enumerate(found[0].shifts):
                 means = [getattr(one, field)[:, index].mean() for one in found]
-                axis.plot(
-                    range(len(found)), means, marker="o", markersize=3, label=f"{shift} px", alpha=0.4 + 0.15 * index
-                )
+                axis.plot(range(len(found)), means, marker="o", markersize=3, label=f"{shift} px")
             axis.set_title(title, fontsize=9)
+            axis.tick_params(labelleft=True)  # on a narrow page each stands by itself
             axis.set_xticks(range(len(found)), [one.layer for one in found], rotation=60, ha="right", fontsize=7)
             axis.grid(axis="y")
             axis.set_ylim(bottom=0)

@@ -82,7 +82,7 @@ def figure(picture: Array, states: list[tuple[str, Array]], classes: tuple[str, 
 
     Each row has its own scale from its smallest to its largest value; at most 16 maps a layer are shown.
     """
-    width = 11.0
+    width = 10.3
     unit = (width - 1.9) / MAPS_PER_ROW  # the side of a map where sixteen stand in a row
     heights = [1.45, *(row_height(maps, unit) for _, maps in states)]
     with house_style():

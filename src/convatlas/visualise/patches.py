@@ -21,6 +21,7 @@ from convatlas.visualise import backward
 from convatlas.visualise.style import MUTED, around_grey, house_style
 
 Array = NDArray[np.float32]
+WIDTH, HEIGHT = 3.5, 1.66  # inches of three by three patches and their projections
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Strongest:
     pictures: NDArray[np.int64]  # (N, k) the indices that the batches gave
     positions: NDArray[np.int64]  # (N, k, 2) y, x in the map
     extent: tuple[int, int]  # of the map
+    lowest: float  # value of any unit for any picture; a rectified layer has none below 0
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def strongest(
     """
     best: tuple[Tensor, Tensor, Tensor] | None = None
     kept: list[Any] = []
-    seen, width, height = 0, 1, 1
+    seen, width, height, lowest = 0, 1, 1, float("inf")
     handle = backward.find_layer(net, layer).register_forward_hook(lambda _, __, output: kept.append(output))
     try:
         with backward.evaluating(net), torch.inference_mode():
@@ -74,6 +76,7 @@ def strongest(
                     raise UsageError(f"layer {layer!r} gives a vector, which has no places; expected a layer with maps")
                 height, width = maps.shape[2:]
                 values, places = maps.flatten(2).max(dim=2)  # (B, N)
+                lowest = min(lowest, float(maps.min()))
                 found = (values.T.cpu(), torch.as_tensor(indices).expand(maps.shape[1], -1), places.T.cpu())
                 best = found if best is None else tuple(torch.cat(pair, 1) for pair in zip(best, found, strict=True))  # pyright: ignore[reportAssignmentType]
                 assert best is not None
@@ -87,7 +90,7 @@ def strongest(
     if best is None:
         raise ConvatlasError(f"no picture to look for the strongest patches of {layer!r} in")
     positions = torch.stack((best[2] // width, best[2] % width), dim=2)
-    return Strongest(layer, best[0].float().numpy(), best[1].numpy(), positions.numpy(), (height, width))
+    return Strongest(layer, best[0].float().numpy(), best[1].numpy(), positions.numpy(), (height, width), lowest)
 
 
 def field_of(net: nn.Module, x: Tensor, layer: str) -> ReceptiveField | None:
@@ -95,6 +98,14 @@ def field_of(net: nn.Module, x: Tensor, layer: str) -> ReceptiveField | None:
     records = trace(net, tuple(x.shape[1:]), device=x.device)
     inside = [record.index for record in records if (record.name + "/").startswith((f"{layer}/", f"{layer}."))]
     return receptive_fields(records)[inside[-1]] if inside else None
+
+
+def is_rectified(net: nn.Module, x: Tensor, layer: str) -> bool:
+    """Whether a rectifier takes all that a layer gives, for pictures like x (1, C, H, W)."""
+    records = trace(net, tuple(x.shape[1:]), device=x.device)
+    inside = [record.index for record in records if (record.name + "/").startswith((f"{layer}/", f"{layer}."))]
+    readers = [record.kind for record in records if inside and inside[-1] in record.inputs]
+    return bool(readers) and all(kind == "relu" for kind in readers)
 
 
 def region(field: ReceptiveField | None, position: Sequence[int], size: Sequence[int]) -> Region:
@@ -126,9 +137,9 @@ def figure(layer: str, found: Sequence[MapPatches], *, bgr: bool = False, side: 
     columns = min(len(found), max(2, 2 * side // (across + 1)))
     rows = -(-len(found) // columns)
     with house_style():
-        sheet = Figure(figsize=(max(2.6, 5.6 * across / side) * columns, (0.3 + 2.65 * down / side) * rows))
+        sheet = Figure(figsize=(max(2.2, WIDTH * across / side) * columns, (0.3 + HEIGHT * down / side) * rows))
         parts = sheet.subfigures(rows, columns, squeeze=False, wspace=0.02, hspace=0.04).flat
-        heading = 0.3 / (0.3 + 2.65 * down / side)
+        heading = 0.3 / (0.3 + HEIGHT * down / side)
         for part, one in zip(parts, found, strict=False):
             part.text(0.02, 1 - heading / 3, f"{layer}, map {one.map}", fontsize=9, va="top", fontweight="bold")
             ends = [f"{value:.3g}" for value in (one.activations[0], one.activations[-1])]

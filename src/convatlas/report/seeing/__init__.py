@@ -3,7 +3,7 @@
 from convatlas.report.seeing.network_panels import NETWORK_METHODS
 from convatlas.report.seeing.page import as_json, write
 from convatlas.report.seeing.panel import Options, Panel, Pool, Subject
-from convatlas.report.seeing.panels import METHODS, see, subjects
+from convatlas.report.seeing.panels import METHODS, check_layer, see, subjects, subjects_of
 from convatlas.report.seeing.parts import read as read_parts
 from convatlas.report.seeing.pools import open_pool
 
@@ -15,9 +15,11 @@ __all__ = [
     "Pool",
     "Subject",
     "as_json",
+    "check_layer",
     "open_pool",
     "read_parts",
     "see",
     "subjects",
+    "subjects_of",
     "write",
 ]

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 
 from convatlas.inference import Source
-from convatlas.report.published import plural
 from convatlas.report.seeing.panel import Options, Panel, Subject, opened, reads_bgr
 from convatlas.report.seeing.pools import batches
+from convatlas.report.tables import plural
 from convatlas.visualise import filter_statistics, filters
 
-EXCITED = 1000  # pictures in which a unit may show that it lives
+EXCITED = 1000  # images in which a unit may show that it lives
 
 
 def filters_panel(source: Source, found: Sequence[Subject], options: Options) -> Panel:
@@ -19,7 +19,7 @@ def filters_panel(source: Source, found: Sequence[Subject], options: Options) ->
     folded = filters.aliased_shares(kernels, stride)
     return Panel(
         "filters", f"Filters of {layer}",
-        f"The weights of the first layer, on one scale for all: mid-grey is zero. {folding(stride, folded)}",
+        f"{filters.caption(layer, kernels)} {folding(stride, folded)}",
         filters.figure(kernels[:, ::-1] if reads_bgr(source) and kernels.shape[1] == 3 else kernels),
         {"layer": layer, "shape": list(kernels.shape), "stride": list(stride), "aliased_shares": folded.tolist(),
          "norms": np.sqrt((kernels**2).sum(axis=(1, 2, 3))).tolist()},
@@ -36,14 +36,14 @@ def filter_statistics_panel(source: Source, found: Sequence[Subject], options: O
     small = filter_statistics.near_zero(source.net)
     dead, rectified = sum(len(one.dead) for one in silent), sum(one.units for one in silent)
     rectifiers = (
-        f"Of {rectified:,} rectified maps and units, {dead:,} stay silent for "
-        f"{plural(pool.count, 'picture', 'pictures')} of {pool.name}."
-        if silent else "It has no rectifiers, so that none of its units can be silent."
+        f"Last, by rectifier: of {rectified:,} rectified feature maps and units, {dead:,} stay silent for "
+        f"{plural(pool.count, 'image', 'images')} of {pool.name}."
+        if silent else "It has no rectifier that gives zeros, so that none of its units can be silent."
     )  # fmt: skip
     return Panel(
         "filterstats", f"Statistics of the filters, {layer} and on",
-        f"Left, the frequencies that the filters of {layer} look for, and in the white frame those that the stride "
-        f"keeps apart. {folding(stride, seen.aliased)} In the middle each filter (grey) and their mean, by distance "
+        f"First, the frequencies that the filters of {layer} look for, and in the white frame those that the stride "
+        f"keeps apart. {folding(stride, seen.aliased)} Then each filter (grey) and their mean, by distance "
         "from zero frequency. "
         f"{rectifiers} Weights near zero (a norm below 1% of the layer's median): "
         f"{plural(sum(len(one.dead) for one in small), 'filter', 'filters')} of the whole network.",

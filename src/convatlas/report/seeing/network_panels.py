@@ -10,7 +10,6 @@ from torch import Tensor
 from convatlas import weights
 from convatlas.inference import Source
 from convatlas.report.pictures import as_array
-from convatlas.report.published import plural
 from convatlas.report.seeing.filter_panels import filter_statistics_panel, filters_panel
 from convatlas.report.seeing.panel import (
     Options,
@@ -24,6 +23,7 @@ from convatlas.report.seeing.panel import (
 )
 from convatlas.report.seeing.parts import correspondence_panel
 from convatlas.report.seeing.pools import batches
+from convatlas.report.tables import plural
 from convatlas.structures import UsageError
 from convatlas.visualise import deconvnet, evolution, invariance, lesion, maps, patches
 
@@ -45,19 +45,29 @@ def _patches(source: Source, found: Sequence[Subject], options: Options) -> Pane
     else:
         chosen = [int(index) for index in alive[np.linspace(0, len(alive) - 1, min(MAPS, len(alive)), dtype=int)]]
     if not chosen:
-        raise UsageError(f"layer {layer!r} is silent for every picture of {pool.name}; expected another layer")
+        raise UsageError(f"layer {layer!r} never rises above zero in {pool.name}; expected another layer")
     field = patches.field_of(source.net, first, layer)
     shown = [_map_patches(source, pool, best, index, field) for index in chosen]
-    dead = int((best.activations[:, 0] <= 0).sum())
+    low = int((best.activations[:, 0] <= 0).sum())
+    rectified = best.lowest >= 0 or patches.is_rectified(source.net, first, layer)
     return Panel(
-        "patches", f"The strongest patches of {layer}",
-        f"For some maps, what excites them most in {pool.name} ({plural(pool.count, 'picture', 'pictures')}): "
+        "patches", f"Top-activating patches of {layer}",
+        f"For some feature maps, what excites them most in {pool.name} ({plural(pool.count, 'image', 'images')}): "
         "right the patches that the strongest units see, left what the deconvnet says made them fire. "
-        f"{dead} of {len(best.activations)} maps are silent for every picture.",
+        + silence(layer, low, len(best.activations), rectified),
         patches.figure(layer, shown, bgr=reads_bgr(source)),
-        {"layer": layer, "maps": chosen, "pictures": pool.count, "silent_maps": dead},
+        {"layer": layer, "maps": chosen, "pictures": pool.count, "silent_maps": low if rectified else 0,
+         "never_positive_maps": low},
         {"activations": best.activations, "pictures": best.pictures, "positions": best.positions},
     )  # fmt: skip
+
+
+def silence(layer: str, low: int, count: int, rectified: bool) -> str:
+    """What may be said of feature maps that never rise above zero: only behind a rectifier are they silent."""
+    if rectified:
+        return f"{low:,} of {plural(count, 'feature map is', 'feature maps are')} silent for every image."
+    never = f"; {low:,} of {count:,} never rise above zero" if low else ""
+    return f"Behind {layer} stands no rectifier, so that no feature map is silent{never}."
 
 
 def _map_patches(
@@ -87,9 +97,9 @@ def _invariance(source: Source, found: Sequence[Subject], options: Options) -> P
     targets = [subject.target for subject in found]
     seen = [invariance.curves(source.net, x, targets, layers, motion=motion) for motion in invariance.MOTIONS]
     return Panel(
-        "invariance", "Moving the picture",
-        f"How far the features of {layers[0]} and {layers[1]} go from those of the picture as it stands, in units of "
-        f"their own size, and the probability of the class; {plural(len(found), 'picture', 'pictures')} (grey), their "
+        "invariance", "Moving the image",
+        f"How far the features of {layers[0]} and {layers[1]} go from those of the image as it stands, in units of "
+        f"their own size, and the probability of the class; {plural(len(found), 'image', 'images')} (grey), their "
         "mean and deviation.",
         invariance.figure(seen),
         {"layers": layers, "curves": [
@@ -109,9 +119,9 @@ def _equivariance(source: Source, found: Sequence[Subject], options: Options) ->
     shifts = [shift for shift in (1, 2, 4, 8, 16) if shift <= x.shape[2] // 4]
     seen = invariance.equivariance(source.net, x, layers, shifts=shifts)
     return Panel(
-        "equivariance", "Shifting the picture, layer by layer",
-        "How much the maps change when the picture is shifted: where they stand (0 would be invariant), what is left "
-        "of the change when the maps are shifted along (0 is equivariant), and the change of their means.",
+        "equivariance", "Shifting the image, layer by layer",
+        "How much the feature maps change when the image is shifted: where they stand (0 would be invariant), what "
+        "is left of the change when the maps are shifted along (0 is equivariant), and the change of their means.",
         invariance.equivariance_figure(seen),
         {"shifts": shifts, "layers": [
             {"layer": one.layer, "moved": one.moved.mean(axis=0).tolist(),
@@ -141,9 +151,8 @@ def _ensemble(source: Source, found: Sequence[Subject], options: Options) -> Pan
     truth = "the labels" if pool.labels is not None else "what the whole network says"
     return Panel(
         "ensemble", "Taking the network apart",
-        f"The error against {truth} on {plural(count, 'picture', 'pictures')} of {pool.name}: without "
-        "each part, without several, and with blocks in each other's place. Dashed: the whole network. Last, the paths "
-        "through the blocks by the number of residuals that they pass, and how much of the gradient comes by them.",
+        f"The error against {truth} on {plural(count, 'image', 'images')} of {pool.name}: "
+        + lesion_words(residual, by_length is not None),
         lesion.figure(seen, by_length),
         {"pictures": count, "against": truth, "intact": seen.intact, "parts": list(seen.parts),
          "without_one": seen.one.tolist(), "without_several": seen.several.tolist(),
@@ -153,11 +162,23 @@ def _ensemble(source: Source, found: Sequence[Subject], options: Options) -> Pan
     )  # fmt: skip
 
 
+def lesion_words(reordered: bool, by_length: bool) -> str:
+    """What the figure of lesions shows: the last two panels are there only for a network of residual blocks."""
+    panels = "without each part, and without several at random" if not reordered else (
+        "without each part, without several at random, and with blocks in each other's place"
+    )  # fmt: skip
+    last = (
+        " Last, the paths through the blocks by the number of residuals that they pass, and how much of the gradient "
+        "comes by them." if by_length else ""
+    )  # fmt: skip
+    return f"{panels}. Dashed: the whole network.{last}"
+
+
 def _evolution(source: Source, found: Sequence[Subject], options: Options) -> Panel:
     folder = source.run / "checkpoints" / "epochs" if source.run else None
     kept = sorted(folder.glob("*/weights.safetensors"), key=lambda path: int(path.parent.name)) if folder else []
     if not kept:
-        raise UsageError("no weights of several epochs; expected a run of `convatlas train --keep-epochs 1,2,5,10`")
+        raise UsageError("no weights of several epochs; expected a run that kept the weights of several")
     pool = opened(options)
     pool = replace(pool, count=min(pool.count, WATCHED))
     x = torch.cat([x for x, _ in batches(source, pool)])
@@ -171,8 +192,8 @@ def _evolution(source: Source, found: Sequence[Subject], options: Options) -> Pa
     seen = evolution.evolve(nets, x, layer, chosen)
     return Panel(
         "evolution", f"How {layer} came to be",
-        f"The strongest activation of each map in {plural(len(x), 'picture', 'pictures')} of {pool.name}, projected "
-        "down, after several epochs. A sudden jump means that another picture has taken over.",
+        f"The strongest activation of each feature map in {plural(len(x), 'image', 'images')} of {pool.name}, "
+        "projected down, after several epochs. A sudden jump means that another image has taken over.",
         evolution.figure(seen, bgr=reads_bgr(source)),
         {"layer": layer, "maps": list(seen.maps), "epochs": list(seen.epochs),
          "activations": seen.activations.tolist(), "pictures": seen.pictures.tolist()},

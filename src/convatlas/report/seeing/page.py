@@ -1,21 +1,20 @@
 """Panels on disk: a page that asks for nothing, the figures as PNG, the numbers as JSON and the arrays as NPZ."""
 
-import base64
 import io
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
+from markupsafe import Markup
 
 from convatlas.inference import Source
-from convatlas.report import tables
+from convatlas.report import html, tables
+from convatlas.report.paths import without_paths
 from convatlas.report.seeing.panels import Panel, Subject
 from convatlas.structures import ConvatlasError, Problem
 from convatlas.visualise.style import house_style
@@ -32,8 +31,9 @@ class _Shown:
     png: bytes
 
     @property
-    def uri(self) -> str:
-        return f"data:image/png;base64,{base64.b64encode(self.png).decode('ascii')}"
+    def svg(self) -> Markup:
+        on = f" on {self.panel.path.name}" if self.panel.path else ""
+        return html.svg(self.panel.figure, f"{self.panel.title}{on}")
 
 
 def write(
@@ -56,12 +56,13 @@ def write(
         arrays = {f"{item.name}/{key}": value for item in shown for key, value in item.panel.arrays.items()}
         np.savez_compressed(folder / "explain.npz", allow_pickle=False, **arrays)
         (folder / "explain.json").write_text(json.dumps(as_json(source, found, panels, problems), indent=2))
-        replace(page, render("page.html", source, found, shown, problems))
+        values = context(source, found, shown, problems)
+        html.save(page, html.render("explain.html", values))
         report = source.run / "report.html" if source.run is not None else None
         if report is not None and report.is_file():
-            section = f"\n{render('section.html', source, found, shown, problems)}\n"
+            section = f"\n{html.render('explain_section.html', values)}\n"
             linked = between(report.read_text("utf-8"), LINK_OPEN, LINK_CLOSE, '<a href="#seeing">Seeing inside</a>')
-            replace(report, between(linked, OPEN, CLOSE, section))
+            html.save(report, between(linked, OPEN, CLOSE, section))
     except OSError as error:
         raise ConvatlasError(f"--out {out} can't be written: {error.strerror or error}") from error
     return page
@@ -72,16 +73,6 @@ def between(report: str, opening: str, closing: str, text: str) -> str:
     before, opened, rest = report.partition(opening)
     _, closed, after = rest.partition(closing)
     return f"{before}{opening}{text}{closing}{after}" if opened and closed else report
-
-
-def replace(path: Path, text: str) -> None:
-    """Writes aside, then renames."""
-    aside = path.with_name(f".{path.name}.tmp")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def as_json(
@@ -117,22 +108,34 @@ def png(panel: Panel) -> bytes:
     return buffer.getvalue()
 
 
-def render(
-    template: str, source: Source, found: Sequence[Subject], shown: Sequence[_Shown], problems: Sequence[Problem]
-) -> str:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        loader=jinja2.PackageLoader("convatlas.report.seeing", "."),
-    )  # fmt: skip
-    environment.filters["probability"] = tables.probability
-    groups = [(path, list(items)) for path, items in groupby(shown, key=lambda item: item.panel.path)]
+def context(
+    source: Source, found: Sequence[Subject], shown: Sequence[_Shown], problems: Sequence[Problem]
+) -> dict[str, Any]:
+    """Everything that the templates name."""
     subjects = {subject.path: subject for subject in found}
-    return environment.get_template(template).render(
-        source=source, groups=groups, subjects=subjects, problems=problems, style=style()
-    )
+    groups = []
+    for number, (path, items) in enumerate(groupby(shown, key=lambda item: item.panel.path)):
+        subject = subjects[path] if path else None
+        groups.append({
+            "anchor": f"image-{number}" if path else "seeing",
+            "name": path.stem if path else "The network",
+            "title": heading(source, subject) if subject else "",
+            "panels": [
+                {"title": item.panel.title, "svg": item.svg, "caption": item.panel.caption, "table": item.panel.table}
+                for item in items
+            ],
+        })  # fmt: skip
+    images = f" in {tables.plural(len(found), 'image', 'images')}" if found else ""
+    return {
+        "title": f"Inside {source.name}",
+        "subtitle": "",
+        "lead": f"What the network looks at, and what it sees{images}.",
+        "links": [(group["anchor"], group["name"]) for group in groups] if len(groups) > 1 else [],
+        "groups": groups,
+        "problems": [(without_paths(problem.path), without_paths(problem.reason)) for problem in problems],
+    }
 
 
-def style() -> str:
-    """The rules of a run's report, so that both pages look alike."""
-    template = resources.files("convatlas.report").joinpath("template.html").read_text(encoding="utf-8")
-    return template.partition("<style>")[2].partition("</style>")[0]
+def heading(source: Source, subject: Subject) -> str:
+    """The image, the class that is asked about, and how sure the network is of it."""
+    return f"{subject.path.name}: {source.classes[subject.target]}, {tables.probability(subject.probability)}"

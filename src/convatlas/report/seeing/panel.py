@@ -26,6 +26,7 @@ class Pool:
     count: int
     read: Callable[[int], Tensor | Problem]  # uint8 (C, H, W), prepared
     labels: Tensor | None  # (count,) outputs of the network; None where they are not known
+    called: Callable[[int], str] = str  # what a message calls an image
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,9 @@ class Options:
 
 @dataclass(frozen=True)
 class Subject:
-    """A picture as the network gets it, and what the network says."""
+    """An image as the network gets it, and what the network says."""
 
-    path: Path
+    path: Path  # of a data set without files, what it calls the image
     picture: Array  # (H, W, 3) or (H, W) in [0, 1]
     x: Tensor  # (1, C, H, W)
     target: int  # the class that is asked about
@@ -93,11 +94,11 @@ def reads_bgr(source: Source) -> bool:
 
 def together(found: Sequence[Subject]) -> Tensor:
     if not found:
-        raise UsageError("no pictures to move; expected PICTURES")
+        raise UsageError("images are absent: there are none to look at; name files or a data set")
     return torch.cat([subject.x for subject in found])
 
 
 def opened(options: Options) -> Pool:
     if options.pool is None:
-        raise UsageError("no pictures to look at; expected PICTURES, or --data")
+        raise UsageError("images are absent: there are none to look at; name files or a data set")
     return options.pool()

@@ -1,28 +1,44 @@
 """Which methods there are, and what each shows: one panel a picture, or one panel for the network."""
 
-from collections.abc import Callable, Iterator, Sequence
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
+from convatlas import readable
 from convatlas.data import normalise
 from convatlas.inference import Source
 from convatlas.inference.predict import read_prepared
+from convatlas.report import tables
 from convatlas.report.pictures import as_array
 from convatlas.report.seeing.network_panels import NETWORK_METHODS
-from convatlas.report.seeing.panel import Options, Panel, Subject, default_layer, reads_bgr
-from convatlas.structures import ConvatlasError, Problem
-from convatlas.visualise import attribution, deconvnet, occlusion
+from convatlas.report.seeing.panel import Options, Panel, Pool, Subject, default_layer, reads_bgr
+from convatlas.report.seeing.pools import spread
+from convatlas.structures import ConvatlasError, Problem, UsageError
+from convatlas.visualise import attribution, deconvnet, maps, occlusion
 
 
 def subjects(source: Source, paths: Sequence[Path], options: Options) -> tuple[list[Subject], list[Problem]]:
-    """The pictures that could be read, and those that could not."""
+    """The image files that could be read, and those that could not."""
+    return looked_at(source, ((path, read_prepared(path, source.preprocessing)) for path in paths), options)
+
+
+def subjects_of(source: Source, pool: Pool, count: int, options: Options) -> tuple[list[Subject], list[Problem]]:
+    """So many images of a pool, from its beginning to its end."""
+    return looked_at(source, ((Path(pool.called(i)), pool.read(i)) for i in spread(pool, count)), options)
+
+
+def looked_at(
+    source: Source, images: Iterable[tuple[Path, Tensor | Problem]], options: Options
+) -> tuple[list[Subject], list[Problem]]:
+    """What the network says of images, uint8 (C, H, W), as it gets them."""
     found, problems = [], []
     device = next(source.net.parameters()).device
-    for path in paths:
-        prepared = read_prepared(path, source.preprocessing)
+    for path, prepared in images:
         if isinstance(prepared, Problem):
             problems.append(prepared)
             continue
@@ -34,9 +50,19 @@ def subjects(source: Source, paths: Sequence[Path], options: Options) -> tuple[l
             continue
         target = int(probabilities.argmax()) if options.target is None else options.target
         attribution.checked_class(target, probabilities[None])
-        picture = as_array(prepared).astype(np.float32) / np.float32(255)
-        found.append(Subject(path, picture, x, target, float(probabilities[target])))
+        image = as_array(prepared).astype(np.float32) / np.float32(255)
+        found.append(Subject(path, image, x, target, float(probabilities[target])))
     return found, problems
+
+
+def check_layer(source: Source, layer: str | None) -> None:
+    """Raises UsageError, which names the layers, for one that the network does not have."""
+    if layer is None or layer in dict(source.net.named_modules(remove_duplicate=False)):
+        return
+    names = [name for name, _ in maps.rows(source.net)]
+    near = difflib.get_close_matches(layer, [name for name, _ in source.net.named_modules()], 1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise UsageError(f"layer {layer!r} is not in {source.name}; {hint}it has {', '.join(names)}")
 
 
 def see(
@@ -70,8 +96,9 @@ def _deconvnet(source: Source, subject: Subject, options: Options) -> Panel:
     found = deconvnet.project(source.net, subject.x, layer, maps=chosen)
     return Panel(
         "deconvnet", f"Deconvnet of {layer}",
-        "What made the strongest unit of each map fire, in the picture's own pixels: all else in the layer is set to "
-        "zero and sent down by unpooling, rectification and transposed filters. Above each, the unit's activation.",
+        "What made the strongest unit of each feature map fire, in the image's own pixels: all else in the layer is "
+        "set to zero and sent down by unpooling, rectification and transposed filters. Above each, the unit's "
+        "activation.",
         deconvnet.figure(subject.picture, found, bgr=reads_bgr(source)),
         {"layer": layer, "units": [
             {"map": unit.map, "position": list(unit.position), "activation": unit.activation} for unit in found
@@ -90,8 +117,7 @@ def _occlusion(source: Source, subject: Subject, options: Options) -> Panel:
     (projection,) = deconvnet.project(source.net, subject.x, found.layer, maps=[found.map])
     return Panel(
         "occlusion", f"Occlusion, class {source.classes[subject.target]}",
-        "A grey square slides over the picture. Where it hides what the network needs, the probability of the class "
-        "falls and another class takes its place; where it hides what the map sees, the map falls silent.",
+        occlusion_words(found, source.classes),
         occlusion.figure(subject.picture, found, projection, source.classes, bgr=reads_bgr(source)),
         {"class": source.classes[found.target], "target": found.target, "layer": found.layer, "map": found.map,
          "square": list(found.size), "rows": found.rows.tolist(), "columns": found.columns.tolist(),
@@ -101,6 +127,21 @@ def _occlusion(source: Source, subject: Subject, options: Options) -> Panel:
          "activity": found.activity.tolist()},
         {"projection": projection.signal, "score": found.score}, subject.path,
     )  # fmt: skip
+
+
+def occlusion_words(found: occlusion.Occlusion, classes: Sequence[str]) -> str:
+    """What the square did, in the numbers of the figure."""
+    name, places = classes[found.target], found.predicted.size
+    others = int((found.predicted != found.target).sum())
+    low, high = found.activity.min(), found.activity.max()
+    return (
+        "A grey square slides over the image. "
+        f"The probability of {name} is {tables.probability(found.whole_probability)} without it and "
+        f"{tables.probability(float(found.probability.min()))} where it does most harm; "
+        f"at {others:,} of {places:,} places another class is the most probable. "
+        f"Feature map {found.map} of {found.layer} has an activity of {readable.amount(found.whole_activity)} without "
+        f"it, and of {readable.amount(float(low))} to {readable.amount(float(high))} with it."
+    )
 
 
 @dataclass(frozen=True)
@@ -115,15 +156,18 @@ class _Attributing:
     def __call__(self, source: Source, subject: Subject, options: Options) -> Panel:
         found = self.attribute(source, subject, options)
         name = source.classes[found.target]
+        rectified = any(isinstance(module, nn.ReLU | nn.ReLU6) for module in source.net.modules())
+        plain = "" if rectified or self.method != "guided" else NO_RECTIFIERS
         return Panel(
-            self.method, f"{self.title}, class {name}", self.caption,
+            self.method, f"{self.title}, class {name}", self.caption + plain,
             attribution.figure(subject.picture, found, bgr=reads_bgr(source)),
             {"class": name, "target": found.target, "score": found.score, "layer": found.layer},
             {"values": found.values}, subject.path,
         )  # fmt: skip
 
 
-SQUARE = 0.22  # of the picture's shorter side
+NO_RECTIFIERS = " This network has no rectifiers: what is shown is the plain derivative."
+SQUARE = 0.22  # of the image's shorter side
 PictureMethod = Callable[[Source, Subject, Options], Panel]
 
 METHODS: dict[str, PictureMethod] = {
@@ -153,7 +197,7 @@ METHODS: dict[str, PictureMethod] = {
     "occlusion": _occlusion,
     "ig": _Attributing(
         "ig", "Integrated gradients",
-        "Each pixel's share of what the score gains between a picture of the mean colour and this one.",
+        "Each pixel's share of what the score gains between an image of the mean colour and this one.",
         lambda source, subject, _: attribution.integrated_gradients(source.net, subject.x, subject.target),
     ),
 }  # fmt: skip

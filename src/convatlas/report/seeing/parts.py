@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from convatlas.inference import Source
-from convatlas.report.published import plural
 from convatlas.report.seeing.panel import Options, Panel, Part, Subject, default_layer, together
 from convatlas.structures import UsageError
 from convatlas.visualise import correspondence, maps
@@ -98,18 +97,21 @@ def rectified(net: nn.Module, layer: str) -> str:
 
 def correspondence_panel(source: Source, found: Sequence[Subject], options: Options) -> Panel:
     if len(found) < 2:
-        raise UsageError(f"{plural(len(found), 'picture', 'pictures')} to compare; expected at least 2 PICTURES")
+        raise UsageError(f"images are too few to compare: {len(found)}; name at least 2")
     placed = boxes(options.parts or grid(), found)
     x = together(found)
     layers = layers_of(source, x[:1], options.layer)
     rows = correspondence.measure(source.net, x, placed, layers)
-    which = "the parts are those named" if options.parts else "no parts were named (--part), nine places stand for them"
+    which = "the parts are those named" if options.parts else "no parts were named, nine places stand for them"
+    alone = "" if options.parts else " Parts at one place of all images do so by their place alone."
+    means = " The means of the feature maps know nothing of places." if any(
+        row.map_distances is not None for row in rows
+    ) else ""  # fmt: skip
     return Panel(
-        "correspondence", "Hiding the same part of several pictures",
+        "correspondence", "Hiding the same part of several images",
         "How unlike the features change when a part is hidden: the share of features whose change has another sign, "
-        f"over all pairs of {len(found)} pictures, mean and deviation; {which}. Left of the dotted line, the features "
-        "change more alike than for random places. Parts at one place of all pictures do so by their place alone; the "
-        "means of the maps know nothing of places.",
+        f"over all pairs of {len(found)} images, mean and deviation; {which}. Left of the dotted line, the features "
+        f"change more alike than for random places.{alone}{means}",
         correspondence.figure([subject.picture for subject in found], placed, rows),
         {"layers": layers, "pictures": [str(subject.path) for subject in found],
          "boxes": {name: [list(box) if box else None for box in row] for name, row in placed.items()},

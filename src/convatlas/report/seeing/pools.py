@@ -23,8 +23,15 @@ def open_pool(source: Source, files: Sequence[Path], data: str | None, root: Pat
     """
     if data is None and source.run is None:
         if not files:
-            raise ConvatlasError("no pictures to look at; expected PICTURES, or --data")
-        return Pool("the pictures given", len(files), lambda i: read_prepared(files[i], source.preprocessing), None)
+            raise ConvatlasError("images are absent: there are none to look at; name files or a data set")
+        names = [path.name for path in files]
+        return Pool(
+            "the images given",
+            len(files),
+            lambda i: read_prepared(files[i], source.preprocessing),
+            None,
+            names.__getitem__,
+        )
     dataset = load_data(source, data, root)
     test = dataset.test
     match_labels(test, dataset.classes, source, dataset.name)
@@ -37,7 +44,12 @@ def open_pool(source: Source, files: Sequence[Path], data: str | None, root: Pat
         except ConvatlasError as error:
             return Problem(test.name(index), str(error))
 
-    return Pool(f"the test part of {dataset.name}", len(test), read, test.labels)
+    return Pool(f"the test split of {dataset.name}", len(test), read, test.labels, test.name)
+
+
+def spread(pool: Pool, count: int) -> list[int]:
+    """So many indices at equal distances, the first among them; all where the pool has no more."""
+    return sorted({round(i * pool.count / count) for i in range(count)}) if pool.count > count else [*range(pool.count)]
 
 
 def batches(source: Source, pool: Pool, batch_size: int = 32) -> Iterator[tuple[Tensor, list[int]]]:

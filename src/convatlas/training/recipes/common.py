@@ -39,8 +39,8 @@ FB_RESNET_TORCH = (
 """facebookarchive/fb.resnet.torch, datasets/imagenet.lua, on which ResNeXt and DenseNet were built as well."""
 
 
-def ilsvrc(protocol: str, top1: str | None, top5: str | None = None) -> PublishedResult:
-    return PublishedResult(ILSVRC, protocol, top1, top5)
+def ilsvrc(protocol: str, top1: str | None, top5: str | None = None, *, printed_for: str = "") -> PublishedResult:
+    return PublishedResult(ILSVRC, protocol, top1, top5, printed_for)
 
 
 def cifar10(error: str, protocol: str = "") -> PublishedResult:

@@ -1,4 +1,6 @@
-"""How people read large numbers. CSV and JSON hold plain integers instead."""
+"""How people read numbers: no exponents, no NaN, units that fit. CSV and JSON hold plain numbers instead."""
+
+import math
 
 
 def integer(value: int | None) -> str:
@@ -37,3 +39,24 @@ def significant(value: float) -> str:
 def shape(value: tuple[int, ...]) -> str:
     """(3, 224, 224) -> "3 x 224 x 224"."""
     return " x ".join(map(str, value))
+
+
+def amount(value: float | None, digits: int = 3) -> str:
+    """So many significant digits, and all of the integer part: 2,143, 0.0912, 12.5; "-" for what is not known.
+
+    >>> amount(2143.2), amount(0.091249), amount(1e7), amount(None)
+    ('2,143', '0.0912', '10,000,000', '-')
+    """
+    if value is None or not math.isfinite(value):
+        return "-"
+    if value == 0:
+        return "0"
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    decimals = digits - 1 - math.floor(math.log10(abs(round(value, decimals))))  # 9.996 has become 10
+    text = f"{value:,.{max(decimals, 0)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def milliseconds(value: float) -> str:
+    """As many digits as a person compares: 0.34, 12.5, 1,204."""
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
