@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 import convatlas
 from convatlas.cli.arguments import prepare
+from convatlas.cli.flags import flags_of, name_flags
 from convatlas.structures import ConvatlasError
 
 # In the order of a first visit: look, prove, train, use. name -> (module, panel, one line)
@@ -130,6 +131,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, SystemExit):
             return error.code if isinstance(error.code, int) else 1
         sentence, code = explain(error)
+        if isinstance(error, ConvatlasError):
+            sentence = name_flags(sentence, flags_of(arguments))
         if debug:
             traceback.print_exception(error)
         print(f"convatlas: {'error: ' if code < 128 else ''}{sentence}", file=sys.stderr)

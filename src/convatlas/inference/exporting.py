@@ -23,7 +23,7 @@ from convatlas.inference.engines.fused import fuse
 from convatlas.inference.engines.graph import OPSET, quietly, to_onnx
 from convatlas.inference.exported import KEY, ExportedDetector, ExportedNet, WithNormalisation
 from convatlas.inference.exporting_detectors import WithSuppression, compare_detections, detector_to_onnx
-from convatlas.inference.source import Source
+from convatlas.inference.trained import TrainedNetwork
 from convatlas.structures import ConvatlasError, UsageError
 
 Format = Literal["onnx", "torch-export", "torchscript"]
@@ -45,7 +45,7 @@ class Exported:
 
 
 def export(
-    source: Source,
+    source: TrainedNetwork,
     path: str | Path,
     *,
     format: Format = "onnx",  # noqa: A002 - the word for it
@@ -79,7 +79,7 @@ def export(
     detects = callable(getattr(net, "detect", None))
     if detects:
         if format != "onnx":
-            raise UsageError(f"--format {format}; expected onnx, which knows suppression, for a detector")
+            raise UsageError(f"format is {format!r}; expected onnx, which knows suppression, for a detector")
         if getattr(net, "searches", False):
             raise ConvatlasError(
                 f"{source.name} takes its regions from selective search, which no file can hold; expected a detector "
@@ -116,12 +116,12 @@ def export(
 def check_format(name: str, path: Path) -> None:
     """Raises UsageError for an unknown format, or a path with another ending."""
     if name not in FORMATS:
-        raise UsageError(f"--format {name}; expected {', '.join(FORMATS)}")
+        raise UsageError(f"format is {name!r}; expected {', '.join(FORMATS)}")
     if path.suffix != FORMATS[name]:
-        raise UsageError(f"--out {path}; expected a name that ends in {FORMATS[name]} for format {name}")
+        raise UsageError(f"out is {str(path)!r}; expected a name that ends in {FORMATS[name]} for format {name}")
 
 
-def card_of(source: Source, *, pixels: bool, licence: str | None, int8: bool = False) -> dict[str, Any]:
+def card_of(source: TrainedNetwork, *, pixels: bool, licence: str | None, int8: bool = False) -> dict[str, Any]:
     """The card of an exported file: that of weights, the kind of input, and the licence."""
     channels = source.preprocessing.channels
     card = weights.make_card(
@@ -157,7 +157,7 @@ def write_aside(path: Path, content: bytes) -> None:
 
 
 def compare(
-    run: Callable[[Tensor], Tensor], net: nn.Module, source: Source, *, pixels: bool
+    run: Callable[[Tensor], Tensor], net: nn.Module, source: TrainedNetwork, *, pixels: bool
 ) -> tuple[float, float | None]:
     """The largest difference of logits on noise in batches of 1 and 3, as a part of the largest logit.
 
@@ -186,7 +186,7 @@ def compare(
     return difference, None
 
 
-def noise(source: Source, *, pixels: bool) -> Tensor:
+def noise(source: TrainedNetwork, *, pixels: bool) -> Tensor:
     """Three inputs, (3, C, H, W): uint8, or normalised."""
     shape = (source.preprocessing.channels, *source.preprocessing.size)
     values = torch.randint(0, 256, (3, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

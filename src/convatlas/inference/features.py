@@ -4,7 +4,7 @@ The outputs are taken by forward hooks, which work for every network of the atla
 """
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from convatlas.data import normalise
-from convatlas.inference.pictures import find_pictures
+from convatlas.inference.images import Images, collect_images
 from convatlas.inference.predict import check_at_least_one, read_ahead
-from convatlas.inference.source import Source
+from convatlas.inference.trained import TrainedNetwork
 from convatlas.structures import ConvatlasError, Problem, UsageError
 
 Pool = Literal["mean", "max", "flatten"]
@@ -71,7 +71,7 @@ def check_layers(net: nn.Module, layers: Sequence[str]) -> None:
         if layer not in names:
             near = difflib.get_close_matches(layer, names, n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(near)}?" if near else f"it begins with {', '.join(names[:4])}"
-            raise UsageError(f"--layer {layer}: {type(net).__name__} has no such layer; {hint}")
+            raise UsageError(f"layer {layer} is not in {type(net).__name__}; {hint}")
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ class Vectors:
 
 
 def extract(
-    source: Source,
-    paths: Iterable[str | Path],
+    source: TrainedNetwork,
+    images: Images,
     layers: Sequence[str],
     *,
     pool: Pool = "mean",
@@ -101,9 +101,9 @@ def extract(
     """
     check_at_least_one(batch_size=batch_size)
     if pool not in POOLS:
-        raise UsageError(f"--pool {pool}; expected {', '.join(POOLS)}")
+        raise UsageError(f"pool is {pool!r}; expected {', '.join(POOLS)}")
     net = features(source.net.eval().to(device), layers)
-    files, problems = find_pictures(paths)
+    readable, problems = collect_images(images)
     found: list[str] = []
     rows: dict[str, list[Tensor]] = {layer: [] for layer in layers}
     waiting: list[Tensor] = []
@@ -115,7 +115,7 @@ def extract(
         waiting.clear()
 
     with torch.inference_mode():
-        for count, (path, picture) in enumerate(read_ahead(files, source.preprocessing, ahead=2 * batch_size), 1):
+        for count, (path, picture) in enumerate(read_ahead(readable, source.preprocessing, ahead=2 * batch_size), 1):
             if isinstance(picture, Problem):
                 problems.append(picture)
             else:
@@ -124,7 +124,7 @@ def extract(
             if len(waiting) == batch_size:
                 run()
             if on_progress is not None:
-                on_progress(count, len(files))
+                on_progress(count, len(readable))
         if waiting:
             run()
     if not found:
@@ -155,7 +155,7 @@ def save_vectors(vectors: Vectors, path: str | Path) -> None:
             np.savez(file, **arrays)
         return
     if path.suffix != ".parquet":
-        raise UsageError(f"--out {path}; expected a name that ends in .npz or .parquet")
+        raise UsageError(f"out is {str(path)!r}; expected a name that ends in .npz or .parquet")
     try:
         import pyarrow
         from pyarrow import parquet
@@ -180,7 +180,7 @@ def probe(vectors: np.ndarray, labels: Sequence[str], test: Sequence[bool], kind
 
     kinds = {"svm": LinearSVC(C=0.01, max_iter=5000), "logistic": LogisticRegression(C=0.1, max_iter=2000)}
     if kind not in kinds:
-        raise UsageError(f"--probe {kind}; expected {' or '.join(kinds)}")
+        raise UsageError(f"probe is {kind!r}; expected {' or '.join(kinds)}")
     held, names = np.array(test), np.array(labels)
     classifier = make_pipeline(StandardScaler(), kinds[kind])
     classifier.fit(vectors[~held], names[~held])
