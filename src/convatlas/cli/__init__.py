@@ -47,6 +47,7 @@ COMMANDS = {
         "A trained network as ONNX, torch.export or TorchScript, also in int8.",
     ),
     "weights": ("weights", "Train and use", "Published weights: list them, import their files, look inside."),
+    "cite": ("cite", "Look and prove", "BibTeX of a network's paper; of a run, its methods with every departure."),
     "explain": ("explain_", "See inside", "What a network looks at: deconvnet, saliency, Grad-CAM and more."),
     "doctor": ("doctor", "This machine", "What this machine can do, what is missing, and how to get it."),
 }

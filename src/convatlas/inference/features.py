@@ -1,9 +1,5 @@
-"""What layers of a network give: as vectors of pictures, and as the backbone of another network.
+"""What layers of a network give for images: vectors, a linear probe on them, and the nearest images."""
 
-The outputs are taken by forward hooks, which work for every network of the atlas: some can't be captured as a graph.
-"""
-
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from convatlas.data import normalise
+from convatlas.inference.backbone import Features, check_layers, features
 from convatlas.inference.images import Images, collect_images
 from convatlas.inference.predict import check_at_least_one, read_ahead
 from convatlas.inference.trained import TrainedNetwork
@@ -22,56 +19,10 @@ from convatlas.structures import ConvatlasError, Problem, UsageError
 Pool = Literal["mean", "max", "flatten"]
 POOLS = ("mean", "max", "flatten")
 
-
-class Features(nn.Module):
-    """A network that returns what the named layers give, by name.  (B, C, H, W) -> {name: (B, ...)}
-
-    Gradients flow through, and `net` is the network itself: this can be the backbone of another one. What comes after
-    the last of the layers is computed too.
-    """
-
-    def __init__(self, net: nn.Module, layers: Sequence[str]) -> None:
-        super().__init__()
-        check_layers(net, layers)
-        self.net = net
-        self.layers = tuple(layers)
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
-
-        def keep(name: str) -> Callable[..., None]:
-            return lambda module, inputs, output: found.__setitem__(name, output)
-
-        handles = [self.net.get_submodule(name).register_forward_hook(keep(name)) for name in self.layers]
-        try:
-            self.net(x)
-        finally:
-            for handle in handles:
-                handle.remove()
-        silent = [name for name in self.layers if name not in found]
-        if silent:
-            raise ConvatlasError(f"layer {silent[0]} did not run; in evaluation mode auxiliary heads do not")
-        return {name: found[name] for name in self.layers}
-
-
-def features(net: nn.Module, layers: Sequence[str]) -> Features:
-    """A module that returns the outputs of named layers at once; names are module paths, as `convatlas show` has them.
-
-    Raises:
-        UsageError: no layers, or one that the network lacks; the message suggests the nearest names.
-    """
-    return Features(net, layers)
-
-
-def check_layers(net: nn.Module, layers: Sequence[str]) -> None:
-    names = [name for name, _ in net.named_modules() if name]
-    if not layers:
-        raise UsageError("no layer is named; expected at least one")
-    for layer in layers:
-        if layer not in names:
-            near = difflib.get_close_matches(layer, names, n=3, cutoff=0.4)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"it begins with {', '.join(names[:4])}"
-            raise UsageError(f"layer {layer} is not in {type(net).__name__}; {hint}")
+__all__ = [
+    "POOLS", "Features", "Pool", "Vectors", "check_layers", "extract", "features", "nearest", "pooled", "probe",
+    "save_vectors",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def find(name: str, variant: str, *, preprocessing: Preprocessing) -> Recipe:
         return MODERN[network.task](network, preprocessing)
     if (network.name, variant) not in PUBLISHED:
         known = ", ".join(variants(network.name))
-        raise UsageError(f"--recipe {variant!r} is unknown for {network.name}; it has {known}")
+        raise UsageError(f"recipe {variant!r} is unknown for {network.name}; it has {known}")
     return PUBLISHED[network.name, variant]
 
 
