@@ -225,3 +225,27 @@ def test_flags_stand_in_for_arguments_on_the_command_line(capsys: pytest.Capture
     assert name_flags("the batch_size is 0", flags) == "the batch_size is 0"
     assert flags_of(["no such command"]) == {}
     assert flags_of(["weights", "import"])["out"] == "--out"
+
+
+LOSS_WORDS = {
+    "CrossEntropy": "cross-entropy",
+    "SquaredError": "squared error",
+    "MaximumAPosteriori": "maximum a posteriori",
+    "PixelCrossEntropy": "cross-entropy of the pixels",
+    "BorderCrossEntropy": "weighted near borders",
+    "HeatmapSquaredError": "squared error of the heat maps",
+    "OwnLosses": "losses(images, targets)",
+}
+
+
+def test_every_network_says_what_it_returns_in_training_and_its_loss() -> None:
+    for name in registry.names():
+        card = registry.card(name)
+        network = inspect.signature(card.builder).return_annotation
+        _, _, said = (inspect.getdoc(network) or "").partition("Training: ")
+        published = convatlas.recipe(name)
+        if type(published.optimizer).__name__ == "OwnRule":
+            assert "learn(images, labels)" in said, name
+            continue
+        assert LOSS_WORDS[type(published.loss).__name__] in said, (name, said)
+        assert ("AuxiliaryOutputs" in said) == bool(published.auxiliary_weight), name
