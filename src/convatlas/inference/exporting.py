@@ -23,8 +23,10 @@ from convatlas.inference.engines.fused import fuse
 from convatlas.inference.engines.graph import OPSET, quietly, to_onnx
 from convatlas.inference.exported import KEY, ExportedDetector, ExportedNet, WithNormalisation
 from convatlas.inference.exporting_detectors import WithSuppression, compare_detections, detector_to_onnx
+from convatlas.inference.interface import interface_of
+from convatlas.inference.programs import program_of
 from convatlas.inference.trained import TrainedNetwork
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.structures import ConvatlasError, Task, UsageError
 
 Format = Literal["onnx", "torch-export", "torchscript"]
 FORMATS: dict[str, str] = {"onnx": ".onnx", "torch-export": ".pt2", "torchscript": ".pt"}
@@ -42,6 +44,7 @@ class Exported:
     size_bytes: int
     difference: float  # of its logits, as a part of the largest, or the part of a detector's boxes; NaN for int8
     classes_differ: float | None = None  # of a network with switches: the part of the pixels
+    program: Path | None = None  # beside an ONNX file: what runs it without torch and this package
 
 
 def export(
@@ -53,7 +56,7 @@ def export(
     licence: str | None = None,
     thresholds: Mapping[str, float] | None = None,
 ) -> Exported:
-    """Writes a trained network for any batch size, completely or not at all.
+    """Writes a trained network for any batch size, completely or not at all, and beside ONNX a program that runs it.
 
     A detector's file takes one picture at a time and gives `boxes`, `labels` and `scores`, suppression done.
 
@@ -105,12 +108,13 @@ def export(
             difference = compare_detections(temporary.read_bytes(), whole, noise(source, pixels=pixels))
         else:
             difference, classes_differ = compare(_read_back(temporary, format), whole, source, pixels=pixels)
+        program = write_program(path, source.task) if format == "onnx" else None
         temporary.replace(path)
     finally:
         with suppress(OSError):  # the folder may be absent
             temporary.unlink()
     opset = OPSET if format == "onnx" else None
-    return Exported(path, format, opset, path.stat().st_size, difference, classes_differ)
+    return Exported(path, format, opset, path.stat().st_size, difference, classes_differ, program)
 
 
 def check_format(name: str, path: Path) -> None:
@@ -133,7 +137,23 @@ def card_of(source: TrainedNetwork, *, pixels: bool, licence: str | None, int8: 
     )
     if source.colours is not None:
         card["colours"] = [list(colour) for colour in source.colours]
-    return card | {"input": "uint8" if pixels else "normalised", "int8": int8, "licence": licence}
+    kind = "uint8" if pixels else "normalised"
+    return card | {
+        "input": kind, "int8": int8, "licence": licence, "interface": interface_of(source, pixels=pixels)
+    }  # fmt: skip
+
+
+def write_program(path: Path, task: Task) -> Path:
+    """Writes `<name>_predict.py` beside an ONNX file and gives its path.
+
+    Raises:
+        ConvatlasError: there is another program of that name.
+    """
+    program, text = path.with_name(f"{path.stem}_predict.py"), program_of(task)
+    if program.exists() and not program.read_text(encoding="utf-8", errors="replace").startswith(text.splitlines()[0]):
+        raise ConvatlasError(f"{program} exists already and is not the program of an export; move it away")
+    write_aside(program, text.encode())
+    return program
 
 
 def with_card(model: bytes, card: dict[str, Any]) -> bytes:

@@ -21,7 +21,7 @@ from convatlas.inference.engines.backends import require, run_in_onnx_runtime
 from convatlas.inference.engines.fused import fuse
 from convatlas.inference.engines.graph import INPUT, OPSET, quietly, to_onnx
 from convatlas.inference.exported import ExportedNet, WithNormalisation
-from convatlas.inference.exporting import Exported, card_of, check_format, with_card, write_aside
+from convatlas.inference.exporting import Exported, card_of, check_format, with_card, write_aside, write_program
 from convatlas.inference.images import Images, collect_images
 from convatlas.inference.predict import read_ahead
 from convatlas.inference.trained import TrainedNetwork
@@ -77,8 +77,9 @@ def quantise(
     run = run_in_onnx_runtime(model)
     with torch.inference_mode():
         same = [run(part).argmax(1) == net(part).argmax(1) for part in inputs.split(16)]
+    program = write_program(path, source.task)
     write_aside(path, model)
-    exported = Exported(path, "onnx", OPSET, len(model), float("nan"))
+    exported = Exported(path, "onnx", OPSET, len(model), float("nan"), program=program)
     return Quantised(exported, len(pictures), torch.cat(same).double().mean().item(), tuple(problems))
 
 
