@@ -13,7 +13,7 @@ from rich.console import Console
 
 from convatlas import facts, registry
 from convatlas.cli import main
-from convatlas.cli.numbers import integer, memory, scaled
+from convatlas.readable import integer, memory, scaled
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

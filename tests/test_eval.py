@@ -38,7 +38,7 @@ def test_data_may_hold_some_of_the_classes_under_another_name(made: Path) -> Non
 
 def test_unnamed_outputs_ask_for_names(made: Path) -> None:
     source = inference.open_source("squeezenet_v1_1", made / "weights.safetensors")
-    with pytest.raises(UsageError, match="--classes FILE names them"):
+    with pytest.raises(UsageError, match="classes=FILE names them"):
         inference.evaluate_source(source, str(made / "data"))
 
 

@@ -115,8 +115,8 @@ def test_int8(run_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--out", "net.pt"], "--out net.pt; expected a name that ends in .onnx for format onnx"),
-        (["--out", "net.x", "--format", "caffe"], "--format caffe; expected onnx"),
+        (["--out", "net.pt"], "--out is 'net.pt'; expected a name that ends in .onnx for format onnx"),
+        (["--out", "net.x", "--format", "caffe"], "--format is 'caffe'; expected onnx"),
         (["--out", "net.onnx", "--int8"], "--int8 and --calibration FOLDER go together"),
         (["--out", "n.pt", "--format", "torchscript", "--int8", "--calibration", "."], "expected --format onnx"),
     ],

@@ -45,7 +45,7 @@ def test_named_layers_at_once_and_a_gradient_through_them() -> None:
 
 def test_unknown_and_silent_layers() -> None:
     net = registry.build("googlenet").eval()
-    with pytest.raises(UsageError, match=r"--layer inception_3x: .* did you mean inception_3"):
+    with pytest.raises(UsageError, match=r"layer inception_3x is not in .* did you mean inception_3"):
         features(net, ["inception_3x"])
     with pytest.raises(UsageError, match="no layer is named"):
         features(net, [])

@@ -124,7 +124,7 @@ def test_frames_of_a_video(
         ([], 2, "expected one of: pictures, --video FILE, --camera NUMBER"),
         (["x.png", "--camera", "0"], 2, "expected one of: pictures"),
         (["x.png", "--json", "--csv"], 2, "--json and --csv exclude each other"),
-        (["--video", "absent.avi"], 2, "--video absent.avi: no such file"),
+        (["--video", "absent.avi"], 2, "--video absent.avi does not exist"),
         (["x.png", "--engine", "warp"], 2, "engine 'warp'; expected auto"),
     ],
 )
@@ -137,15 +137,15 @@ def test_wrong_use(
 
 def test_python_in_two_lines(run_folder: Path, pictures: Path) -> None:
     net = convatlas.load(run_folder)
-    predictions, problems = net.predict(pictures, top_k=1)
+    predictions = net.predict(pictures, top_k=1)
     assert len(predictions) == 3
-    assert len(problems) == 1
+    assert len(predictions.problems) == 1
 
 
 def test_pictures_are_read_ahead_and_in_order(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     module = importlib.import_module("convatlas.inference.predict")  # whose name in the package is its function
-    monkeypatch.setattr(module, "decode", lambda path: asked.append(path.name) or _grey())
+    monkeypatch.setattr(module, "read_image", lambda path: asked.append(path.name) or _grey())
     files = [Path(f"{index}.png") for index in range(9)]
     readings = read_ahead(files, Preprocessing(size=(4, 4), channels=1), ahead=3)
     assert asked == []
@@ -177,7 +177,7 @@ def test_a_name_with_weights_is_the_run(run_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "error", "words"),
     [
-        ("lenet5", UsageError, "expected --weights"),
+        ("lenet5", UsageError, "expected weights=FILE"),
         ("lennet5", UsageError, "did you mean"),
         ("some/where", UsageError, "some/where does not exist"),
     ],
@@ -244,7 +244,7 @@ def test_eval_command(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_device_that_is_not_there() -> None:
-    with pytest.raises(UsageError, match="--device abacus"):
+    with pytest.raises(UsageError, match="device abacus"):
         inference.resolve_device("abacus")
 
 

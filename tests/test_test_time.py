@@ -92,7 +92,7 @@ def test_protocols_know_their_scales_and_say_what_they_do() -> None:
         named("11-crop")
     with pytest.raises(UsageError, match="smaller than the network's input, 299"):
         with_scales(TenCrops((256,)), large)
-    with pytest.raises(UsageError, match="expected --scales"):
+    with pytest.raises(UsageError, match="expected scales="):
         with_scales(TenCrops(), Preprocessing((32, 32)))
 
 

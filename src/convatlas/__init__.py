@@ -1,32 +1,73 @@
 """An atlas of the classic convolutional networks in which every published fact is executable.
 
-The public names are resolved on first use, so that `import convatlas` loads no torch.
+The public names are those of `__all__`; they are resolved on first use, so that `import convatlas` loads no torch.
 """
 
-# pyright: reportUnsupportedDunderAll=false
-
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING
+
+from convatlas.structures import ConvatlasError, UsageError
+
+if TYPE_CHECKING:
+    from convatlas.api.building import create, features
+    from convatlas.api.citing import cite
+    from convatlas.api.loaded import LoadedNetwork, load
+    from convatlas.api.looking import compare, diff, show, verify
+    from convatlas.api.predictions import Predictions
+    from convatlas.api.training import TrainedRun, recipe, train
+    from convatlas.api.using import evaluate, explain, export
+    from convatlas.evaluation.dense import to_fully_convolutional
+    from convatlas.inference.trained import TrainedNetwork
+    from convatlas.registry import card, names
 
 __version__ = "0.1.0"
 
-_PUBLIC = {
+__all__ = [
+    "ConvatlasError",
+    "LoadedNetwork",
+    "Predictions",
+    "TrainedNetwork",
+    "TrainedRun",
+    "UsageError",
+    "__version__",
+    "card",
+    "cite",
+    "compare",
+    "create",
+    "diff",
+    "evaluate",
+    "explain",
+    "export",
+    "features",
+    "load",
+    "names",
+    "recipe",
+    "show",
+    "to_fully_convolutional",
+    "train",
+    "verify",
+]
+
+_PLACES = {
+    "building": ("create", "features"),
+    "citing": ("cite",),
+    "loaded": ("LoadedNetwork", "load"),
+    "looking": ("compare", "diff", "show", "verify"),
+    "predictions": ("Predictions",),
+    "training": ("TrainedRun", "recipe", "train"),
+    "using": ("evaluate", "explain", "export"),
+}
+_MODULES = {name: f"convatlas.api.{module}" for module, names in _PLACES.items() for name in names} | {
+    "TrainedNetwork": "convatlas.inference.trained",
     "card": "convatlas.registry",
-    "create": "convatlas.weights",
-    "features": "convatlas.inference.features",
-    "load": "convatlas.inference.source",
     "names": "convatlas.registry",
     "to_fully_convolutional": "convatlas.evaluation.dense",
 }
 
-__all__ = [
-    "__version__", "card", "create", "features", "load", "names", "to_fully_convolutional",
-]  # fmt: skip
 
-
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name]), name)
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'convatlas' has no attribute {name!r}")
 
 

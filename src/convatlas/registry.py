@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from convatlas import naming
-from convatlas.structures import NetworkCard, Shape, UsageError
+from convatlas.structures import NetworkCard, Shape, Task, UsageError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,6 +17,19 @@ Builder = TypeVar("Builder", bound=Callable[..., Any])
 
 _cards: dict[str, NetworkCard] = {}
 _aliases: dict[str, str] = {}
+
+_OUTPUTS: dict[Task, str] = {
+    "classification": "logits (B, K)",
+    "segmentation": "logits (B, K, h, w)",
+    "detection": "logits",
+    "pose": "heat maps (B, J, h, w)",
+}
+_LOSSES: dict[Task, str] = {
+    "classification": "cross-entropy",
+    "segmentation": "cross-entropy of the pixels, void left out",
+    "detection": "losses of its own",
+    "pose": "squared error of the heat maps",
+}
 
 
 def register(
@@ -50,9 +63,29 @@ def register(
         _cards[key] = NetworkCard(key, task, paper, input_shape, num_classes, summary, aliases, builder, masks)
         _aliases.update(dict.fromkeys(aliases, key))
         names_sizes(made, input_shape)
+        document_training(made, task)
         return builder
 
     return add
+
+
+def document_training(network: "type[nn.Module]", task: Task) -> None:
+    """Adds to a network's docstring what it returns in training and the loss that belongs to it.
+
+    A class whose docstring has a paragraph "Training:" says it itself.
+    """
+    written = inspect.cleandoc(network.__doc__ or f"{network.__name__}.")
+    if "Training:" in written:
+        return
+    if hasattr(network, "losses"):
+        said = "`losses(images, targets)` returns named losses, which are summed and minimised"
+    elif hasattr(network, "learn"):
+        said = "`learn(images, labels)` follows a rule of its own, without loss and gradient"
+    else:
+        said = f"{_OUTPUTS[task]}, with {_LOSSES[task]}"
+        if "AuxiliaryOutputs" in str(inspect.signature(network.forward).return_annotation):
+            said = f"`AuxiliaryOutputs(logits, auxiliary)`: {said}, and each head's loss by the recipe's weight"
+    network.__doc__ = f"{written}\n\nTraining: {said}.\n"
 
 
 @functools.cache

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Shape = tuple[int, ...]  # without the batch axis: (C, H, W), or (C,) for a vector
+Task = Literal["classification", "segmentation", "detection", "pose"]
 VOID = 255  # in a mask of classes: a pixel that nobody has to classify
 
 
@@ -30,7 +31,7 @@ class NetworkCard:
     """What the registry knows of a network without building it."""
 
     name: str
-    task: Literal["classification", "detection", "segmentation", "pose"]
+    task: Task
     paper: str  # key of the ledger's file, facts/papers/<paper>.toml
     input_shape: Shape  # (C, H, W) as published
     num_classes: int

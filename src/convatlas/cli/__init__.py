@@ -18,6 +18,7 @@ from typer.core import TyperCommand
 import convatlas
 from convatlas.cli.arguments import HelpfulGroup, prepare
 from convatlas.cli.common import warn
+from convatlas.cli.flags import flags_of, name_flags
 from convatlas.structures import ConvatlasError
 
 # In the order of a first visit: look, prove, train, use. name -> (module, panel, one line)
@@ -49,6 +50,7 @@ COMMANDS = {
         "A trained network as ONNX, torch.export or TorchScript, also in int8.",
     ),
     "weights": ("weights", "Train and use", "Published weights: list them, import their files, look inside."),
+    "cite": ("cite", "Look and prove", "BibTeX of a network's paper; of a run, its methods with every departure."),
     "explain": ("explain_", "See inside", "What a network looks at: deconvnet, saliency, Grad-CAM and more."),
     "doctor": ("doctor", "This machine", "What this machine can do, what is missing, and how to get it."),
 }
@@ -139,6 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, SystemExit):
             return error.code if isinstance(error.code, int) else 1
         sentence, code = explain(error)
+        if isinstance(error, ConvatlasError):
+            sentence = name_flags(sentence, flags_of(arguments))
         if debug:
             traceback.print_exception(error)
         warn(f"{'error: ' if code < 128 else ''}{sentence}")

@@ -80,9 +80,11 @@ def named(name: str, scales: Scales = ()) -> TestTime:
         UsageError: no such protocol, or a scale below 1.
     """
     if name not in NAMES:
-        raise UsageError(f"--protocol {name!r} is unknown; expected one of {', '.join(NAMES)}")
+        raise UsageError(f"protocol {name!r} is unknown; expected one of {', '.join(NAMES)}")
     if any(scale < 1 for scale in scales):
-        raise UsageError(f"--scales {' '.join(map(str, scales))}: expected lengths of the short side from 1 pixel")
+        raise UsageError(
+            f"scales {' '.join(map(str, scales))} are not lengths; expected lengths of the short side from 1 pixel"
+        )
     return NAMES[name](scales=scales)
 
 
@@ -100,7 +102,7 @@ def with_scales(protocol: TestTime, preprocessing: Preprocessing) -> TestTime:
     if not scales:
         raise UsageError(
             f"protocol {describe(protocol)} needs scales: these pictures are not resized by their short side; "
-            "expected --scales, or protocol 1-crop"
+            "expected scales=SIDES, or protocol='1-crop'"
         )
     if min(scales) < max(preprocessing.size):
         raise UsageError(f"a scale of {min(scales)} px is smaller than the network's input, {max(preprocessing.size)}")

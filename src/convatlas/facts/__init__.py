@@ -1,5 +1,6 @@
 """The ledger: what the papers state, in `papers/<key>.toml`. Stands alone: no torch, nothing else of the package."""
 
+from convatlas.facts.citations import bibtex, citation_key
 from convatlas.facts.loader import expand, network, paper, papers, parse_paper
 from convatlas.facts.quantity import parse_quantity
 from convatlas.facts.query import Findings, lookup, network_names, search, topics
@@ -30,6 +31,8 @@ __all__ = [
     "Statement",
     "Survey",
     "Totals",
+    "bibtex",
+    "citation_key",
     "expand",
     "lookup",
     "network",

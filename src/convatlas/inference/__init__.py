@@ -4,20 +4,26 @@ from convatlas.inference.boxes import detect, evaluate_boxes
 from convatlas.inference.classes import of_classes, with_classes
 from convatlas.inference.evaluate import evaluate_source
 from convatlas.inference.exporting import FORMATS, Exported, export
+from convatlas.inference.images import Images
 from convatlas.inference.maps import segment, survey_masks
+from convatlas.inference.opening import open_source, resolve_device
 from convatlas.inference.pictures import find_pictures
 from convatlas.inference.poses import evaluate_poses, find_poses
 from convatlas.inference.predict import classify, predict, select_engine
 from convatlas.inference.quantise import Quantised, quantise
-from convatlas.inference.score import score
-from convatlas.inference.source import Source, open_source, resolve_device
+from convatlas.inference.source import Source
+from convatlas.inference.tasks import TASKS, score
+from convatlas.inference.trained import TrainedNetwork
 from convatlas.inference.video import read_frames
 
 __all__ = [
     "FORMATS",
+    "TASKS",
     "Exported",
+    "Images",
     "Quantised",
     "Source",
+    "TrainedNetwork",
     "classify",
     "detect",
     "evaluate_boxes",

@@ -1,6 +1,6 @@
 """Detectors on pictures of any size: boxes in each picture's own pixels."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from convatlas import data
-from convatlas.data import decode, normalise
+from convatlas.data import normalise
 from convatlas.data.detection.loader import DetectionLoader, padded
 from convatlas.data.detection.placing import place, shape
 from convatlas.data.detection.split import DetectionSplit
@@ -17,8 +17,8 @@ from convatlas.evaluation.classifier import evaluating
 from convatlas.evaluation.detector import Protocol, evaluate_detector
 from convatlas.inference.classes import of_classes
 from convatlas.inference.evaluate import load_data
-from convatlas.inference.pictures import find_pictures
-from convatlas.inference.source import Source
+from convatlas.inference.images import Images, Readable, collect_images, read_image
+from convatlas.inference.trained import TrainedNetwork
 from convatlas.structures import ConvatlasError, DetectionEvaluation, Detections, Problem, UsageError
 
 
@@ -32,8 +32,8 @@ class BoxPrediction:
 
 
 def detect(
-    source: Source,
-    paths: Iterable[str | Path],
+    source: TrainedNetwork,
+    images: Images,
     *,
     least_score: float | None = None,
     device: str | torch.device = "cpu",
@@ -43,7 +43,7 @@ def detect(
 
     Args:
         source: of a detector.
-        paths: files, folders (searched recursively) and patterns.
+        images: as for `collect_images`.
         least_score: detections below it are left out: below 0.5, or 0 for margins of SVMs, unless another is given.
         on_progress: called with (pictures done, pictures).
     """
@@ -51,25 +51,25 @@ def detect(
     least = (0.0 if margins else 0.5) if least_score is None else least_score
     if not margins and not 0 <= least <= 1:
         raise UsageError(f"least_score is {least}; expected 0 to 1")
-    files, problems = find_pictures(paths)
+    readable, problems = collect_images(images)
     yield from problems
     with evaluating(source.net.to(device)):
-        for done, path in enumerate(files, start=1):
+        for done, image in enumerate(readable, start=1):
             try:
-                yield _of_one(source, path, least, torch.device(device))
+                yield _of_one(source, image, least, torch.device(device))
             except ConvatlasError as error:
-                yield Problem(str(path), str(error).removeprefix(f"{path}: "))
+                yield Problem(str(image), str(error).removeprefix(f"{image}: "))
             if on_progress is not None:
-                on_progress(done, len(files))
+                on_progress(done, len(readable))
 
 
 @torch.inference_mode()
-def _of_one(source: Source, path: Path, least_score: float, device: torch.device) -> BoxPrediction:
-    image = decode(path)
+def _of_one(source: TrainedNetwork, named: Readable, least_score: float, device: torch.device) -> BoxPrediction:
+    image = read_image(named)
     where = place((image.shape[1], image.shape[2]), source.preprocessing)
     ready = normalise(shape(image, source.preprocessing, where)[None].to(device), source.preprocessing)
     (found,) = source.net.detect(padded([ready[0]], source.preprocessing))  # pyright: ignore[reportCallIssue]
-    return BoxPrediction(str(path), image, above(where.to_picture(found), least_score))
+    return BoxPrediction(str(named), image, above(where.to_picture(found), least_score))
 
 
 def above(found: Detections, least_score: float) -> Detections:
@@ -80,7 +80,7 @@ def above(found: Detections, least_score: float) -> Detections:
 
 
 def evaluate_boxes(
-    source: Source,
+    source: TrainedNetwork,
     spec: str | None = None,
     *,
     protocol: Protocol = "voc10",

@@ -8,17 +8,17 @@ import torch
 from convatlas import data, evaluation, registry
 from convatlas.evaluation import OneCrop, TestTime
 from convatlas.inference.classes import describe, match_labels
-from convatlas.inference.source import Source
+from convatlas.inference.trained import TrainedNetwork
 from convatlas.structures import ConvatlasError, Evaluation, UsageError
 from convatlas.training.losses import CrossEntropy, per_sample
 from convatlas.training.run import RunFolder
 
 
 def evaluate_source(
-    source: Source,
+    source: TrainedNetwork,
     spec: str | None = None,
     *,
-    along: Sequence[Source] = (),
+    along: Sequence[TrainedNetwork] = (),
     protocol: TestTime | None = None,
     root: Path | None = None,
     batch_size: int = 256,
@@ -52,7 +52,7 @@ def evaluate_source(
     dataset = load_data(source, spec, root)
     match_labels(dataset.test, dataset.classes, source, dataset.name)
     if len(dataset.test) == 0:
-        raise ConvatlasError(f"--data {dataset.name} has no test pictures")
+        raise ConvatlasError(f"data {dataset.name} has no test pictures")
     # Unnamed outputs are called as the data call them.
     classes = source.classes if source.named_classes else dataset.classes
     results = [
@@ -63,7 +63,7 @@ def evaluate_source(
 
 
 def _evaluate(
-    source: Source,
+    source: TrainedNetwork,
     test: data.Split,
     classes: tuple[str, ...],
     protocol: TestTime | None,
@@ -82,14 +82,14 @@ def _evaluate(
     return evaluation.evaluate_views(net, test, preprocessing, protocol, batch_size=batch_size, **common)
 
 
-def load_data(source: Source, spec: str | None, root: Path | None) -> data.DataSet:
+def load_data(source: TrainedNetwork, spec: str | None, root: Path | None) -> data.DataSet:
     """The data set that is named, or the run's own."""
     recipe = source.recipe
     card = registry.card(source.name)
     if spec is not None and (recipe is None or data.lasting(spec) != recipe.data.spec):
         return data.load(spec, root=root, test=spec, task=card.task, masks=card.wants_masks)
     if recipe is None:
-        raise UsageError("--data is absent and the network comes from no run; expected a data set or a folder")
+        raise UsageError("data is absent and the network comes from no run; expected data=SPEC, a data set or a folder")
     known = recipe.data
     where = root or (Path(known.root) if known.root else None)
     return data.load(

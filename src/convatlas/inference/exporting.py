@@ -23,8 +23,10 @@ from convatlas.inference.engines.fused import fuse
 from convatlas.inference.engines.graph import OPSET, quietly, to_onnx
 from convatlas.inference.exported import KEY, ExportedDetector, ExportedNet, WithNormalisation
 from convatlas.inference.exporting_detectors import WithSuppression, compare_detections, detector_to_onnx
-from convatlas.inference.source import Source
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.inference.interface import interface_of
+from convatlas.inference.programs import program_of
+from convatlas.inference.trained import TrainedNetwork
+from convatlas.structures import ConvatlasError, Task, UsageError
 
 Format = Literal["onnx", "torch-export", "torchscript"]
 FORMATS: dict[str, str] = {"onnx": ".onnx", "torch-export": ".pt2", "torchscript": ".pt"}
@@ -42,10 +44,11 @@ class Exported:
     size_bytes: int
     difference: float  # of its logits, as a part of the largest, or the part of a detector's boxes; NaN for int8
     classes_differ: float | None = None  # of a network with switches: the part of the pixels
+    program: Path | None = None  # beside an ONNX file: what runs it without torch and this package
 
 
 def export(
-    source: Source,
+    source: TrainedNetwork,
     path: str | Path,
     *,
     format: Format = "onnx",  # noqa: A002 - the word for it
@@ -53,7 +56,7 @@ def export(
     licence: str | None = None,
     thresholds: Mapping[str, float] | None = None,
 ) -> Exported:
-    """Writes a trained network for any batch size, completely or not at all.
+    """Writes a trained network for any batch size, completely or not at all, and beside ONNX a program that runs it.
 
     A detector's file takes one picture at a time and gives `boxes`, `labels` and `scores`, suppression done.
 
@@ -79,7 +82,7 @@ def export(
     detects = callable(getattr(net, "detect", None))
     if detects:
         if format != "onnx":
-            raise UsageError(f"--format {format}; expected onnx, which knows suppression, for a detector")
+            raise UsageError(f"format is {format!r}; expected onnx, which knows suppression, for a detector")
         if getattr(net, "searches", False):
             raise ConvatlasError(
                 f"{source.name} takes its regions from selective search, which no file can hold; expected a detector "
@@ -105,23 +108,24 @@ def export(
             difference = compare_detections(temporary.read_bytes(), whole, noise(source, pixels=pixels))
         else:
             difference, classes_differ = compare(_read_back(temporary, format), whole, source, pixels=pixels)
+        program = write_program(path, source.task) if format == "onnx" else None
         temporary.replace(path)
     finally:
         with suppress(OSError):  # the folder may be absent
             temporary.unlink()
     opset = OPSET if format == "onnx" else None
-    return Exported(path, format, opset, path.stat().st_size, difference, classes_differ)
+    return Exported(path, format, opset, path.stat().st_size, difference, classes_differ, program)
 
 
 def check_format(name: str, path: Path) -> None:
     """Raises UsageError for an unknown format, or a path with another ending."""
     if name not in FORMATS:
-        raise UsageError(f"--format {name}; expected {', '.join(FORMATS)}")
+        raise UsageError(f"format is {name!r}; expected {', '.join(FORMATS)}")
     if path.suffix != FORMATS[name]:
-        raise UsageError(f"--out {path}; expected a name that ends in {FORMATS[name]} for format {name}")
+        raise UsageError(f"out is {str(path)!r}; expected a name that ends in {FORMATS[name]} for format {name}")
 
 
-def card_of(source: Source, *, pixels: bool, licence: str | None, int8: bool = False) -> dict[str, Any]:
+def card_of(source: TrainedNetwork, *, pixels: bool, licence: str | None, int8: bool = False) -> dict[str, Any]:
     """The card of an exported file: that of weights, the kind of input, and the licence."""
     channels = source.preprocessing.channels
     card = weights.make_card(
@@ -133,7 +137,23 @@ def card_of(source: Source, *, pixels: bool, licence: str | None, int8: bool = F
     )
     if source.colours is not None:
         card["colours"] = [list(colour) for colour in source.colours]
-    return card | {"input": "uint8" if pixels else "normalised", "int8": int8, "licence": licence}
+    kind = "uint8" if pixels else "normalised"
+    return card | {
+        "input": kind, "int8": int8, "licence": licence, "interface": interface_of(source, pixels=pixels)
+    }  # fmt: skip
+
+
+def write_program(path: Path, task: Task) -> Path:
+    """Writes `<name>_predict.py` beside an ONNX file and gives its path.
+
+    Raises:
+        ConvatlasError: there is another program of that name.
+    """
+    program, text = path.with_name(f"{path.stem}_predict.py"), program_of(task)
+    if program.exists() and not program.read_text(encoding="utf-8", errors="replace").startswith(text.splitlines()[0]):
+        raise ConvatlasError(f"{program} exists already and is not the program of an export; move it away")
+    write_aside(program, text.encode())
+    return program
 
 
 def with_card(model: bytes, card: dict[str, Any]) -> bytes:
@@ -157,7 +177,7 @@ def write_aside(path: Path, content: bytes) -> None:
 
 
 def compare(
-    run: Callable[[Tensor], Tensor], net: nn.Module, source: Source, *, pixels: bool
+    run: Callable[[Tensor], Tensor], net: nn.Module, source: TrainedNetwork, *, pixels: bool
 ) -> tuple[float, float | None]:
     """The largest difference of logits on noise in batches of 1 and 3, as a part of the largest logit.
 
@@ -186,7 +206,7 @@ def compare(
     return difference, None
 
 
-def noise(source: Source, *, pixels: bool) -> Tensor:
+def noise(source: TrainedNetwork, *, pixels: bool) -> Tensor:
     """Three inputs, (3, C, H, W): uint8, or normalised."""
     shape = (source.preprocessing.channels, *source.preprocessing.size)
     values = torch.randint(0, 256, (3, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

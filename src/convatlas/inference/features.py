@@ -1,77 +1,28 @@
-"""What layers of a network give: as vectors of pictures, and as the backbone of another network.
+"""What layers of a network give for images: vectors, a linear probe on them, and the nearest images."""
 
-The outputs are taken by forward hooks, which work for every network of the atlas: some can't be captured as a graph.
-"""
-
-import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from convatlas.data import normalise
-from convatlas.inference.pictures import find_pictures
+from convatlas.inference.backbone import Features, check_layers, features
+from convatlas.inference.images import Images, collect_images
 from convatlas.inference.predict import check_at_least_one, read_ahead
-from convatlas.inference.source import Source
+from convatlas.inference.trained import TrainedNetwork
 from convatlas.structures import ConvatlasError, Problem, UsageError
 
 Pool = Literal["mean", "max", "flatten"]
 POOLS = ("mean", "max", "flatten")
 
-
-class Features(nn.Module):
-    """A network that returns what the named layers give, by name.  (B, C, H, W) -> {name: (B, ...)}
-
-    Gradients flow through, and `net` is the network itself: this can be the backbone of another one. What comes after
-    the last of the layers is computed too.
-    """
-
-    def __init__(self, net: nn.Module, layers: Sequence[str]) -> None:
-        super().__init__()
-        check_layers(net, layers)
-        self.net = net
-        self.layers = tuple(layers)
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
-
-        def keep(name: str) -> Callable[..., None]:
-            return lambda module, inputs, output: found.__setitem__(name, output)
-
-        handles = [self.net.get_submodule(name).register_forward_hook(keep(name)) for name in self.layers]
-        try:
-            self.net(x)
-        finally:
-            for handle in handles:
-                handle.remove()
-        silent = [name for name in self.layers if name not in found]
-        if silent:
-            raise ConvatlasError(f"layer {silent[0]} did not run; in evaluation mode auxiliary heads do not")
-        return {name: found[name] for name in self.layers}
-
-
-def features(net: nn.Module, layers: Sequence[str]) -> Features:
-    """A module that returns the outputs of named layers at once; names are module paths, as `convatlas show` has them.
-
-    Raises:
-        UsageError: no layers, or one that the network lacks; the message suggests the nearest names.
-    """
-    return Features(net, layers)
-
-
-def check_layers(net: nn.Module, layers: Sequence[str]) -> None:
-    names = [name for name, _ in net.named_modules() if name]
-    if not layers:
-        raise UsageError("no layer is named; expected at least one")
-    for layer in layers:
-        if layer not in names:
-            near = difflib.get_close_matches(layer, names, n=3, cutoff=0.4)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"it begins with {', '.join(names[:4])}"
-            raise UsageError(f"--layer {layer}: {type(net).__name__} has no such layer; {hint}")
+__all__ = [
+    "POOLS", "Features", "Pool", "Vectors", "check_layers", "extract", "features", "nearest", "pooled", "probe",
+    "save_vectors",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -84,8 +35,8 @@ class Vectors:
 
 
 def extract(
-    source: Source,
-    paths: Iterable[str | Path],
+    source: TrainedNetwork,
+    images: Images,
     layers: Sequence[str],
     *,
     pool: Pool = "mean",
@@ -101,9 +52,9 @@ def extract(
     """
     check_at_least_one(batch_size=batch_size)
     if pool not in POOLS:
-        raise UsageError(f"--pool {pool}; expected {', '.join(POOLS)}")
+        raise UsageError(f"pool is {pool!r}; expected {', '.join(POOLS)}")
     net = features(source.net.eval().to(device), layers)
-    files, problems = find_pictures(paths)
+    readable, problems = collect_images(images)
     found: list[str] = []
     rows: dict[str, list[Tensor]] = {layer: [] for layer in layers}
     waiting: list[Tensor] = []
@@ -115,7 +66,7 @@ def extract(
         waiting.clear()
 
     with torch.inference_mode():
-        for count, (path, picture) in enumerate(read_ahead(files, source.preprocessing, ahead=2 * batch_size), 1):
+        for count, (path, picture) in enumerate(read_ahead(readable, source.preprocessing, ahead=2 * batch_size), 1):
             if isinstance(picture, Problem):
                 problems.append(picture)
             else:
@@ -124,7 +75,7 @@ def extract(
             if len(waiting) == batch_size:
                 run()
             if on_progress is not None:
-                on_progress(count, len(files))
+                on_progress(count, len(readable))
         if waiting:
             run()
     if not found:
@@ -155,7 +106,7 @@ def save_vectors(vectors: Vectors, path: str | Path) -> None:
             np.savez(file, **arrays)
         return
     if path.suffix != ".parquet":
-        raise UsageError(f"--out {path}; expected a name that ends in .npz or .parquet")
+        raise UsageError(f"out is {str(path)!r}; expected a name that ends in .npz or .parquet")
     try:
         import pyarrow
         from pyarrow import parquet
@@ -180,7 +131,7 @@ def probe(vectors: np.ndarray, labels: Sequence[str], test: Sequence[bool], kind
 
     kinds = {"svm": LinearSVC(C=0.01, max_iter=5000), "logistic": LogisticRegression(C=0.1, max_iter=2000)}
     if kind not in kinds:
-        raise UsageError(f"--probe {kind}; expected {' or '.join(kinds)}")
+        raise UsageError(f"probe is {kind!r}; expected {' or '.join(kinds)}")
     held, names = np.array(test), np.array(labels)
     classifier = make_pipeline(StandardScaler(), kinds[kind])
     classifier.fit(vectors[~held], names[~held])

@@ -1,21 +1,19 @@
 """Segmenters on pictures of any size: a class for every pixel, as a mask."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from convatlas.data import decode
 from convatlas.data.dense.splits import MaskSplit
 from convatlas.evaluation.boundary import BoundaryMeter, TrimapMeter
 from convatlas.evaluation.classifier import evaluating
 from convatlas.evaluation.segmentation import picture_confusions
 from convatlas.evaluation.segmenter import Refine, Segmenter, evaluate_segmenter
-from convatlas.inference.pictures import find_pictures
-from convatlas.inference.source import Source
+from convatlas.inference.images import Images, collect_images, read_image
+from convatlas.inference.trained import TrainedNetwork
 from convatlas.structures import ConvatlasError, Problem, SegmentationEvaluation
 from convatlas.training.dense_losses import pixel_loss
 from convatlas.training.losses import per_sample
@@ -38,8 +36,8 @@ class MaskPrediction:
 
 
 def segment(
-    source: Source,
-    paths: Iterable[str | Path],
+    source: TrainedNetwork,
+    images: Images,
     *,
     device: str | torch.device = "cpu",
     refine: Refine | None = None,
@@ -49,21 +47,21 @@ def segment(
 
     Args:
         source: of a segmenter.
-        paths: files, folders (searched recursively) and patterns.
+        images: as for `collect_images`.
         refine: what is done to the logits of each picture, such as `crf.DenseCRF`.
         on_progress: called with (pictures done, pictures).
     """
-    files, problems = find_pictures(paths)
+    readable, problems = collect_images(images)
     yield from problems
     segmenter = Segmenter(source.net.to(device), source.preprocessing, device, refine)
     with evaluating(source.net):
-        for done, path in enumerate(files, start=1):
+        for done, image in enumerate(readable, start=1):
             try:
-                yield look(segmenter, str(path), decode(path))
+                yield look(segmenter, str(image), read_image(image))
             except ConvatlasError as error:
-                yield Problem(str(path), str(error).removeprefix(f"{path}: "))
+                yield Problem(str(image), str(error).removeprefix(f"{image}: "))
             if on_progress is not None:
-                on_progress(done, len(files))
+                on_progress(done, len(readable))
 
 
 def look(segmenter: Segmenter, name: str, image: Tensor) -> MaskPrediction:
@@ -76,7 +74,7 @@ def look(segmenter: Segmenter, name: str, image: Tensor) -> MaskPrediction:
 class Survey:
     """A segmenter's whole result on a test part: what a report shows."""
 
-    source: Source
+    source: TrainedNetwork
     split: MaskSplit
     evaluation: SegmentationEvaluation
     confusions: Tensor  # (N, K, K), of the pictures `indices`
@@ -100,7 +98,7 @@ class Survey:
 
 
 def survey_masks(
-    source: Source,
+    source: TrainedNetwork,
     split: MaskSplit,
     *,
     device: str | torch.device = "cpu",

@@ -11,7 +11,7 @@ from convatlas.evaluation import membranes
 from convatlas.evaluation.classifier import evaluating
 from convatlas.evaluation.membranes import Best
 from convatlas.evaluation.segmenter import Segmenter
-from convatlas.inference.source import Source
+from convatlas.inference.trained import TrainedNetwork
 from convatlas.structures import UsageError
 
 
@@ -28,7 +28,7 @@ class MembraneScores:
 
 
 def score_membranes(
-    source: Source,
+    source: TrainedNetwork,
     split: MaskSplit,
     *,
     device: str | torch.device = "cpu",

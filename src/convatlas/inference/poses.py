@@ -1,6 +1,6 @@
 """Pose networks on pictures of one person each, and on the test part of a data set."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from convatlas import data
-from convatlas.data import decode, normalise
+from convatlas.data import normalise
 from convatlas.data.pose.assembly import STRIDE, View
 from convatlas.data.pose.people import PeopleSplit, mirrored
 from convatlas.data.preprocess import convert_channels
@@ -19,8 +19,8 @@ from convatlas.evaluation.pose import mean_with_mirror
 from convatlas.evaluation.pose_network import evaluate_pose
 from convatlas.inference.classes import of_classes
 from convatlas.inference.evaluate import load_data
-from convatlas.inference.pictures import find_pictures
-from convatlas.inference.source import Source
+from convatlas.inference.images import Images, collect_images, read_image
+from convatlas.inference.trained import TrainedNetwork
 from convatlas.structures import ConvatlasError, PoseEvaluation, Problem
 from convatlas.training.dense_losses import HeatmapSquaredError
 from convatlas.training.losses import per_sample
@@ -37,8 +37,8 @@ class PosePrediction:
 
 
 def find_poses(
-    source: Source,
-    paths: Iterable[str | Path],
+    source: TrainedNetwork,
+    images: Images,
     *,
     device: str | torch.device = "cpu",
     on_progress: Callable[[int, int], None] | None = None,
@@ -47,23 +47,25 @@ def find_poses(
 
     Args:
         source: of a pose network.
-        paths: files, folders (searched recursively) and patterns.
+        images: as for `collect_images`.
         on_progress: called with (pictures done, pictures).
     """
-    files, problems = find_pictures(paths)
+    readable, problems = collect_images(images)
     yield from problems
     with evaluating(source.net.to(device)):
-        for done, path in enumerate(files, start=1):
+        for done, image in enumerate(readable, start=1):
             try:
-                yield pose_of(source, str(path), decode(path), None, device)
+                yield pose_of(source, str(image), read_image(image), None, device)
             except ConvatlasError as error:
-                yield Problem(str(path), str(error).removeprefix(f"{path}: "))
+                yield Problem(str(image), str(error).removeprefix(f"{image}: "))
             if on_progress is not None:
-                on_progress(done, len(files))
+                on_progress(done, len(readable))
 
 
 @torch.inference_mode()
-def pose_of(source: Source, name: str, image: Tensor, view: View | None, device: str | torch.device) -> PosePrediction:
+def pose_of(
+    source: TrainedNetwork, name: str, image: Tensor, view: View | None, device: str | torch.device
+) -> PosePrediction:
     """The joints that are found in a view of a picture, uint8 (C, H, W); None: in the square around all of it."""
     height, width = image.shape[1:]
     view = view or View((width / 2, height / 2), max(height, width), 0.0, source.preprocessing.size[0])
@@ -75,7 +77,7 @@ def pose_of(source: Source, name: str, image: Tensor, view: View | None, device:
 
 
 def evaluate_poses(
-    source: Source,
+    source: TrainedNetwork,
     spec: str | None = None,
     *,
     root: Path | None = None,

@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from convatlas.data import decode, normalise, prepare
+from convatlas.data import normalise, prepare
 from convatlas.inference import engines
 from convatlas.inference.engines import Engine
-from convatlas.inference.pictures import find_pictures
-from convatlas.inference.source import Source
+from convatlas.inference.images import Images, Readable, collect_images, read_image
+from convatlas.inference.trained import TrainedNetwork
 from convatlas.structures import ConvatlasError, Prediction, Preprocessing, Problem, UsageError
 
 MEASURE_FROM = 200  # pictures: with fewer, finding the fastest engine takes longer than it saves
@@ -26,8 +26,8 @@ Reading = tuple[str, Tensor | Problem]  # where a picture comes from, and uint8 
 
 
 def predict(
-    source: Source,
-    paths: Iterable[str | Path],
+    source: TrainedNetwork,
+    images: Images,
     *,
     top_k: int = 5,
     batch_size: int = 32,
@@ -40,7 +40,7 @@ def predict(
 
     Args:
         source: from `open_source`.
-        paths: files, folders (searched recursively) and patterns.
+        images: as for `collect_images`.
         engine: as for `select_engine`.
         on_progress: called with (pictures done, pictures in all) after each batch.
         on_engine: told in a few words which engine is built, measured and taken.
@@ -52,26 +52,26 @@ def predict(
     check_at_least_one(top_k=top_k, batch_size=batch_size)
     if engine != "auto":
         engines.check_name(engine)
-    files, problems = find_pictures(paths)
+    readable, problems = collect_images(images)
     predictions: list[Prediction] = []
-    if not files:
+    if not readable:
         return predictions, problems
     chosen = select_engine(
-        source, engine, pictures=len(files), batch_size=batch_size, device=device, on_engine=on_engine
+        source, engine, pictures=len(readable), batch_size=batch_size, device=device, on_engine=on_engine
     )
-    readings = read_ahead(files, source.preprocessing, ahead=2 * batch_size)
+    readings = read_ahead(readable, source.preprocessing, ahead=2 * batch_size)
     done = 0
     for found, unread, count in classify(source, chosen, readings, top_k=top_k, batch_size=batch_size):
         predictions += found
         problems += unread
         done += count
         if on_progress is not None:
-            on_progress(done, len(files))
+            on_progress(done, len(readable))
     return predictions, problems
 
 
 def select_engine(
-    source: Source,
+    source: TrainedNetwork,
     name: str,
     *,
     pictures: int | None,
@@ -101,28 +101,28 @@ def select_engine(
     return chosen
 
 
-def read_ahead(files: Iterable[Path], preprocessing: Preprocessing, *, ahead: int) -> Iterator[Reading]:
-    """The pictures in order; up to `ahead` of them are decoded before they are asked for."""
-    remaining = iter(files)
+def read_ahead(images: Iterable[Readable], preprocessing: Preprocessing, *, ahead: int) -> Iterator[Reading]:
+    """The images in order; up to `ahead` of them are decoded before they are asked for."""
+    remaining = iter(images)
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
 
-        def submit(path: Path) -> tuple[Path, Future[Tensor | Problem]]:
-            return path, pool.submit(read_prepared, path, preprocessing)
+        def submit(image: Readable) -> tuple[Readable, Future[Tensor | Problem]]:
+            return image, pool.submit(read_prepared, image, preprocessing)
 
         waiting = deque(map(submit, islice(remaining, ahead)))
         try:
             while waiting:
-                path, reading = waiting.popleft()
+                image, reading = waiting.popleft()
                 found = reading.result()
                 waiting.extend(map(submit, islice(remaining, 1)))
-                yield str(path), found
+                yield str(image), found
         finally:
             for _, reading in waiting:
                 reading.cancel()
 
 
 def classify(
-    source: Source, engine: Engine, readings: Iterable[Reading], *, top_k: int, batch_size: int
+    source: TrainedNetwork, engine: Engine, readings: Iterable[Reading], *, top_k: int, batch_size: int
 ) -> Iterator[tuple[list[Prediction], list[Problem], int]]:
     """Batch after batch: the predictions, what could not be read, and how many pictures that were."""
     remaining = iter(readings)
@@ -137,13 +137,13 @@ def classify(
             yield predictions, [item for _, item in batch if isinstance(item, Problem)], len(batch)
 
 
-def read_prepared(path: Path, preprocessing: Preprocessing) -> Tensor | Problem:
-    """The picture as uint8 (C, H, W) in the network's size, or why not."""
+def read_prepared(image: Readable, preprocessing: Preprocessing) -> Tensor | Problem:
+    """The image as uint8 (C, H, W) in the network's size, or why not."""
     try:
-        return prepare(decode(path), preprocessing)
+        return prepare(read_image(image), preprocessing)
     except (ConvatlasError, OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip() or type(error).__name__
-        return Problem(str(path), reason.removeprefix(f"{path}: "))
+        return Problem(str(image), reason.removeprefix(f"{image}: "))
 
 
 def rank(paths: Iterable[str | Path], logits: Tensor, classes: tuple[str, ...], top_k: int) -> list[Prediction]:

@@ -8,7 +8,7 @@ the least to the greatest value, or those of least entropy.
 """
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ from convatlas.inference.engines.backends import require, run_in_onnx_runtime
 from convatlas.inference.engines.fused import fuse
 from convatlas.inference.engines.graph import INPUT, OPSET, quietly, to_onnx
 from convatlas.inference.exported import ExportedNet, WithNormalisation
-from convatlas.inference.exporting import Exported, card_of, check_format, with_card, write_aside
-from convatlas.inference.pictures import find_pictures
+from convatlas.inference.exporting import Exported, card_of, check_format, with_card, write_aside, write_program
+from convatlas.inference.images import Images, collect_images
 from convatlas.inference.predict import read_ahead
-from convatlas.inference.source import Source
+from convatlas.inference.trained import TrainedNetwork
 from convatlas.structures import ConvatlasError, Problem, UsageError
 
 CALIBRATION_PICTURES = 64  # of a folder; more change little, and their maps are all kept in memory
@@ -41,9 +41,9 @@ class Quantised:
 
 
 def quantise(
-    source: Source,
+    source: TrainedNetwork,
     path: str | Path,
-    calibration: Iterable[str | Path],
+    calibration: Images,
     *,
     pixels: bool = False,
     licence: str | None = None,
@@ -52,7 +52,7 @@ def quantise(
     """Writes an int8 ONNX file. Arguments and errors are those of `export`, and:
 
     Args:
-        calibration: files, folders and patterns of pictures like those to come; 64 of them, evenly spaced, are used.
+        calibration: images like those to come, as for `collect_images`; 64 of them, evenly spaced, are used.
         on_step: told what is being done, in a few words.
 
     Raises:
@@ -77,22 +77,23 @@ def quantise(
     run = run_in_onnx_runtime(model)
     with torch.inference_mode():
         same = [run(part).argmax(1) == net(part).argmax(1) for part in inputs.split(16)]
+    program = write_program(path, source.task)
     write_aside(path, model)
-    exported = Exported(path, "onnx", OPSET, len(model), float("nan"))
+    exported = Exported(path, "onnx", OPSET, len(model), float("nan"), program=program)
     return Quantised(exported, len(pictures), torch.cat(same).double().mean().item(), tuple(problems))
 
 
-def _pictures(source: Source, calibration: Iterable[str | Path]) -> tuple[Tensor, list[Problem]]:
+def _pictures(source: TrainedNetwork, calibration: Images) -> tuple[Tensor, list[Problem]]:
     """uint8 (N, C, H, W), and what could not be read."""
-    files, problems = find_pictures(calibration)
-    count = min(len(files), CALIBRATION_PICTURES)
-    files = [files[index * len(files) // count] for index in range(count)]
-    read = [item for _, item in read_ahead(files, source.preprocessing, ahead=8)]
+    readable, problems = collect_images(calibration)
+    count = min(len(readable), CALIBRATION_PICTURES)
+    chosen = [readable[index * len(readable) // count] for index in range(count)]
+    read = [item for _, item in read_ahead(chosen, source.preprocessing, ahead=8)]
     problems += [item for item in read if isinstance(item, Problem)]
     good = [item for item in read if isinstance(item, Tensor)]
     if not good:
         reason = f": {problems[0].path}: {problems[0].reason}" if problems else ""
-        raise ConvatlasError(f"--calibration has no picture that can be read{reason}")
+        raise ConvatlasError(f"calibration has no image that can be read{reason}")
     return torch.stack(good), problems
 
 

@@ -28,7 +28,7 @@ def read_frames(source: str | Path | int, preprocessing: Preprocessing, *, every
         raise ConvatlasError("OpenCV is not installed; get it: pip install opencv-contrib-python-headless") from error
     camera = isinstance(source, int)
     if not camera and not Path(source).is_file():
-        raise UsageError(f"--video {source}: no such file")
+        raise UsageError(f"video {source} does not exist; expected a video file")
     capture = cv2.VideoCapture(source if camera else str(source))
     if not capture.isOpened():
         raise ConvatlasError(

@@ -165,7 +165,7 @@ def global_pool(net: nn.Module, x: Tensor) -> tuple[str, str | None]:
     if not pools or len(linear) > 1 or any(record.kind not in AFTER_POOL for record in after):
         raise UsageError(
             f"{type(net).__name__} has no class activation maps: they need a global average pool and at most one "
-            "linear layer at the end; --method gradcam works on any network"
+            "linear layer at the end; method='gradcam' works on any network"
         )
     return records[pools[-1]].name, linear[0] if linear else None
 

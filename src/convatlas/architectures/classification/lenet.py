@@ -188,7 +188,10 @@ class EuclideanRBF(nn.Module):
 
 
 class LeNet1989(nn.Sequential):
-    """(B, C, 16, 16) in [-1, 1] -> (B, K) squashed; the target is +1 for the class, else -1."""
+    """(B, C, 16, 16) in [-1, 1] -> (B, K) squashed; the target is +1 for the class, else -1.
+
+    Training: the squashed outputs (B, K), with half the squared error to these targets.
+    """
 
     def __init__(self, *, num_classes: int = 10, in_channels: int = 1) -> None:
         every = 12 * (tuple(range(in_channels)),)
@@ -214,6 +217,8 @@ class LeNet5(nn.Sequential):
     """(B, C, 32, 32) with paper at -0.1 and ink at 1.175 -> (B, K) minus the penalties.
 
     With `dims` of 1 or 3 the input is a signal or a volume, of 32 along each axis.
+
+    Training: minus the penalties (B, K), with the maximum a posteriori criterion, equation 9.
     """
 
     def __init__(self, *, num_classes: int = 10, in_channels: int = 1, dims: int = 2) -> None:

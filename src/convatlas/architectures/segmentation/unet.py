@@ -76,6 +76,8 @@ class UNet(nn.Module):
     """(B, in_channels, 572, 572) -> (B, K, 388, 388) logits of the pixels 92 px and more from the border.
 
     Sides of 188 px and each multiple of 16 px beyond fit; the output is 184 px shorter.
+
+    Training: logits (B, K, h, w), with cross-entropy weighted near borders, equation 2.
     """
 
     last_upconv_maps = 64
@@ -139,7 +141,10 @@ def _inputs(layer: nn.Conv2d | nn.ConvTranspose2d) -> int:
 
 
 class UNetReleased(UNet):
-    """phseg_v5 of the authors' release.  (B, in_channels, 572, 572) -> (B, K, 388, 388) logits"""
+    """phseg_v5 of the authors' release.  (B, in_channels, 572, 572) -> (B, K, 388, 388) logits
+
+    Training: logits (B, K, h, w), with cross-entropy weighted near borders, equation 2.
+    """
 
     last_upconv_maps = 128
     rectified_upconv = True

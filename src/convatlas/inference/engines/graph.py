@@ -4,6 +4,8 @@ import contextlib
 import importlib.util
 import io
 import logging
+import os
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -71,13 +73,30 @@ def _by_graph(net: nn.Module, sample: torch.Tensor) -> bytes:
 
 
 @contextlib.contextmanager
+def _without_native_output() -> Iterator[None]:
+    """The exporter's C++ prints a network that it can't express, line by line, past Python's own streams."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [(stream, os.dup(stream)) for stream in (1, 2)]
+    try:
+        with open(os.devnull, "wb") as nothing:
+            for stream, _ in kept:
+                os.dup2(nothing.fileno(), stream)
+        yield
+    finally:
+        for stream, copy in kept:
+            os.dup2(copy, stream)
+            os.close(copy)
+
+
+@contextlib.contextmanager
 def quietly() -> Iterator[None]:
     """Without the exporters' advice to those who maintain them."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     getattr(torch._C, "_jit_set_onnx_log_enabled", lambda _: None)(False)  # it would print the network on failure
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _without_native_output():
             warnings.simplefilter("ignore")
             yield
     finally:
