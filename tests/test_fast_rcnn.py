@@ -10,10 +10,10 @@ from torch import nn
 
 from convatlas import registry
 from convatlas.architectures.detection.fast_rcnn import FastRCNN, RegionOutputs, Trunk
-from convatlas.blocks.low_rank import compress_fully_connected
 from convatlas.data import DataSet
 from convatlas.data.detection.annotations import Annotated
 from convatlas.data.detection.split import DetectionSplit
+from convatlas.ops.low_rank import compress_fully_connected
 from convatlas.structures import Objects, Preprocessing, UsageError
 from convatlas.training import find
 from convatlas.training.distributed import Processes

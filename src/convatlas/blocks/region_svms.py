@@ -1,7 +1,7 @@
 """The SVMs and box regressions that R-CNN and SPPnet have beside their networks, and fit in two passes over pictures.
 
 Girshick et al. 2014, section 2.3. The first pass gathers the objects, whose mean norm scales the features; the second
-mines the proposals (`blocks.svm_fitting`).
+mines the proposals (`ops.svm_fitting`).
 
 Shapes   N proposals of a picture, K classes, D features, P values of pool5.
 """
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convatlas.blocks.regions import easy
-from convatlas.blocks.selective_search import proposals_for
-from convatlas.blocks.svm_fitting import Fitting, SvmSettings
+from convatlas.ops.regions import easy
+from convatlas.ops.selective_search import proposals_for
+from convatlas.ops.svm_fitting import Fitting, SvmSettings
 from convatlas.structures import ConvatlasError, Objects, UsageError
 
 LAYERS = ("pool5", "fc6", "fc7")

@@ -11,8 +11,8 @@ from torch import nn
 from convatlas import registry, weights
 from convatlas.analysis.trace import trace_network
 from convatlas.blocks.region_svms import WithSvms
-from convatlas.blocks.selective_search import REMEMBERED
 from convatlas.data import DataSet, Loader, default_preprocessing, measured
+from convatlas.ops.selective_search import REMEMBERED
 from convatlas.structures import Preprocessing, UsageError
 from convatlas.training import compiling, finetuning, tasks
 from convatlas.training.distributed import Processes

@@ -15,7 +15,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from convatlas.blocks.sliding import sliding_windows
+from convatlas.ops.sliding import sliding_windows
 from convatlas.registry import register
 from convatlas.structures import UsageError
 

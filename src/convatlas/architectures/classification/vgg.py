@@ -18,7 +18,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from convatlas.blocks.dims import CONVS, layers
-from convatlas.blocks.sliding import sliding_windows
+from convatlas.ops.sliding import sliding_windows
 from convatlas.registry import register
 from convatlas.structures import UsageError
 

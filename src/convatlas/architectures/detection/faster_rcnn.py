@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from convatlas.architectures.classification.squeezenet import SqueezeNetV11
 from convatlas.architectures.detection.fast_rcnn import VGG16_FROZEN, Layers, RegionNetwork, Trunk, vgg16_trunk
-from convatlas.blocks.region_proposals import (
+from convatlas.blocks.within_channel import WithinChannelNorm
+from convatlas.ops.anchors import (
     AnchorOutputs,
     anchor_losses,
     base_anchors,
@@ -31,8 +32,7 @@ from convatlas.blocks.region_proposals import (
     propose,
     sample_anchors,
 )
-from convatlas.blocks.regions import region_losses, sample_regions, whole_picture
-from convatlas.blocks.within_channel import WithinChannelNorm
+from convatlas.ops.regions import region_losses, sample_regions, whole_picture
 from convatlas.registry import register
 from convatlas.structures import Detections, Objects
 

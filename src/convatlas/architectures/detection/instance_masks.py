@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from convatlas.blocks.regions import Regions, easy
 from convatlas.lazy import Lazy
+from convatlas.ops.regions import Regions, easy
 from convatlas.structures import Objects, UsageError
 
 ops = Lazy("torchvision.ops")

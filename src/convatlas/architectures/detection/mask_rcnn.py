@@ -24,7 +24,8 @@ from convatlas.architectures.classification.resnet import resnet50
 from convatlas.architectures.detection.fast_rcnn import RegionOutputs, fitted
 from convatlas.architectures.detection.instance_masks import mask_loss, mask_targets, paste
 from convatlas.blocks.feature_pyramid import FeaturePyramid, RoIAlign, align_on_levels, level_of_picture
-from convatlas.blocks.region_proposals import (
+from convatlas.lazy import Lazy
+from convatlas.ops.anchors import (
     AnchorOutputs,
     LevelOutputs,
     anchor_losses,
@@ -33,9 +34,8 @@ from convatlas.blocks.region_proposals import (
     propose_on_levels,
     sample_anchors,
 )
-from convatlas.blocks.regions import region_losses, sample_regions, whole_picture
-from convatlas.blocks.transplant import transplant
-from convatlas.lazy import Lazy
+from convatlas.ops.regions import region_losses, sample_regions, whole_picture
+from convatlas.ops.transplant import transplant
 from convatlas.registry import register
 from convatlas.structures import Detections, Objects
 

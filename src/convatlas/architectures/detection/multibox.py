@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convatlas.blocks.boxes import (
+from convatlas.lazy import Lazy
+from convatlas.ops.boxes import (
     BACKGROUND,
     SSD_VARIANCES,
     decode,
@@ -28,7 +29,6 @@ from convatlas.blocks.boxes import (
     match_default_boxes,
     suppress,
 )
-from convatlas.lazy import Lazy
 from convatlas.structures import Detections, Objects
 
 ops = Lazy("torchvision.ops")

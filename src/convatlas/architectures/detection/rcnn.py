@@ -19,11 +19,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convatlas.architectures.classification.alexnet import CaffeNet
-from convatlas.blocks.boxes import decode, suppress
 from convatlas.blocks.region_svms import LAYERS, SvmHeads, WithSvms
-from convatlas.blocks.regions import easy, sample_regions
-from convatlas.blocks.selective_search import proposals_for
 from convatlas.lazy import Lazy
+from convatlas.ops.boxes import decode, suppress
+from convatlas.ops.regions import easy, sample_regions
+from convatlas.ops.selective_search import proposals_for
 from convatlas.registry import register
 from convatlas.structures import Detections, Objects, UsageError
 

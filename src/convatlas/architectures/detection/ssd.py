@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from convatlas.architectures.classification.vgg import COLUMNS, WIDTHS
 from convatlas.architectures.detection.multibox import DefaultBoxes, L2Norm, MultiBoxDetector, initialise
-from convatlas.blocks.transplant import transplant
+from convatlas.ops.transplant import transplant
 from convatlas.registry import register
 
 # For each layer behind fc7: filters, size, stride, padding.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from convatlas.architectures.classification.squeezenet import SqueezeNetV11
 from convatlas.architectures.detection.multibox import DefaultBoxes, L2Norm, MultiBoxDetector, initialise
-from convatlas.blocks.transplant import transplant
+from convatlas.ops.transplant import transplant
 from convatlas.registry import register
 
 ROWS = {

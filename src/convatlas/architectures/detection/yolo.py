@@ -21,9 +21,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from convatlas.blocks.boxes import paired_iou, suppress
-from convatlas.blocks.transplant import transplant
 from convatlas.lazy import Lazy
+from convatlas.ops.boxes import paired_iou, suppress
+from convatlas.ops.transplant import transplant
 from convatlas.registry import register
 from convatlas.structures import Detections, Objects
 

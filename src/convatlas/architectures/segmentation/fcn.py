@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from convatlas.architectures.classification.vgg import COLUMNS, blocks
 from convatlas.blocks.bilinear import BilinearUpsampling
 from convatlas.blocks.crop import Crop
-from convatlas.blocks.transplant import transplant
+from convatlas.ops.transplant import transplant
 from convatlas.registry import register
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convatlas.blocks.selective_search import search
+from convatlas.ops.selective_search import search
 from convatlas.structures import ConvatlasError, UsageError
 
 VERSION = 1  # of what is searched and how it is ordered; another finds no file of the first

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from convatlas.blocks.boxes import BACKGROUND, decode, encode, match_anchors
-from convatlas.blocks.regions import draw, easy
 from convatlas.lazy import Lazy
+from convatlas.ops.boxes import BACKGROUND, decode, encode, match_anchors
+from convatlas.ops.regions import draw, easy
 from convatlas.structures import Objects
 
 ops = Lazy("torchvision.ops")

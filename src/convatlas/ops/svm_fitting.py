@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convatlas.blocks.boxes import encode
 from convatlas.lazy import Lazy
+from convatlas.ops.boxes import encode
 from convatlas.structures import ConvatlasError, Objects
 
 ops = Lazy("torchvision.ops")
