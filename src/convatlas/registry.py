@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from convatlas import naming
-from convatlas.structures import NetworkCard, Shape, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import NetworkCard, Shape
 
 if TYPE_CHECKING:
     from torch import nn

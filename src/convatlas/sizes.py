@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convatlas.structures import Shape, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import Shape
 
 FAILURES = (RuntimeError, ValueError, IndexError)  # what layers raise on an input that does not fit
 LARGEST_STEP = 64

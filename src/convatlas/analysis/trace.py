@@ -21,7 +21,8 @@ from convatlas.analysis.liveness import Alive, storage
 from convatlas.analysis.reads import function_reads, module_reads
 from convatlas.analysis.shapes import quick_output
 from convatlas.analysis.window import Window, module_window, slice_steps
-from convatlas.structures import LayerRecord, Reads, Shape, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import LayerRecord, Reads, Shape
 
 FILLS = frozenset({"normal_", "uniform_", "fill_", "zero_", "trunc_normal_", "bernoulli_", "random_", "constant_"})
 FILLS |= {"zeros_", "ones_", "xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_"}
@@ -40,7 +41,7 @@ def trace(
         training: in train mode, so that auxiliary heads run too. Two samples go through, since batch normalisation
             can't train on one; the records are still those of one.
 
-    A module without children, or one with a method `count` (`structures.CountsItself`), is one record. A module
+    A module without children, or one with a method `count` (`records.CountsItself`), is one record. A module
     without children that is neither known, nor counts itself, nor has parameters is looked into: its functions are
     recorded under its path. Parameters that are used twice are counted where they are used first.
 

@@ -11,7 +11,7 @@ from convatlas import facts, registry
 from convatlas.analysis.arithmetic import arithmetic
 from convatlas.analysis.cost import Cost, cost
 from convatlas.analysis.trace import trace_network
-from convatlas.structures import LayerRecord, Shape
+from convatlas.records import LayerRecord, Shape
 
 Verdict = Literal["holds", "fails", "disputed"]
 

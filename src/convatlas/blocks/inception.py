@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convatlas.structures import AuxiliaryOutputs
+from convatlas.records import AuxiliaryOutputs
 
 Kernel = int | tuple[int, int]
 

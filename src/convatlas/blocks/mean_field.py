@@ -8,8 +8,8 @@ Shapes   B images, K classes, C colours, H x W image.
 import torch
 from torch import Tensor, nn
 
+from convatlas.errors import UsageError
 from convatlas.ops.mean_field import gaussian_kernel, mean_field, pixel_features
-from convatlas.structures import UsageError
 
 
 class MeanField(nn.Module):

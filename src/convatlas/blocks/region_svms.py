@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.ops.regions import easy
 from convatlas.ops.selective_search import proposals_for
 from convatlas.ops.svm_fitting import Fitting, SvmSettings
-from convatlas.structures import ConvatlasError, Objects, UsageError
+from convatlas.records import Objects
 
 LAYERS = ("pool5", "fc6", "fc7")
 _PARTS = ("weight", "bias", "box_weight", "stands_on")

@@ -9,6 +9,7 @@ import typer
 
 from convatlas.cli.common import console, print_json, progress
 from convatlas.cli.numbers import integer, memory, scaled
+from convatlas.io import write_file
 from convatlas.structures import ConvatlasError, UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def command(
         print_table(entries)
     if out is not None:
         try:
-            out.write_text(comparison.render(entries), encoding="utf-8")
+            write_file(out, comparison.render(entries))
         except OSError as error:
             raise ConvatlasError(f"{out} can't be written: {error.strerror}") from error
 

@@ -4,9 +4,7 @@ Every file is run before it gets its name, and compared with the network.
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +22,7 @@ from convatlas.inference.engines.graph import OPSET, quietly, to_onnx
 from convatlas.inference.exported import KEY, ExportedDetector, ExportedNet, WithNormalisation
 from convatlas.inference.exporting_detectors import WithSuppression, compare_detections, detector_to_onnx
 from convatlas.inference.source import Source
+from convatlas.io import replace_file
 from convatlas.structures import ConvatlasError, UsageError
 
 Format = Literal["onnx", "torch-export", "torchscript"]
@@ -90,9 +89,8 @@ def export(
         raise UsageError(f"thresholds are {dict(thresholds)}; expected none, as {source.name} is no detector")
     whole = WithNormalisation(net, source.preprocessing).eval() if pixels else net
     dtype = torch.uint8 if pixels else torch.float32
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
     classes_differ = None
-    try:
+    with replace_file(path) as temporary:
         if detects:
             temporary.write_bytes(with_card(detector_to_onnx(whole, shape, dtype=dtype), card))
         elif format == "onnx":
@@ -105,10 +103,6 @@ def export(
             difference = compare_detections(temporary.read_bytes(), whole, noise(source, pixels=pixels))
         else:
             difference, classes_differ = compare(_read_back(temporary, format), whole, source, pixels=pixels)
-        temporary.replace(path)
-    finally:
-        with suppress(OSError):  # the folder may be absent
-            temporary.unlink()
     opset = OPSET if format == "onnx" else None
     return Exported(path, format, opset, path.stat().st_size, difference, classes_differ)
 
@@ -144,16 +138,6 @@ def with_card(model: bytes, card: dict[str, Any]) -> bytes:
     onnx.helper.set_model_props(loaded, {KEY: json.dumps(card, ensure_ascii=False)})
     loaded.producer_name = "convatlas"
     return loaded.SerializeToString()
-
-
-def write_aside(path: Path, content: bytes) -> None:
-    """Writes under another name, then renames: the file is there completely or not at all."""
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def compare(

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from convatlas.lazy import Lazy
 from convatlas.ops.boxes import BACKGROUND, decode, encode, match_anchors
 from convatlas.ops.regions import draw, easy
-from convatlas.structures import Objects
+from convatlas.records import Objects
 
 ops = Lazy("torchvision.ops")
 

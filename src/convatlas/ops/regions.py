@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from convatlas.lazy import Lazy
 from convatlas.ops.boxes import SSD_VARIANCES, encode
-from convatlas.structures import Objects
+from convatlas.records import Objects
 
 ops = Lazy("torchvision.ops")
 

@@ -14,6 +14,7 @@ from convatlas import facts, registry
 from convatlas.analysis import verify
 from convatlas.data import Split, normalise, prepare
 from convatlas.inference import Source, open_source
+from convatlas.io import write_file
 from convatlas.report import published as printed
 from convatlas.report import tables
 from convatlas.report.pictures import as_array, data_uri, is_small
@@ -46,14 +47,10 @@ def save(target: Path, page: str) -> Path:
     Raises:
         ConvatlasError: it can't be written.
     """
-    temporary = target.with_name(f".{target.name}.tmp")
     try:
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(target)
+        write_file(target, page)
     except OSError as error:
         raise ConvatlasError(f"{target} can't be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return target
 
 

@@ -1,9 +1,7 @@
 """Weights files: reading executes nothing that a file brings, writing leaves nothing half-written."""
 
-import contextlib
 import io
 import json
-import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -16,6 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from convatlas.io import write_file
 from convatlas.structures import ConvatlasError, UsageError
 from convatlas.weights.cards import check_card
 from convatlas.weights.formats import READERS, Contents, read_foreign
@@ -82,16 +81,9 @@ def write(path: Path, data: bytes) -> None:
     Raises:
         ConvatlasError: it can't be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_file(path, data)
     except OSError as error:
-        with contextlib.suppress(OSError):  # it may never have come into being
-            temporary.unlink()
         raise ConvatlasError(f"weights can't be written to {path}: {error.strerror or error}") from error
 
 

@@ -15,8 +15,8 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from convatlas.records import Shape
 from convatlas.registry import register
-from convatlas.structures import Shape
 
 
 class GatherDistribute(nn.Module):

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from convatlas.errors import ConvatlasError
 from convatlas.registry import register
-from convatlas.structures import ConvatlasError
 
 SIDE = 64  # pixels
 CELL = 8

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.blocks.unpool import Switches, SwitchPool2d
+from convatlas.errors import UsageError
 from convatlas.registry import register
-from convatlas.structures import UsageError
 
 
 def norm(channels: int) -> nn.BatchNorm2d:

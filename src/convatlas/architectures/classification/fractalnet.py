@@ -20,8 +20,8 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
+from convatlas.errors import UsageError
 from convatlas.registry import register
-from convatlas.structures import UsageError
 
 DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.4)  # in each block
 DROP_PATH = 0.15  # chance of each input of a join

@@ -22,8 +22,8 @@ from torch.nn import functional as F
 
 from convatlas.blocks.activation import ScaledTanh
 from convatlas.blocks.dims import CONVS, layers
+from convatlas.records import Shape
 from convatlas.registry import register
-from convatlas.structures import Shape
 
 Table = tuple[tuple[int, ...], ...]  # for each output map, the input maps that it sees
 

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convatlas.records import Shape
 from convatlas.registry import register
-from convatlas.structures import Shape
 
 PLANES = 24
 DECAY_C, DECAY_D = 0.9, 0.8  # of the connections to V-cells and to C-cells, for each cell of distance

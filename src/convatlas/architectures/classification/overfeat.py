@@ -15,9 +15,9 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from convatlas.errors import UsageError
 from convatlas.ops.sliding import sliding_windows
 from convatlas.registry import register
-from convatlas.structures import UsageError
 
 
 def slide(maps: Tensor, pool: nn.MaxPool2d, head: nn.Module, side: int) -> Tensor:

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convatlas.records import Shape
 from convatlas.registry import register
-from convatlas.structures import Shape
 
 RETINA = (20, 20)
 A_UNITS = 512

@@ -18,9 +18,9 @@ from typing import Literal
 from torch import Tensor, nn
 
 from convatlas.blocks.dims import CONVS, layers
+from convatlas.errors import UsageError
 from convatlas.ops.sliding import sliding_windows
 from convatlas.registry import register
-from convatlas.structures import UsageError
 
 # Table 1: for each of the five blocks the filter sizes from the input on.
 Column = tuple[tuple[int | Literal["lrn"], ...], ...]

@@ -21,13 +21,14 @@ from torch import Tensor, nn
 from convatlas.architectures.classification.alexnet import CaffeNet
 from convatlas.architectures.classification.vgg import VGG
 from convatlas.blocks.roi_pool import RoIMaxPool
+from convatlas.errors import UsageError
 from convatlas.lazy import Lazy
 from convatlas.ops.boxes import SSD_VARIANCES, decode, suppress
 from convatlas.ops.regions import region_losses, sample_regions, whole_picture
 from convatlas.ops.selective_search import proposals_for, selective_search
 from convatlas.ops.transplant import transplant
+from convatlas.records import Detections, Objects
 from convatlas.registry import register
-from convatlas.structures import Detections, Objects, UsageError
 
 ops = Lazy("torchvision.ops")
 

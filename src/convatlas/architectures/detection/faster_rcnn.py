@@ -33,8 +33,8 @@ from convatlas.ops.anchors import (
     sample_anchors,
 )
 from convatlas.ops.regions import region_losses, sample_regions, whole_picture
+from convatlas.records import Detections, Objects
 from convatlas.registry import register
-from convatlas.structures import Detections, Objects
 
 
 class FasterOutputs(NamedTuple):

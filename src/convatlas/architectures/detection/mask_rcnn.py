@@ -36,8 +36,8 @@ from convatlas.ops.anchors import (
 )
 from convatlas.ops.regions import region_losses, sample_regions, whole_picture
 from convatlas.ops.transplant import transplant
+from convatlas.records import Detections, Objects
 from convatlas.registry import register
-from convatlas.structures import Detections, Objects
 
 ops = Lazy("torchvision.ops")
 

@@ -29,7 +29,7 @@ from convatlas.ops.boxes import (
     match_default_boxes,
     suppress,
 )
-from convatlas.structures import Detections, Objects
+from convatlas.records import Detections, Objects
 
 ops = Lazy("torchvision.ops")
 

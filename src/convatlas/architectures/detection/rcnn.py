@@ -20,12 +20,13 @@ from torch.nn import functional as F
 
 from convatlas.architectures.classification.alexnet import CaffeNet
 from convatlas.blocks.region_svms import LAYERS, SvmHeads, WithSvms
+from convatlas.errors import UsageError
 from convatlas.lazy import Lazy
 from convatlas.ops.boxes import decode, suppress
 from convatlas.ops.regions import easy, sample_regions
 from convatlas.ops.selective_search import proposals_for
+from convatlas.records import Detections, Objects
 from convatlas.registry import register
-from convatlas.structures import Detections, Objects, UsageError
 
 ops = Lazy("torchvision.ops")
 

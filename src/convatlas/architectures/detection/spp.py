@@ -21,12 +21,13 @@ from convatlas.architectures.detection.fast_rcnn import Trunk
 from convatlas.architectures.detection.faster_rcnn import zf_trunk
 from convatlas.blocks.pyramid import LEVELS, SpatialPyramidPool
 from convatlas.blocks.region_svms import LAYERS, WithSvms
+from convatlas.errors import UsageError
 from convatlas.lazy import Lazy
 from convatlas.ops.boxes import decode, suppress
 from convatlas.ops.regions import sample_regions
 from convatlas.ops.selective_search import proposals_for
+from convatlas.records import Detections, Objects
 from convatlas.registry import register
-from convatlas.structures import Detections, Objects, UsageError
 
 ops = Lazy("torchvision.ops")
 

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from convatlas.lazy import Lazy
 from convatlas.ops.boxes import paired_iou, suppress
 from convatlas.ops.transplant import transplant
+from convatlas.records import Detections, Objects
 from convatlas.registry import register
-from convatlas.structures import Detections, Objects
 
 ops = Lazy("torchvision.ops")
 

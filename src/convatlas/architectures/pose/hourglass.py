@@ -14,8 +14,8 @@ Shapes   B batch, C channels, H x W map, D channels out, J joints.
 
 from torch import Tensor, nn
 
+from convatlas.records import AuxiliaryOutputs
 from convatlas.registry import register
-from convatlas.structures import AuxiliaryOutputs
 
 FEATURES = 256
 POOLINGS = 4

@@ -22,8 +22,8 @@ from torch.nn import functional as F
 
 from convatlas.architectures.segmentation.deconvnet import add_decoder, add_encoder, initialise
 from convatlas.blocks.unpool import Switches, SwitchPool2d, SwitchUnpool2d
+from convatlas.records import VOID, Shape
 from convatlas.registry import register
-from convatlas.structures import VOID, Shape
 
 THERE = 0.5  # probability above which a class counts as seen
 LEAST = 1e-12  # probability, so that its logarithm is finite

@@ -4,14 +4,13 @@ How many of the objects they cover: `evaluation.detection.proposal_recall`.
 """
 
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from convatlas.io import replace_file
 from convatlas.ops.selective_search import search
 from convatlas.structures import ConvatlasError, UsageError
 
@@ -60,7 +59,6 @@ class ProposalCache:
         return hashlib.sha256(what + values.numpy().tobytes()).hexdigest()
 
     def _write(self, path: Path, boxes: np.ndarray) -> None:
-        """Under another name first, so that no reader sees half a file."""
-        with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part", delete=False) as file:
-            np.save(file, boxes)
-        os.replace(file.name, path)
+        """Completely or not at all, so that no reader sees half a file."""
+        with replace_file(path) as aside:
+            np.save(aside, boxes)

@@ -15,6 +15,7 @@ import jinja2
 import numpy as np
 
 from convatlas.inference import Source
+from convatlas.io import write_file
 from convatlas.report import tables
 from convatlas.report.seeing.panels import Panel, Subject
 from convatlas.structures import ConvatlasError, Problem
@@ -55,13 +56,13 @@ def write(
             (folder / f"{item.name}.png").write_bytes(item.png)
         arrays = {f"{item.name}/{key}": value for item in shown for key, value in item.panel.arrays.items()}
         np.savez_compressed(folder / "explain.npz", allow_pickle=False, **arrays)
-        (folder / "explain.json").write_text(json.dumps(as_json(source, found, panels, problems), indent=2))
-        replace(page, render("page.html", source, found, shown, problems))
+        write_file(folder / "explain.json", json.dumps(as_json(source, found, panels, problems), indent=2))
+        write_file(page, render("page.html", source, found, shown, problems))
         report = source.run / "report.html" if source.run is not None else None
         if report is not None and report.is_file():
             section = f"\n{render('section.html', source, found, shown, problems)}\n"
             linked = between(report.read_text("utf-8"), LINK_OPEN, LINK_CLOSE, '<a href="#seeing">Seeing inside</a>')
-            replace(report, between(linked, OPEN, CLOSE, section))
+            write_file(report, between(linked, OPEN, CLOSE, section))
     except OSError as error:
         raise ConvatlasError(f"--out {out} can't be written: {error.strerror or error}") from error
     return page
@@ -72,16 +73,6 @@ def between(report: str, opening: str, closing: str, text: str) -> str:
     before, opened, rest = report.partition(opening)
     _, closed, after = rest.partition(closing)
     return f"{before}{opening}{text}{closing}{after}" if opened and closed else report
-
-
-def replace(path: Path, text: str) -> None:
-    """Writes aside, then renames."""
-    aside = path.with_name(f".{path.name}.tmp")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def as_json(

@@ -1,0 +1,44 @@
+"""Values that cross packages: small, frozen, with units in their names. Nothing here imports torch at run time."""
+
+from convatlas.records.abilities import CountsItself, LearnsByItself, MakesRoom, RemembersPass, StartsFromOthers
+from convatlas.records.cards import NetworkCard, Shape, Task
+from convatlas.records.evaluation import (
+    SCORES,
+    DetectionEvaluation,
+    Evaluation,
+    PoseEvaluation,
+    PrecisionRecall,
+    PublishedResult,
+    SegmentationEvaluation,
+)
+from convatlas.records.images import Preprocessing, Problem
+from convatlas.records.layers import Along, LayerRecord, Reads
+from convatlas.records.predictions import VOID, AuxiliaryOutputs, Detections, Objects, Prediction
+
+__all__ = [
+    "SCORES",
+    "VOID",
+    "Along",
+    "AuxiliaryOutputs",
+    "CountsItself",
+    "DetectionEvaluation",
+    "Detections",
+    "Evaluation",
+    "LayerRecord",
+    "LearnsByItself",
+    "MakesRoom",
+    "NetworkCard",
+    "Objects",
+    "PoseEvaluation",
+    "PrecisionRecall",
+    "Prediction",
+    "Preprocessing",
+    "Problem",
+    "PublishedResult",
+    "Reads",
+    "RemembersPass",
+    "SegmentationEvaluation",
+    "Shape",
+    "StartsFromOthers",
+    "Task",
+]
