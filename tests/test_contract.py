@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from convatlas import facts, registry
+from convatlas.network import Network
 from convatlas.structures import AuxiliaryOutputs
 
 NAMES = registry.names("classification")
@@ -41,7 +42,7 @@ EVERY_ON_META = _marked(NAMES, lambda name: not re.search("1001|1202", name))
 
 def _draws_randomly(net: nn.Module) -> bool:
     """Whether whole parts are left out at random: those get no statistics and no gradient."""
-    return any(getattr(layer, "draws_randomly", False) for layer in net.modules())
+    return isinstance(net, Network) and net.card is not None and net.card.traits.draws_randomly
 
 
 def _heads(outputs: torch.Tensor | AuxiliaryOutputs) -> torch.Tensor:

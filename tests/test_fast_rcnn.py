@@ -40,7 +40,6 @@ def truth() -> Objects:
 
 
 def test_training_says_that_it_searches(tmp_path: Path) -> None:
-    assert not small().searches
     Image.new("RGB", (120, 100)).save(tmp_path / "a.png")
     split = DetectionSplit(
         [Annotated(str(tmp_path / "a.png"), (100, 120), BOXES, torch.zeros(4).long(), BOXES[:, 0] < 0)]

@@ -48,7 +48,7 @@ def test_shapes_of_the_published() -> None:
 
 
 def test_the_card_says_that_it_learns_from_masks() -> None:
-    assert [name for name in registry.names("detection") if registry.card(name).wants_masks] == [NAME]
+    assert [name for name in registry.names("detection") if registry.card(name).traits.wants_masks] == [NAME]
 
 
 def test_what_is_fixed_and_what_learns() -> None:

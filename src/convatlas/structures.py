@@ -9,7 +9,10 @@ from convatlas.records import (
     CountsItself,
     DetectionEvaluation,
     Detections,
+    Detects,
     Evaluation,
+    ExportedProgram,
+    HasLosses,
     LayerRecord,
     LearnsByItself,
     MakesRoom,
@@ -27,6 +30,7 @@ from convatlas.records import (
     Shape,
     StartsFromOthers,
     Task,
+    Traits,
 )
 
 __all__ = [
@@ -38,7 +42,10 @@ __all__ = [
     "CountsItself",
     "DetectionEvaluation",
     "Detections",
+    "Detects",
     "Evaluation",
+    "ExportedProgram",
+    "HasLosses",
     "LayerRecord",
     "LearnsByItself",
     "MakesRoom",
@@ -56,5 +63,6 @@ __all__ = [
     "Shape",
     "StartsFromOthers",
     "Task",
+    "Traits",
     "UsageError",
 ]

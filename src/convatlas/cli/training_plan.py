@@ -30,7 +30,7 @@ def begun(run: Path, data_root: Path | None) -> "tuple[Recipe, DataSet]":
         seed=chosen.seed,
         division=data_sets.read_division(division) if division.exists() else None,
         task=registry.card(chosen.network).task,
-        masks=registry.card(chosen.network).wants_masks,
+        masks=registry.card(chosen.network).traits.wants_masks,
     )
     return chosen, loaded
 
@@ -79,7 +79,7 @@ def planned(
         test_fraction=source.test_fraction,
         seed=seed,
         task=card.task,
-        masks=card.wants_masks,
+        masks=card.traits.wants_masks,
     )
     if written is not None:
         preprocessing = data_sets.default_preprocessing(card, loaded.train)

@@ -20,8 +20,6 @@ KEY = "convatlas"  # of the metadata
 class ExportedNet(nn.Module):
     """A model that ONNX Runtime computes.  (B, C, H, W) -> (B, K) logits, or (B, K, h, w) of a segmenter"""
 
-    takes_one_size = True  # of pictures; any number of them
-
     def __init__(self, model: bytes, *, quantised: bool) -> None:
         super().__init__()
         self.onnx_model = model
@@ -39,7 +37,7 @@ class ExportedDetector(nn.Module):
 
     def __init__(self, model: bytes) -> None:
         super().__init__()
-        self.onnx_model = model
+        self.onnx_model, self.quantised = model, False
         self._run: Callable[[Tensor], tuple[Tensor, ...]] | None = None
 
     def detect(self, images: Tensor) -> list[Detections]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from convatlas import weights
+from convatlas import registry, weights
 from convatlas.blocks.unpool import SwitchPool2d
 from convatlas.data import normalise
 from convatlas.inference.engines.backends import require, run_in_onnx_runtime
@@ -23,7 +23,7 @@ from convatlas.inference.exported import KEY, ExportedDetector, ExportedNet, Wit
 from convatlas.inference.exporting_detectors import WithSuppression, compare_detections, detector_to_onnx
 from convatlas.inference.source import Source
 from convatlas.io import replace_file
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.structures import ConvatlasError, Detects, UsageError
 
 Format = Literal["onnx", "torch-export", "torchscript"]
 FORMATS: dict[str, str] = {"onnx": ".onnx", "torch-export": ".pt2", "torchscript": ".pt"}
@@ -75,11 +75,11 @@ def export(
         raise UsageError(f"{source.name} comes from an exported file; expected a run folder or a network with weights")
     card = card_of(source, pixels=pixels, licence=licence)
     shape = (source.preprocessing.channels, *source.preprocessing.size)
-    detects = callable(getattr(net, "detect", None))
+    detects = isinstance(net, Detects)
     if detects:
         if format != "onnx":
             raise UsageError(f"--format {format}; expected onnx, which knows suppression, for a detector")
-        if getattr(net, "searches", False):
+        if registry.card(source.name).traits.searches_regions:
             raise ConvatlasError(
                 f"{source.name} takes its regions from selective search, which no file can hold; expected a detector "
                 "that finds its regions itself"

@@ -44,7 +44,7 @@ class Source:
     @property
     def whole(self) -> Preprocessing:
         """How a whole picture becomes what the forward pass takes: one window, of a network that looks at windows."""
-        side = getattr(self.net, "window_side", None)
+        side = registry.card(self.name).traits.window_px
         if side is None:
             return self.preprocessing
         return replace(self.preprocessing, size=(side, side), resize="stretch", resize_to=side)

@@ -1,7 +1,16 @@
 """Values that cross packages: small, frozen, with units in their names. Nothing here imports torch at run time."""
 
-from convatlas.records.abilities import CountsItself, LearnsByItself, MakesRoom, RemembersPass, StartsFromOthers
-from convatlas.records.cards import NetworkCard, Shape, Task
+from convatlas.records.abilities import (
+    CountsItself,
+    Detects,
+    ExportedProgram,
+    HasLosses,
+    LearnsByItself,
+    MakesRoom,
+    RemembersPass,
+    StartsFromOthers,
+)
+from convatlas.records.cards import NetworkCard, Shape, Task, Traits
 from convatlas.records.evaluation import (
     SCORES,
     DetectionEvaluation,
@@ -23,7 +32,10 @@ __all__ = [
     "CountsItself",
     "DetectionEvaluation",
     "Detections",
+    "Detects",
     "Evaluation",
+    "ExportedProgram",
+    "HasLosses",
     "LayerRecord",
     "LearnsByItself",
     "MakesRoom",
@@ -41,4 +53,5 @@ __all__ = [
     "Shape",
     "StartsFromOthers",
     "Task",
+    "Traits",
 ]

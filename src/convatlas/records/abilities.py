@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from convatlas.records.cards import Shape
+from convatlas.records.predictions import Detections, Objects
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+@runtime_checkable
 class CountsItself(Protocol):
     """A layer whose connections do not follow from its weight's shape (sparse tables, sub-sampling, distances)."""
 
@@ -59,3 +61,29 @@ class StartsFromOthers(Protocol):
     def start_from(self, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
         """Copies the tensors that it can use, by their names; which of its own they became. UsageError if none."""
         ...
+
+
+@runtime_checkable
+class Detects(Protocol):
+    """A detector."""
+
+    def detect(self, images: Tensor) -> list[Detections]:
+        """(B, C, H, W) -> B detections, each in its image's pixels."""
+        ...
+
+
+@runtime_checkable
+class HasLosses(Protocol):
+    """A network with losses of its own, which need more than the outputs of its forward pass."""
+
+    def losses(self, images: Tensor, targets: list[Objects] | Tensor) -> dict[str, Tensor]:
+        """(B, C, H, W) and the objects of each image, or masks -> the losses by name, weighed as the paper does."""
+        ...
+
+
+@runtime_checkable
+class ExportedProgram(Protocol):
+    """A network that was read from an exported file: it takes images of one size, and has no layers to look at."""
+
+    onnx_model: bytes
+    quantised: bool

@@ -15,6 +15,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from convatlas.network import Network
 from convatlas.records import Shape
 from convatlas.registry import register
 
@@ -99,7 +100,7 @@ def _stage(number: int, in_channels: int, width: int, depth: int, stride: int, a
     return nn.Sequential(OrderedDict(parts))
 
 
-class A2Net(nn.Module):
+class A2Net(Network):
     """(B, in_channels, 224, 224) -> (B, K) logits; larger and smaller pictures are accepted too."""
 
     def __init__(self, *, num_classes: int, in_channels: int) -> None:

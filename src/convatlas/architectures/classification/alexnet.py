@@ -16,6 +16,7 @@ from collections import OrderedDict
 
 from torch import nn
 
+from convatlas.network import Network
 from convatlas.registry import register
 
 
@@ -32,7 +33,7 @@ def _initialise(net: nn.Sequential, *, deviations: dict[str, float], biased: tup
             nn.init.constant_(layer.get_parameter("bias"), 1.0 if name in biased else 0.0)
 
 
-class AlexNet(nn.Sequential):
+class AlexNet(Network, nn.Sequential):
     """(B, in_channels, 227, 227) -> (B, K) logits. `groups` is the number of GPUs of figure 2."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3, groups: int = 2) -> None:
@@ -67,7 +68,7 @@ class AlexNet(nn.Sequential):
         _initialise(self, deviations={}, biased=("conv2", "conv4", "conv5", "fc6", "fc7"))
 
 
-class CaffeNet(nn.Sequential):
+class CaffeNet(Network, nn.Sequential):
     """AlexNet with pooling before normalisation, and Caffe's reading of alpha.  (B, in_channels, 227, 227) -> (B, K)"""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
@@ -102,7 +103,7 @@ class CaffeNet(nn.Sequential):
         _initialise(self, deviations={"fc6": 0.005, "fc7": 0.005}, biased=("conv2", "conv4", "conv5", "fc6", "fc7"))
 
 
-class AlexNetOWT(nn.Sequential):
+class AlexNetOWT(Network, nn.Sequential):
     """The one-GPU network: no groups, no normalisation.  (B, in_channels, 224, 224) -> (B, K) logits.
 
     Dropout acts on the input of fc6 and of fc7. Other input sizes from 63 px are averaged to the same 6 x 6 map.

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.blocks.inception import Branches, ConvBN
+from convatlas.network import Network
 from convatlas.registry import register
 
 Pair = tuple[int, int]  # channels of the reduction, and of the filters after it
@@ -90,7 +91,7 @@ def _initialise(net: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-class BNInception(nn.Sequential):
+class BNInception(Network, nn.Sequential):
     """(B, in_channels, 224, 224) -> (B, K) logits; larger and smaller pictures are accepted too."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
@@ -119,7 +120,7 @@ class BNInception(nn.Sequential):
         _initialise(self)
 
 
-class BNInceptionSlim(nn.Sequential):
+class BNInceptionSlim(Network, nn.Sequential):
     """(B, in_channels, 224, 224) -> (B, K) logits; larger and smaller pictures are accepted too."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:

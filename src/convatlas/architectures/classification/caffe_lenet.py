@@ -13,10 +13,11 @@ from collections import OrderedDict
 from torch import nn
 
 from convatlas.blocks.dims import CONVS, layers
+from convatlas.network import Network
 from convatlas.registry import register
 
 
-class CaffeLeNet(nn.Sequential):
+class CaffeLeNet(Network, nn.Sequential):
     """(B, C, 28, 28) in [0, 1) -> (B, K) logits; with `dims`, 28 px along one, two or three axes."""
 
     def __init__(self, *, num_classes: int = 10, in_channels: int = 1, dims: int = 2) -> None:

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from convatlas.blocks.dense import BottleneckLayer, DenseBlock, PlainLayer, classification_layer, transition_layer
 from convatlas.blocks.dims import CONVS, layers
+from convatlas.network import Network
 from convatlas.registry import register
 
 
-class CifarDenseNet(nn.Module):
+class CifarDenseNet(Network):
     """(B, in_channels, 32, 32) -> (B, K) logits; other picture sizes from 4 px are accepted too.
 
     `depth` is L of the paper, `growth_rate` k. With `dropout`, the paper's for small data without augmentation, it acts

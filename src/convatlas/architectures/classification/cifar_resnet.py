@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.blocks.dims import CONVS, layers
+from convatlas.network import Network
 from convatlas.registry import register
 
 
@@ -67,7 +68,7 @@ def _stage(in_channels: int, width: int, depth: int, stride: int, dims: int) -> 
     return nn.Sequential(OrderedDict(blocks))
 
 
-class CifarResNet(nn.Module):
+class CifarResNet(Network):
     """(B, in_channels, 32, 32) -> (B, K) logits; `depth` = 6n + 2. Other picture sizes are accepted too.
 
     With `dims` of 1 or 3 the input is a signal (B, in_channels, L) or a volume (B, in_channels, D, H, W).

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from torch import nn
 
 from convatlas.blocks.activation import ScaledTanh
+from convatlas.network import Network
 from convatlas.registry import register
 
 # Table 1: the hidden layers.
@@ -26,7 +27,7 @@ HIDDEN: tuple[tuple[int, ...], ...] = (
 )
 
 
-class DeepMLP(nn.Sequential):
+class DeepMLP(Network, nn.Sequential):
     """(B, C, 29, 29) in [-1, 1] -> (B, K) logits. `hidden` are the sizes of the hidden layers."""
 
     def __init__(self, hidden: tuple[int, ...], *, num_classes: int = 10, in_channels: int = 1) -> None:

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from convatlas.blocks.dense import BottleneckLayer, DenseBlock, classification_layer, transition_layer
 from convatlas.blocks.dims import CONVS, layers
+from convatlas.network import Network
 from convatlas.registry import register
 
 
-class DenseNet(nn.Module):
+class DenseNet(Network):
     """(B, in_channels, 224, 224) -> (B, K) logits; larger pictures are accepted too, and smaller ones from 29 px.
 
     `depths` is the number of layers in each dense block. `dims` is 1 for signals and 3 for volumes. Set

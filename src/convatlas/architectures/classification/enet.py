@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from convatlas.blocks.unpool import Switches, SwitchPool2d
 from convatlas.errors import UsageError
+from convatlas.network import Network
 from convatlas.registry import register
 
 
@@ -142,7 +143,7 @@ def _eight(channels: int) -> list[Bottleneck]:
     ]
 
 
-class Encoder(nn.Module):
+class Encoder(Network):
     """The blocks that ENet's classifier and its segmenter share: initial to bottleneck 3.
 
     Raises:

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from convatlas.errors import UsageError
+from convatlas.network import Network
+from convatlas.records import Traits
 from convatlas.registry import register
 
 DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.4)  # in each block
@@ -33,8 +35,6 @@ class Join(nn.Module):
 
     Each column is dropped for the whole batch with chance `DROP_PATH`; if all would be, one of them stays.
     """
-
-    draws_randomly = True
 
     def __init__(self, columns: int) -> None:
         super().__init__()
@@ -117,14 +117,12 @@ class FractalBlock(nn.Module):
         return maps[0] if self.pool_first else self.pool(maps[0])
 
 
-class FractalNet(nn.Module):
+class FractalNet(Network):
     """(B, in_channels, 32, 32) -> (B, K) logits, from pictures of 32 to 63 px.
 
     In training, half of the batches go through one column alone (global drop-path), drawn for the whole network; in the
     others each join drops some of its columns (local drop-path). What is drawn comes from torch's generator (CPU).
     """
-
-    draws_randomly = True
 
     def __init__(self, columns: int, filters: tuple[int, ...], *, num_classes: int, in_channels: int) -> None:
         super().__init__()
@@ -184,49 +182,55 @@ HALF = (32, 64, 128, 256, 256)
 THIN = (16, 32, 64, 128, 128)
 
 
-@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10, aliases=("fractalnet20",))
+@register(
+    paper="larsson2016_fractalnet",
+    input_shape=(3, 32, 32),
+    num_classes=10,
+    aliases=("fractalnet20",),
+    traits=Traits(draws_randomly=True),
+)
 def fractalnet20_cifar10(*, num_classes: int = 10, in_channels: int = 3) -> FractalNet:
     """FractalNet of 20 layers: 3 columns in each of 5 blocks."""
     return FractalNet(3, WIDE, num_classes=num_classes, in_channels=in_channels)
 
 
-@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10)
+@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10, traits=Traits(draws_randomly=True))
 def fractalnet40(*, num_classes: int = 10, in_channels: int = 3) -> FractalNet:
     """FractalNet of 40 layers: 4 columns in each of 5 blocks; its numbers of filters are not confirmed."""
     return FractalNet(4, HALF, num_classes=num_classes, in_channels=in_channels)
 
 
-@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10)
+@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10, traits=Traits(draws_randomly=True))
 def fractalnet_thin_c1(*, num_classes: int = 10, in_channels: int = 3) -> FractalNet:
     """FractalNet with few filters, 5 layers deep: 1 column in each block."""
     return FractalNet(1, THIN, num_classes=num_classes, in_channels=in_channels)
 
 
-@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10)
+@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10, traits=Traits(draws_randomly=True))
 def fractalnet_thin_c2(*, num_classes: int = 10, in_channels: int = 3) -> FractalNet:
     """FractalNet with few filters, 10 layers deep: 2 columns in each block."""
     return FractalNet(2, THIN, num_classes=num_classes, in_channels=in_channels)
 
 
-@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10)
+@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10, traits=Traits(draws_randomly=True))
 def fractalnet_thin_c3(*, num_classes: int = 10, in_channels: int = 3) -> FractalNet:
     """FractalNet with few filters, 20 layers deep: 3 columns in each block."""
     return FractalNet(3, THIN, num_classes=num_classes, in_channels=in_channels)
 
 
-@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10)
+@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10, traits=Traits(draws_randomly=True))
 def fractalnet_thin_c4(*, num_classes: int = 10, in_channels: int = 3) -> FractalNet:
     """FractalNet with few filters, 40 layers deep: 4 columns in each block."""
     return FractalNet(4, THIN, num_classes=num_classes, in_channels=in_channels)
 
 
-@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10)
+@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10, traits=Traits(draws_randomly=True))
 def fractalnet_thin_c5(*, num_classes: int = 10, in_channels: int = 3) -> FractalNet:
     """FractalNet with few filters, 80 layers deep: 5 columns in each block."""
     return FractalNet(5, THIN, num_classes=num_classes, in_channels=in_channels)
 
 
-@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10)
+@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10, traits=Traits(draws_randomly=True))
 def fractalnet_thin_c6(*, num_classes: int = 10, in_channels: int = 3) -> FractalNet:
     """FractalNet with few filters, 160 layers deep: 6 columns in each block."""
     return FractalNet(6, THIN, num_classes=num_classes, in_channels=in_channels)

@@ -19,6 +19,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from convatlas.network import Network
 from convatlas.registry import register
 
 GATE_BIAS = -2.0  # the gates start nearly closed, so that the input gets through
@@ -60,7 +61,7 @@ def _initialise(net: nn.Module) -> None:
     nn.init.normal_(first.weight, std=0.05)
 
 
-class Highway19(nn.Sequential):
+class Highway19(Network, nn.Sequential):
     """(B, in_channels, 32, 32) -> (B, K) logits; larger pictures, and smaller ones from 4 x 4, are accepted too."""
 
     def __init__(self, *, num_classes: int, in_channels: int) -> None:
@@ -90,7 +91,7 @@ class Highway19(nn.Sequential):
         _initialise(self)
 
 
-class Highway32(nn.Sequential):
+class Highway32(Network, nn.Sequential):
     """(B, in_channels, 32, 32) -> (B, K) logits; larger pictures, and smaller ones from 4 x 4, are accepted too."""
 
     def __init__(self, *, num_classes: int, in_channels: int) -> None:

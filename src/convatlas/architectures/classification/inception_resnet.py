@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 
 from convatlas.blocks.inception import AuxiliaryHead, AuxiliaryPool, Branches, ConvBN, TrunkWithHeads
+from convatlas.network import Network
 from convatlas.registry import register
 
 
@@ -172,7 +173,7 @@ def _initialise(net: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-class InceptionResNetV1(nn.Sequential):
+class InceptionResNetV1(Network, nn.Sequential):
     """(B, in_channels, 299, 299) -> (B, K) logits; larger pictures, and smaller ones from 75 px, are accepted too."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
@@ -193,7 +194,7 @@ class InceptionResNetV1(nn.Sequential):
         _initialise(self)
 
 
-class InceptionResNetV2(nn.Sequential):
+class InceptionResNetV2(Network, nn.Sequential):
     """(B, in_channels, 299, 299) -> (B, K) logits; larger pictures, and smaller ones from 75 px, are accepted too."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:

@@ -18,6 +18,7 @@ from collections import OrderedDict
 from torch import nn
 
 from convatlas.blocks.inception import AuxiliaryHead, AuxiliaryPool, Branches, ConvBN, TrunkWithHeads
+from convatlas.network import Network
 from convatlas.registry import register
 
 
@@ -125,7 +126,7 @@ def _initialise(net: nn.Module, *, deviations: dict[str, float]) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-class InceptionV2(nn.Sequential):
+class InceptionV2(Network, nn.Sequential):
     """(B, in_channels, 299, 299) -> (B, K) logits; larger pictures, and smaller ones from 75 px, are accepted too."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:

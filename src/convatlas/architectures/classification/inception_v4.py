@@ -15,6 +15,7 @@ from collections import OrderedDict
 from torch import nn
 
 from convatlas.blocks.inception import Branches, ConvBN
+from convatlas.network import Network
 from convatlas.registry import register
 
 
@@ -133,7 +134,7 @@ class InceptionC(Branches):
         )
 
 
-class InceptionV4(nn.Sequential):
+class InceptionV4(Network, nn.Sequential):
     """(B, in_channels, 299, 299) -> (B, K) logits; larger pictures, and smaller ones from 75 px, are accepted too."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from convatlas.blocks.activation import ScaledTanh
 from convatlas.blocks.dims import CONVS, layers
+from convatlas.network import Network
 from convatlas.records import Shape
 from convatlas.registry import register
 
@@ -187,7 +188,7 @@ class EuclideanRBF(nn.Module):
         return self.codes.numel(), self.codes.numel()
 
 
-class LeNet1989(nn.Sequential):
+class LeNet1989(Network, nn.Sequential):
     """(B, C, 16, 16) in [-1, 1] -> (B, K) squashed; the target is +1 for the class, else -1."""
 
     def __init__(self, *, num_classes: int = 10, in_channels: int = 1) -> None:
@@ -210,7 +211,7 @@ class LeNet1989(nn.Sequential):
         _initialise(self)
 
 
-class LeNet5(nn.Sequential):
+class LeNet5(Network, nn.Sequential):
     """(B, C, 32, 32) with paper at -0.1 and ink at 1.175 -> (B, K) minus the penalties.
 
     With `dims` of 1 or 3 the input is a signal or a volume, of 32 along each axis.

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.blocks.activation import ScaledTanh
+from convatlas.network import Network
 from convatlas.registry import register
 
 MNIST_WIDTHS = (10, 12, 14, 16, 18, 20)  # pixels of a digit; the seventh set has the digits as they are
@@ -29,7 +30,7 @@ def _initialise(net: nn.Module) -> None:
         nn.init.uniform_(parameter, -0.05, 0.05)
 
 
-class MNISTColumn(nn.Sequential):
+class MNISTColumn(Network, nn.Sequential):
     """(B, C, 29, 29) in [-1, 1] -> (B, K) logits."""
 
     def __init__(self, *, num_classes: int = 10, in_channels: int = 1) -> None:
@@ -50,7 +51,7 @@ class MNISTColumn(nn.Sequential):
         _initialise(self)
 
 
-class CIFAR10Column(nn.Sequential):
+class CIFAR10Column(Network, nn.Sequential):
     """(B, C, 32, 32) -> (B, K) logits."""
 
     def __init__(self, *, num_classes: int = 10, in_channels: int = 3) -> None:
@@ -79,7 +80,7 @@ class CIFAR10Column(nn.Sequential):
         _initialise(self)
 
 
-class GTSRBColumn(nn.Sequential):
+class GTSRBColumn(Network, nn.Sequential):
     """(B, C, 48, 48) -> (B, K) logits."""
 
     def __init__(self, *, num_classes: int = 43, in_channels: int = 3) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Container
 from torch import nn
 
 from convatlas.blocks.dims import CONVS, layers
+from convatlas.network import Network
 from convatlas.registry import register
 
 
@@ -27,7 +28,7 @@ def _initialise(net: nn.Sequential, *, narrow: Container[str]) -> None:
             nn.init.zeros_(layer.get_parameter("bias"))
 
 
-class NiNCifar10(nn.Sequential):
+class NiNCifar10(Network, nn.Sequential):
     """(B, in_channels, 32, 32) -> (B, K) logits, each the mean of its class's rectified map."""
 
     def __init__(self, *, num_classes: int = 10, in_channels: int = 3, dims: int = 2) -> None:
@@ -63,7 +64,7 @@ class NiNCifar10(nn.Sequential):
         _initialise(self, narrow=())
 
 
-class NiNImageNet(nn.Sequential):
+class NiNImageNet(Network, nn.Sequential):
     """(B, in_channels, 224, 224) -> (B, K) logits, each the mean of its class's rectified map."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3, dims: int = 2) -> None:

@@ -16,6 +16,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from convatlas.errors import UsageError
+from convatlas.network import Network
 from convatlas.ops.sliding import sliding_windows
 from convatlas.registry import register
 
@@ -47,7 +48,7 @@ def slide(maps: Tensor, pool: nn.MaxPool2d, head: nn.Module, side: int) -> Tenso
     return dense.movedim(-1, 1)
 
 
-class OverFeat(nn.Sequential):
+class OverFeat(Network, nn.Sequential):
     """Features, a last pooling, and a classifier on `side` x `side` pooled positions that can slide."""
 
     last_pool: str

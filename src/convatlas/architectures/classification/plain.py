@@ -13,6 +13,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from convatlas.network import Network
 from convatlas.registry import register
 
 
@@ -47,7 +48,7 @@ def _stage(prefix: str, in_channels: int, width: int, depth: int, stride: int) -
     return nn.Sequential(OrderedDict(blocks))
 
 
-class PlainNet(nn.Module):
+class PlainNet(Network):
     """(B, in_channels, 224, 224) -> (B, K) logits; larger and smaller pictures are accepted too.
 
     `depths` is the number of blocks in conv2_x, conv3_x, conv4_x and conv5_x.
@@ -74,7 +75,7 @@ class PlainNet(nn.Module):
         return self.fc(self.flatten(self.pool(x)))
 
 
-class CifarPlainNet(nn.Module):
+class CifarPlainNet(Network):
     """(B, in_channels, 32, 32) -> (B, K) logits; `depth` = 6n + 2. Other picture sizes are accepted too."""
 
     def __init__(self, depth: int, *, num_classes: int, in_channels: int) -> None:

@@ -18,6 +18,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convatlas.network import Network
 from convatlas.registry import register
 
 
@@ -128,7 +129,7 @@ def _stage(prefix: str, unit: Unit, in_channels: int, width: int, depth: int, st
     return nn.Sequential(OrderedDict(units))
 
 
-class CifarPreResNet(nn.Module):
+class CifarPreResNet(Network):
     """(B, in_channels, 32, 32) -> (B, K) logits; `n` units a stage. Other picture sizes are accepted too."""
 
     def __init__(self, unit: Unit, n: int, *, num_classes: int, in_channels: int) -> None:
@@ -154,7 +155,7 @@ class CifarPreResNet(nn.Module):
         return self.fc(self.flatten(self.pool(self.relu_final(self.bn_final(x)))))
 
 
-class PreResNet(nn.Module):
+class PreResNet(Network):
     """(B, in_channels, 224, 224) -> (B, K) logits; larger and smaller pictures are accepted too.
 
     `depths` is the number of units in conv2_x, conv3_x, conv4_x and conv5_x.

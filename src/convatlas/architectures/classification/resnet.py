@@ -17,6 +17,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from convatlas.blocks.dims import CONVS, layers
+from convatlas.network import Network
 from convatlas.registry import register
 
 
@@ -107,7 +108,7 @@ def _stage(name: str, block: Block, in_channels: int, width: int, depth: int, st
     return nn.Sequential(OrderedDict(blocks))
 
 
-class ResNet(nn.Module):
+class ResNet(Network):
     """(B, in_channels, 224, 224) -> (B, K) logits; larger and smaller pictures are accepted too.
 
     `depths` is the number of blocks in conv2_x, conv3_x, conv4_x and conv5_x. With `dims` of 1 or 3 the input is a

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from convatlas.network import Network
 from convatlas.registry import register
 
 
@@ -167,7 +168,7 @@ def _initialise(net: nn.Module) -> None:
             nn.init.zeros_(layer.bias)
 
 
-class ResNeXt(nn.Module):
+class ResNeXt(Network):
     """(B, in_channels, 224, 224) -> (B, K) logits; larger and smaller pictures are accepted too.
 
     `depths` is the number of blocks in conv2_x to conv5_x, `width` that of one of the groups of conv2_x.
@@ -197,7 +198,7 @@ class ResNeXt(nn.Module):
         return self.fc(self.flatten(self.pool(x)))
 
 
-class CifarResNeXt(nn.Module):
+class CifarResNeXt(Network):
     """(B, in_channels, 32, 32) -> (B, K) logits; three stages of three blocks. Other picture sizes are accepted too."""
 
     def __init__(self, cardinality: int, width: int, *, num_classes: int, in_channels: int) -> None:

@@ -16,10 +16,11 @@ from torch import nn
 
 from convatlas.blocks.pyramid import SpatialPyramidPool
 from convatlas.blocks.within_channel import WithinChannelNorm
+from convatlas.network import Network
 from convatlas.registry import register
 
 
-class SPPNet(nn.Sequential):
+class SPPNet(Network, nn.Sequential):
     """(B, in_channels, 224, 224) -> (B, K) logits; pictures of other sizes are accepted too."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:

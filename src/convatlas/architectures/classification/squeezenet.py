@@ -19,6 +19,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
+from convatlas.network import Network
 from convatlas.registry import register
 
 
@@ -72,7 +73,7 @@ def _initialise(net: nn.Sequential) -> None:
                 nn.init.normal_(layer.weight, std=0.01)
 
 
-class SqueezeNet(nn.Sequential):
+class SqueezeNet(Network, nn.Sequential):
     """(B, in_channels, 227, 227) -> (B, K) logits; larger pictures are accepted too, and smaller ones from 21 px."""
 
     even: type[Fire] = Fire  # fire2, fire4, fire6 and fire8 change the number of maps
@@ -124,7 +125,7 @@ class SqueezeNetComplexBypass(SqueezeNet):
     odd = BypassFire
 
 
-class SqueezeNetV11(nn.Sequential):
+class SqueezeNetV11(Network, nn.Sequential):
     """Smaller first filters and earlier pooling: 2.4 times less work.  (B, in_channels, 227, 227) -> (B, K) logits
 
     Larger pictures are accepted too, and smaller ones from 17 px.

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convatlas.network import Network
+from convatlas.records import Traits
 from convatlas.registry import register
 
 
@@ -45,8 +47,6 @@ class DroppedBlock(nn.Module):
     One number of torch's global generator (CPU) is drawn for each mini-batch, also where `survival` is 1, so that a
     network draws the same count whatever its probabilities. A block that is left out gets no gradient (None).
     """
-
-    draws_randomly = True
 
     def __init__(self, in_channels: int, width: int, stride: int, *, survival: float, bias: bool) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ def _stage(in_channels: int, width: int, stride: int, survivals: tuple[float, ..
     return nn.Sequential(blocks)
 
 
-class StochasticDepth(nn.Module):
+class StochasticDepth(Network):
     """(B, in_channels, 32, 32) -> (B, K) logits; `depth` = 6n + 2. Other picture sizes are accepted too.
 
     `bias` gives the convolutions the biases of the authors' release.
@@ -118,25 +118,25 @@ class StochasticDepth(nn.Module):
         return self.fc(self.flatten(self.pool(x)))
 
 
-@register(paper="huang2016_stochastic", input_shape=(3, 32, 32), num_classes=10)
+@register(paper="huang2016_stochastic", input_shape=(3, 32, 32), num_classes=10, traits=Traits(draws_randomly=True))
 def stochastic_depth_110(*, num_classes: int = 10, in_channels: int = 3) -> StochasticDepth:
     """ResNet-110 for CIFAR-10 whose blocks are dropped at random, p_L = 0.5."""
     return StochasticDepth(110, bias=False, num_classes=num_classes, in_channels=in_channels)
 
 
-@register(paper="huang2016_stochastic", input_shape=(3, 32, 32), num_classes=10)
+@register(paper="huang2016_stochastic", input_shape=(3, 32, 32), num_classes=10, traits=Traits(draws_randomly=True))
 def stochastic_depth_1202(*, num_classes: int = 10, in_channels: int = 3) -> StochasticDepth:
     """ResNet-1202 for CIFAR-10 whose blocks are dropped at random, p_L = 0.5."""
     return StochasticDepth(1202, bias=False, num_classes=num_classes, in_channels=in_channels)
 
 
-@register(paper="huang2016_stochastic", input_shape=(3, 32, 32), num_classes=10)
+@register(paper="huang2016_stochastic", input_shape=(3, 32, 32), num_classes=10, traits=Traits(draws_randomly=True))
 def stochastic_depth_110_released(*, num_classes: int = 10, in_channels: int = 3) -> StochasticDepth:
     """Stochastic depth with 110 layers as the authors released it, with biases in the convolutions."""
     return StochasticDepth(110, bias=True, num_classes=num_classes, in_channels=in_channels)
 
 
-@register(paper="huang2016_stochastic", input_shape=(3, 32, 32), num_classes=10)
+@register(paper="huang2016_stochastic", input_shape=(3, 32, 32), num_classes=10, traits=Traits(draws_randomly=True))
 def stochastic_depth_1202_released(*, num_classes: int = 10, in_channels: int = 3) -> StochasticDepth:
     """Stochastic depth with 1202 layers as the authors released it, with biases in the convolutions."""
     return StochasticDepth(1202, bias=True, num_classes=num_classes, in_channels=in_channels)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from convatlas.blocks.dims import CONVS, layers
 from convatlas.errors import UsageError
+from convatlas.network import Network
 from convatlas.ops.sliding import sliding_windows
 from convatlas.registry import register
 
@@ -56,7 +57,7 @@ def blocks(column: Column, in_channels: int, dims: int) -> "OrderedDict[str, nn.
     return made
 
 
-class VGG(nn.Sequential):
+class VGG(Network, nn.Sequential):
     """(B, in_channels, 224, 224) -> (B, K) logits.
 
     Args:

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from convatlas.blocks.inception import ConvBN
+from convatlas.network import Network
 from convatlas.registry import register
 
 
@@ -61,7 +62,7 @@ class Block(nn.Sequential):
         return residual + self.shortcut(input)
 
 
-class Xception(nn.Sequential):
+class Xception(Network, nn.Sequential):
     """(B, in_channels, 299, 299) -> (B, K) logits; larger and smaller pictures are accepted too."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:

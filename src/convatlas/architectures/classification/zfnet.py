@@ -15,6 +15,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
+from convatlas.network import Network
 from convatlas.registry import register
 
 
@@ -23,7 +24,7 @@ def _normalise() -> nn.LocalResponseNorm:
     return nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2)
 
 
-class ZFNet(nn.Sequential):
+class ZFNet(Network, nn.Sequential):
     """(B, in_channels, 224, 224) -> (B, K) logits."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:

@@ -23,11 +23,12 @@ from convatlas.architectures.classification.vgg import VGG
 from convatlas.blocks.roi_pool import RoIMaxPool
 from convatlas.errors import UsageError
 from convatlas.lazy import Lazy
+from convatlas.network import Network
 from convatlas.ops.boxes import SSD_VARIANCES, decode, suppress
 from convatlas.ops.regions import region_losses, sample_regions, whole_picture
 from convatlas.ops.selective_search import proposals_for, selective_search
 from convatlas.ops.transplant import transplant
-from convatlas.records import Detections, Objects
+from convatlas.records import Detections, Objects, Traits
 from convatlas.registry import register
 
 ops = Lazy("torchvision.ops")
@@ -56,7 +57,7 @@ class Trunk(NamedTuple):
     own: Names = ()  # layers of the head that are no classifier's
 
 
-class RegionNetwork(nn.Module):
+class RegionNetwork(Network):
     """A map of the picture, and two heads on each region of it."""
 
     def __init__(self, trunk: Trunk, *, num_classes: int) -> None:
@@ -163,11 +164,6 @@ class FastRCNN(RegionNetwork):
         for name in frozen:
             self.get_submodule(name).requires_grad_(False)
 
-    @property
-    def searches(self) -> bool:
-        """Whether selective search makes the proposals where none are given."""
-        return self.propose is selective_search
-
     def forward(self, images: Tensor) -> RegionOutputs:
         return self.classify(self.features(images), whole_picture(images))
 
@@ -228,13 +224,25 @@ def _divided(layers: Layers, *, bins: int) -> Trunk:
     return Trunk(encoder, OrderedDict((name, layers[name]) for name in names[flat + 1 : last]), bins)
 
 
-@register(task="detection", paper="girshick2015_fast", input_shape=(3, 600, 1000), num_classes=20)
+@register(
+    task="detection",
+    paper="girshick2015_fast",
+    input_shape=(3, 600, 1000),
+    num_classes=20,
+    traits=Traits(searches_regions=True),
+)
 def fast_rcnn_vgg16(*, num_classes: int = 20, in_channels: int = 3) -> FastRCNN:
     """Fast R-CNN on VGG-16; layers below conv3_1 do not learn."""
     return FastRCNN(vgg16_trunk(in_channels), num_classes=num_classes, frozen=VGG16_FROZEN)
 
 
-@register(task="detection", paper="girshick2015_fast", input_shape=(3, 600, 1000), num_classes=20)
+@register(
+    task="detection",
+    paper="girshick2015_fast",
+    input_shape=(3, 600, 1000),
+    num_classes=20,
+    traits=Traits(searches_regions=True),
+)
 def fast_rcnn_caffenet(*, num_classes: int = 20, in_channels: int = 3) -> FastRCNN:
     """Fast R-CNN on CaffeNet, the paper's model S; conv1 does not learn."""
     return FastRCNN(caffenet_trunk(in_channels), num_classes=num_classes, frozen=("conv1",))

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.lazy import Lazy
+from convatlas.network import Network
 from convatlas.ops.boxes import (
     BACKGROUND,
     SSD_VARIANCES,
@@ -135,7 +136,7 @@ class L2Norm(nn.Module):
         return x / length * self.scale[:, None, None]
 
 
-class MultiBoxDetector(nn.Module, ABC):
+class MultiBoxDetector(Network, ABC):
     """A detector whose maps, those of `maps`, each have a head for codes and one for classes.
 
     Heads are 3x3 convolutions named after their map, `<map>_mbox_loc` and `<map>_mbox_conf`.

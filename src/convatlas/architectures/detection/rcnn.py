@@ -25,7 +25,7 @@ from convatlas.lazy import Lazy
 from convatlas.ops.boxes import decode, suppress
 from convatlas.ops.regions import easy, sample_regions
 from convatlas.ops.selective_search import proposals_for
-from convatlas.records import Detections, Objects
+from convatlas.records import Detections, Objects, Traits
 from convatlas.registry import register
 
 ops = Lazy("torchvision.ops")
@@ -65,9 +65,6 @@ class RCNN(WithSvms, CaffeNet):
         in_channels: of the pictures.
         background: whether the last layer has an output for it. Without it, its outputs are SVMs.
     """
-
-    window_side = SIDE
-    searches = True  # selective search makes the proposals where none are given
 
     def __init__(self, *, num_classes: int, in_channels: int = 3, background: bool = True) -> None:
         super().__init__(num_svms=num_classes, num_classes=num_classes + background, in_channels=in_channels)
@@ -180,13 +177,25 @@ def _rectified(layer: str) -> str:
     return layer.replace("fc", "relu")
 
 
-@register(task="detection", paper="girshick2014_rcnn", input_shape=(3, 227, 227), num_classes=20)
+@register(
+    task="detection",
+    paper="girshick2014_rcnn",
+    input_shape=(3, 227, 227),
+    num_classes=20,
+    traits=Traits(window_px=SIDE, searches_regions=True),
+)
 def rcnn_alexnet_voc_finetune(*, num_classes: int = 20, in_channels: int = 3) -> RCNN:
     """R-CNN's CaffeNet as it was fine-tuned on VOC: an output for each class and one for the background."""
     return RCNN(num_classes=num_classes, in_channels=in_channels)
 
 
-@register(task="detection", paper="girshick2014_rcnn", input_shape=(3, 227, 227), num_classes=200)
+@register(
+    task="detection",
+    paper="girshick2014_rcnn",
+    input_shape=(3, 227, 227),
+    num_classes=200,
+    traits=Traits(window_px=SIDE, searches_regions=True),
+)
 def rcnn_ilsvrc13(*, num_classes: int = 200, in_channels: int = 3) -> RCNN:
     """R-CNN for the 200 classes of ILSVRC-2013, with the SVMs as its last layer. They stand on fc7."""
     return RCNN(num_classes=num_classes, in_channels=in_channels, background=False)

@@ -23,10 +23,11 @@ from convatlas.blocks.pyramid import LEVELS, SpatialPyramidPool
 from convatlas.blocks.region_svms import LAYERS, WithSvms
 from convatlas.errors import UsageError
 from convatlas.lazy import Lazy
+from convatlas.network import Network
 from convatlas.ops.boxes import decode, suppress
 from convatlas.ops.regions import sample_regions
 from convatlas.ops.selective_search import proposals_for
-from convatlas.records import Detections, Objects
+from convatlas.records import Detections, Objects, Traits
 from convatlas.registry import register
 
 ops = Lazy("torchvision.ops")
@@ -57,7 +58,7 @@ def nearest_scale(boxes: Tensor, short_side: int, scales: Sequence[int] = SCALES
     return (areas.unsqueeze(1) * factors.square() - BEST_AREA).abs().argmin(1)
 
 
-class SPPDetector(WithSvms):
+class SPPDetector(WithSvms, Network):
     """(B, in_channels, H, W) -> (B, K + 1) logits of one window a picture, the whole of it.
 
     Args:
@@ -66,8 +67,6 @@ class SPPDetector(WithSvms):
         width: maps of the picture's map.
         scales: short sides, in pixels, to which `detect` and `losses` scale a picture.
     """
-
-    searches = True  # selective search makes the proposals where none are given
 
     def __init__(self, trunk: Trunk, *, num_classes: int, width: int = 256, scales: Sequence[int] = SCALES) -> None:
         super().__init__(num_svms=num_classes)
@@ -179,7 +178,13 @@ class SPPDetector(WithSvms):
         return found
 
 
-@register(task="detection", paper="he2014_spp", input_shape=(3, 600, 1000), num_classes=20)
+@register(
+    task="detection",
+    paper="he2014_spp",
+    input_shape=(3, 600, 1000),
+    num_classes=20,
+    traits=Traits(searches_regions=True),
+)
 def sppnet_zf5(*, num_classes: int = 20, in_channels: int = 3) -> SPPDetector:
     """SPPnet's detector on ZF-5: five scales, and only the fully connected layers learn."""
     return SPPDetector(zf_trunk(in_channels), num_classes=num_classes)

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from convatlas.lazy import Lazy
+from convatlas.network import Network
 from convatlas.ops.boxes import paired_iou, suppress
 from convatlas.ops.transplant import transplant
 from convatlas.records import Detections, Objects
@@ -158,7 +159,7 @@ def yolo_losses(grid: Tensor, targets: Sequence[Objects], size: tuple[int, int])
     return {name: value / len(targets) for name, value in sums.items()}
 
 
-class YOLO(nn.Sequential):
+class YOLO(Network, nn.Sequential):
     """(B, in_channels, 448, 448) -> (B, 7, 7, K + 10), as `Grid` orders it.
 
     Args:

@@ -14,6 +14,7 @@ Shapes   B batch, C channels, H x W map, K classes.
 from torch import nn
 
 from convatlas.blocks.unpool import MirroredSequential, SwitchPool2d, SwitchUnpool2d
+from convatlas.network import Network
 from convatlas.registry import register
 
 LEVELS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # maps and convolutions of each
@@ -58,7 +59,7 @@ def initialise(net: nn.Module) -> None:
             nn.init.constant_(layer.bias, 0.001)
 
 
-class DeconvNet(MirroredSequential):
+class DeconvNet(Network, MirroredSequential):
     """(B, in_channels, 224, 224) -> (B, K, 224, 224) logits; any size from 224 px on is accepted."""
 
     def __init__(self, *, num_classes: int = 21, in_channels: int = 3) -> None:

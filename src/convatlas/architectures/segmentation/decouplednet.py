@@ -22,7 +22,8 @@ from torch.nn import functional as F
 
 from convatlas.architectures.segmentation.deconvnet import add_decoder, add_encoder, initialise
 from convatlas.blocks.unpool import Switches, SwitchPool2d, SwitchUnpool2d
-from convatlas.records import VOID, Shape
+from convatlas.network import Network
+from convatlas.records import VOID, Shape, Traits
 from convatlas.registry import register
 
 THERE = 0.5  # probability above which a class counts as seen
@@ -128,15 +129,13 @@ class SegmentationBranch(nn.Module):
         return x
 
 
-class DecoupledNet(nn.Module):
+class DecoupledNet(Network):
     """(B, in_channels, 320, 320) -> (B, 1 + L, 320, 320) logits; any size from 224 px on is accepted.
 
     The segmentation branch runs once for the background and once for each class that is there in some picture (for all
     of them while the network is traced or exported). It learns one class at a time (`losses`); the paper trains the
     classification branch before, which then stays.
     """
-
-    draws_randomly = True  # which class a picture teaches
 
     def __init__(self, *, num_classes: int = 21, in_channels: int = 3) -> None:
         super().__init__()
@@ -189,7 +188,13 @@ class DecoupledNet(nn.Module):
         return (joined / joined.sum(1, keepdim=True)).clamp_min(LEAST).log()
 
 
-@register(task="segmentation", paper="hong2015_decouplednet", input_shape=(3, 320, 320), num_classes=21)
+@register(
+    task="segmentation",
+    paper="hong2015_decouplednet",
+    input_shape=(3, 320, 320),
+    num_classes=21,
+    traits=Traits(draws_randomly=True),
+)
 def decouplednet_voc(*, num_classes: int = 21, in_channels: int = 3) -> DecoupledNet:
     """DecoupledNet: which classes and where in two branches, so that few masks are enough to learn from."""
     return DecoupledNet(num_classes=num_classes, in_channels=in_channels)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from convatlas.architectures.classification.vgg import COLUMNS, blocks
 from convatlas.blocks.bilinear import BilinearUpsampling
 from convatlas.blocks.crop import Crop
+from convatlas.network import Network
 from convatlas.ops.transplant import transplant
 from convatlas.registry import register
 
@@ -63,7 +64,7 @@ def convolutional_classifier(channels: int, side: int) -> "OrderedDict[str, nn.M
     )
 
 
-class FCN(nn.Module):
+class FCN(Network):
     """(B, in_channels, H, W) -> (B, K, H, W) logits, for pictures of any size.
 
     The trunk's layers are children of the network itself, so that their names are those of the classifier. A head

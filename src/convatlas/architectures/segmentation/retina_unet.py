@@ -18,6 +18,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
+from convatlas.network import Network
 from convatlas.registry import register
 
 
@@ -34,7 +35,7 @@ def _pair(in_channels: int, out_channels: int) -> nn.Sequential:
     )
 
 
-class RetinaUNet(nn.Module):
+class RetinaUNet(Network):
     """(B, in_channels, 48, 48) -> (B, K, 48, 48) logits, none below 0; multiples of 4 px are accepted."""
 
     def __init__(self, *, num_classes: int = 2, in_channels: int = 1) -> None:

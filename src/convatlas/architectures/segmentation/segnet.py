@@ -22,12 +22,13 @@ from torch.nn import functional as F
 
 from convatlas.blocks.bilinear import bilinear_kernel
 from convatlas.blocks.unpool import MirroredSequential, SwitchPool2d, SwitchUnpool2d
+from convatlas.network import Network
 from convatlas.registry import register
 
 LEVELS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # maps and convolutions of each encoder
 
 
-class SegNet(MirroredSequential):
+class SegNet(Network, MirroredSequential):
     """(B, in_channels, 360, 480) -> (B, K, 360, 480) logits; any size from 1 px on is accepted.
 
     Section 3 starts it from a trained VGG-16: `blocks.transplant.transplant(net, vgg.state_dict())`.
@@ -56,7 +57,7 @@ class SegNet(MirroredSequential):
         self.add_module(f"relu{name}", nn.ReLU())
 
 
-class SegNetBasic(MirroredSequential):
+class SegNetBasic(Network, MirroredSequential):
     """(B, in_channels, 360, 480) -> (B, K, 360, 480) logits; any size from 1 px on is accepted."""
 
     def __init__(self, *, num_classes: int = 11, in_channels: int = 3) -> None:
@@ -70,7 +71,7 @@ class SegNetBasic(MirroredSequential):
         _initialise(self)
 
 
-class FCNBasic(nn.Module):
+class FCNBasic(Network):
     """(B, in_channels, 360, 480) -> (B, K, 360, 480) logits; any size from 1 px on is accepted."""
 
     def __init__(self, *, num_classes: int = 11, in_channels: int = 3) -> None:
