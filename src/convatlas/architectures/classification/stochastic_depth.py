@@ -12,12 +12,14 @@ Departs  The paper trains He et al.'s network, whose convolutions have no bias: 
 Shapes   B batch, C channels into a block, D its width, H x W map into it, s its stride, n blocks a stage, K classes.
 """
 
-from collections import OrderedDict
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convatlas.blocks.init import he_normal, initialise
+from convatlas.blocks.residual import Residual, stage
 from convatlas.network import Network
 from convatlas.records import Traits
 from convatlas.registry import register
@@ -41,7 +43,7 @@ class AveragePoolAndPad(nn.Module):
         return f"new_channels={self.new_channels}"
 
 
-class DroppedBlock(nn.Module):
+class DroppedBlock(Residual):
     """Two 3x3 convolutions beside a shortcut, left out at random in training.  (B, C, H, W) -> (B, D, H/s, W/s)
 
     One number of torch's global generator (CPU) is drawn for each mini-batch, also where `survival` is 1, so that a
@@ -78,13 +80,10 @@ def survival_probabilities(blocks: int, last: float = 0.5) -> tuple[float, ...]:
 
 
 def _stage(in_channels: int, width: int, stride: int, survivals: tuple[float, ...], bias: bool) -> nn.Sequential:
-    """A block for each probability, of which the first has the stride.  (B, C, H, W) -> (B, D, H/s, W/s)"""
-    blocks = OrderedDict[str, nn.Module]()
-    for index, survival in enumerate(survivals, start=1):
-        first = index == 1
-        inputs, step = (in_channels, stride) if first else (width, 1)
-        blocks[str(index)] = DroppedBlock(inputs, width, step, survival=survival, bias=bias)
-    return nn.Sequential(blocks)
+    """A block for each probability.  (B, C, H, W) -> (B, D, H/s, W/s)"""
+    p = iter(survivals)
+    block = partial(DroppedBlock, width=width, bias=bias)
+    return stage("", lambda c, s: block(c, stride=s, survival=next(p)), (in_channels, width), len(survivals), stride)
 
 
 class StochasticDepth(Network):
@@ -106,11 +105,7 @@ class StochasticDepth(Network):
         self.pool = nn.AdaptiveAvgPool2d(1)  # 64 x 1 x 1
         self.flatten = nn.Flatten()
         self.fc = nn.Linear(64, num_classes)  # 10; Torch7's initialisation, which is torch's
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+        initialise((layer for layer in self.modules() if layer is not self.fc), he_normal())
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu1(self.bn1(self.conv1(x)))
