@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from convatlas.blocks.dims import CONVS
+from convatlas.blocks.dims import BATCH_NORMS, CONVS
 
 Filler = Callable[[Tensor], object]
 WEIGHTED = (*CONVS, nn.ConvTranspose2d, nn.Linear)
@@ -87,6 +87,19 @@ def initialise(
             nn.init.constant_(layer.bias, bias)
 
 
+def initialise_norms(net: nn.Module, *, bias: float) -> None:
+    """Sets the biases of batch normalisations, whose weights stay 1."""
+    for layer in net.modules():
+        if isinstance(layer, BATCH_NORMS) and layer.bias is not None:
+            nn.init.constant_(layer.bias, bias)
+
+
 def initialise_as_fb_resnet(net: nn.Module) -> None:
     """As fb.resnet.torch and the releases that grew from it: He et al. over the fan-out, Torch7's fc, biases 0."""
     initialise(net, he_normal("fan_out"), fully_connected=torch7)
+
+
+def fill_parameters(net: nn.Module, filler: Filler) -> None:
+    """Fills every parameter, biases too, in their order."""
+    for parameter in net.parameters():
+        filler(parameter)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.blocks.inception import Branches, ConvBN
+from convatlas.blocks.init import he_normal, initialise
 from convatlas.network import Network
 from convatlas.registry import register
 
@@ -82,15 +83,6 @@ def _separable(in_channels: int) -> nn.Sequential:
     )
 
 
-def _initialise(net: nn.Module) -> None:
-    """He et al. 2015 over the fan-in; the classifier's biases 0."""
-    for layer in net.modules():
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-
-
 class BNInception(Network, nn.Sequential):
     """(B, in_channels, 224, 224) -> (B, K) logits; larger and smaller pictures are accepted too."""
 
@@ -117,7 +109,7 @@ class BNInception(Network, nn.Sequential):
                 classifier=nn.Linear(1024, num_classes),  # 1000
             )
         )
-        _initialise(self)
+        initialise(self, he_normal())
 
 
 class BNInceptionSlim(Network, nn.Sequential):
@@ -147,7 +139,7 @@ class BNInceptionSlim(Network, nn.Sequential):
                 classifier=nn.Linear(1024, num_classes),  # 1000
             )
         )
-        _initialise(self)
+        initialise(self, he_normal())
 
 
 @register(paper="ioffe2015_bn", input_shape=(3, 224, 224))

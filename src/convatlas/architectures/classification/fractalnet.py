@@ -14,12 +14,12 @@ Departs  Dropout acts after each convolution, before its normalisation, as in th
 Shapes   B batch, C channels into a block, D its filters, H x W map, K classes.
 """
 
-import math
 from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
 
+from convatlas.blocks.init import caffe_xavier, initialise
 from convatlas.errors import UsageError
 from convatlas.network import Network
 from convatlas.records import Traits
@@ -142,11 +142,7 @@ class FractalNet(Network):
         self.block5 = block(5)  # 512 x 1 x 1
         self.flatten = nn.Flatten()  # 512
         self.prediction = nn.Linear(filters[-1], num_classes)  # 10
-        for layer in self.modules():  # Caffe's "xavier"
-            if isinstance(layer, (nn.Conv2d, nn.Linear)):
-                bound = math.sqrt(3 / layer.weight[0].numel())
-                nn.init.uniform_(layer.weight, -bound, bound)
-                nn.init.zeros_(layer.get_parameter("bias"))
+        initialise(self, caffe_xavier)
 
     def blocks(self) -> tuple[FractalBlock, ...]:
         """The five blocks, in order."""

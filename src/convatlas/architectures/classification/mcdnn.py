@@ -19,15 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.blocks.activation import ScaledTanh
+from convatlas.blocks.init import fill_parameters, uniform
 from convatlas.network import Network
 from convatlas.registry import register
 
 MNIST_WIDTHS = (10, 12, 14, 16, 18, 20)  # pixels of a digit; the seventh set has the digits as they are
-
-
-def _initialise(net: nn.Module) -> None:
-    for parameter in net.parameters():
-        nn.init.uniform_(parameter, -0.05, 0.05)
 
 
 class MNISTColumn(Network, nn.Sequential):
@@ -48,7 +44,7 @@ class MNISTColumn(Network, nn.Sequential):
                 out=nn.Linear(150, num_classes),  # 10
             )
         )
-        _initialise(self)
+        fill_parameters(self, uniform(0.05))
 
 
 class CIFAR10Column(Network, nn.Sequential):
@@ -77,7 +73,7 @@ class CIFAR10Column(Network, nn.Sequential):
                 out=nn.Linear(100, num_classes),  # 10
             )
         )
-        _initialise(self)
+        fill_parameters(self, uniform(0.05))
 
 
 class GTSRBColumn(Network, nn.Sequential):
@@ -101,7 +97,7 @@ class GTSRBColumn(Network, nn.Sequential):
                 out=nn.Linear(300, num_classes),  # 43
             )
         )
-        _initialise(self)
+        fill_parameters(self, uniform(0.05))
 
 
 class Columns(nn.Module):

@@ -15,6 +15,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from convatlas.blocks.init import gaussian, initialise
 from convatlas.errors import UsageError
 from convatlas.network import Network
 from convatlas.ops.sliding import sliding_windows
@@ -84,14 +85,6 @@ class OverFeat(Network, nn.Sequential):
         return slide(self.unpooled(x), pool, classifier if head is None else head, self.side)
 
 
-def _initialise(net: nn.Sequential) -> None:
-    """Weights from N(0, 0.01), biases 0."""
-    for layer in net:
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.get_parameter("bias"))
-
-
 class OverFeatFast(OverFeat):
     """(B, in_channels, 231, 231) -> (B, K) logits (table 1)."""
 
@@ -123,7 +116,7 @@ class OverFeatFast(OverFeat):
                 fc8=nn.Linear(4096, num_classes),  # 1000
             )
         )
-        _initialise(self)
+        initialise(self, gaussian(0.01))
 
 
 class OverFeatAccurate(OverFeat):
@@ -159,7 +152,7 @@ class OverFeatAccurate(OverFeat):
                 fc9=nn.Linear(4096, num_classes),  # 1000
             )
         )
-        _initialise(self)
+        initialise(self, gaussian(0.01))
 
 
 class BoxRegressor(nn.Sequential):
@@ -179,7 +172,7 @@ class BoxRegressor(nn.Sequential):
                 edges=nn.Linear(1024, 4),
             )
         )
-        _initialise(self)
+        initialise(self, gaussian(0.01))
 
 
 @register(paper="sermanet2013_overfeat", input_shape=(3, 231, 231))

@@ -15,6 +15,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
+from convatlas.blocks.init import gaussian, initialise
 from convatlas.network import Network
 from convatlas.registry import register
 
@@ -55,10 +56,7 @@ class ZFNet(Network, nn.Sequential):
                 fc8=nn.Linear(4096, num_classes),  # 1000
             )
         )
-        for layer in self:
-            if isinstance(layer, (nn.Conv2d, nn.Linear)):
-                nn.init.normal_(layer.weight, std=0.01)
-                nn.init.zeros_(layer.get_parameter("bias"))
+        initialise(self, gaussian(0.01))
 
 
 def renormalise_filters_(net: nn.Module, *, limit: float = 0.1) -> int:

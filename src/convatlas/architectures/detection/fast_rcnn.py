@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from convatlas.architectures.classification.alexnet import CaffeNet
 from convatlas.architectures.classification.vgg import VGG
+from convatlas.blocks.init import gaussian, he_normal, initialise
 from convatlas.blocks.roi_pool import RoIMaxPool
 from convatlas.errors import UsageError
 from convatlas.lazy import Lazy
@@ -72,9 +73,8 @@ class RegionNetwork(Network):
         width = [layer.out_features for layer in trunk.head.values() if isinstance(layer, nn.Linear)][-1]
         self.cls_score = nn.Linear(width, num_classes + 1)
         self.bbox_pred = nn.Linear(width, 4 * (num_classes + 1))
-        for layer, deviation in ((self.cls_score, 0.01), (self.bbox_pred, 0.001)):
-            nn.init.normal_(layer.weight, std=deviation)
-            nn.init.zeros_(layer.bias)
+        initialise([self.cls_score], gaussian(0.01))
+        initialise([self.bbox_pred], gaussian(0.001))
 
     def features(self, images: Tensor) -> Tensor:
         """(B, in_channels, H, W) -> (B, C, H / 16, W / 16)"""
@@ -198,10 +198,7 @@ def vgg16_trunk(in_channels: int) -> Trunk:
     for layer in layers.values():
         if isinstance(layer, nn.MaxPool2d):
             layer.ceil_mode = True
-        elif isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-        elif isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, std=0.01)
+    initialise(layers.values(), he_normal(), fully_connected=gaussian(0.01))
     return _divided(layers, bins=7)
 
 

@@ -193,12 +193,3 @@ class MultiBoxDetector(Network, ABC):
             most=most,
             most_per_class=most_per_class,
         )
-
-
-def initialise(layers: Sequence[nn.Module]) -> None:
-    """The release's "xavier" fillers: uniform with variance 1 / fan-in; biases 0."""
-    for layer in layers:
-        if isinstance(layer, nn.Conv2d):
-            bound = math.sqrt(3 / layer.weight[0].numel())
-            nn.init.uniform_(layer.weight, -bound, bound)
-            nn.init.zeros_(layer.get_parameter("bias"))

@@ -22,10 +22,10 @@ from convatlas.architectures.classification.alexnet import CaffeNet
 from convatlas.blocks.region_svms import LAYERS, SvmHeads, WithSvms
 from convatlas.errors import UsageError
 from convatlas.lazy import Lazy
-from convatlas.ops.boxes import decode, suppress
+from convatlas.ops.boxes import decode
 from convatlas.ops.regions import easy, sample_regions
 from convatlas.ops.selective_search import proposals_for
-from convatlas.records import Detections, Objects, Traits
+from convatlas.records import Objects, Traits
 from convatlas.registry import register
 
 ops = Lazy("torchvision.ops")
@@ -138,28 +138,10 @@ class RCNN(WithSvms, CaffeNet):
         margins = torch.cat(signs) * self(torch.cat(windows))
         return {"hinge": (1 - margins).clamp(min=0).sum(1).mean()}
 
-    @torch.no_grad()
-    def detect(
-        self,
-        images: Tensor,
-        proposals: Sequence[Tensor] | None = None,
-        *,
-        score_above: float | None = None,
-        iou_above: float = 0.3,
-        most: int = 100,
-    ) -> list[Detections]:
-        """What is in each picture; `proposals` are B times (N, 4), selective search's where there are none.
-
-        `score_above` is -1 for the margins of SVMs and 0.05 for probabilities, unless another is given.
-        """
-        threshold = (-1.0 if self.gives_margins else 0.05) if score_above is None else score_above
-        found = []
-        for image, boxes in zip(images, proposals_for(images, proposals), strict=True):
-            parts = [self._judge(warp(image, part), part) for part in boxes.split(AT_ONCE)]  # of none: one, empty
-            scores, fitted = (torch.cat(values) for values in zip(*parts, strict=True))
-            fitted = ops.clip_boxes_to_image(fitted, (image.shape[1], image.shape[2]))
-            found.append(suppress(fitted, scores, score_above=threshold, iou_above=iou_above, most=most))
-        return found
+    def judge(self, image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        parts = [self._judge(warp(image, part), part) for part in boxes.split(AT_ONCE)]  # of none: one, empty
+        scores, fitted = (torch.cat(values) for values in zip(*parts, strict=True))
+        return scores, fitted
 
     def _judge(self, windows: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """(N, K) scores, and the boxes: (N, 4), or (N, K, 4) where they are regressed."""

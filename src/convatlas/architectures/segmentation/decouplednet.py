@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convatlas.architectures.segmentation.deconvnet import add_decoder, add_encoder, initialise
+from convatlas.architectures.segmentation.deconvnet import add_decoder, add_encoder
+from convatlas.blocks.init import gaussian, initialise, initialise_norms
 from convatlas.blocks.unpool import Switches, SwitchPool2d, SwitchUnpool2d
 from convatlas.network import Network
 from convatlas.records import VOID, Shape, Traits
@@ -141,7 +142,8 @@ class DecoupledNet(Network):
         super().__init__()
         self.classification = ClassificationBranch(num_classes - 1, in_channels)
         self.segmentation = SegmentationBranch()
-        initialise(self)
+        initialise(self, gaussian(0.01))
+        initialise_norms(self, bias=0.001)
 
     def segment(self, evidence: Evidence, labels: Tensor) -> Tensor:
         """(B, 2, H, W) logits of all else and the classes that `labels` (B, L) weighs: one-hot for one of them."""

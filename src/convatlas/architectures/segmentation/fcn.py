@@ -13,13 +13,14 @@ Shapes   B batch, C channels, H x W picture, K classes, h x w coarse map.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
 from convatlas.architectures.classification.vgg import COLUMNS, blocks
 from convatlas.blocks.bilinear import BilinearUpsampling
 from convatlas.blocks.crop import Crop
+from convatlas.blocks.init import he_normal, initialise
 from convatlas.network import Network
 from convatlas.ops.transplant import transplant
 from convatlas.registry import register
@@ -42,14 +43,6 @@ def score(channels: int, num_classes: int) -> nn.Conv2d:
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
-
-
-def initialise(layers: Iterable[tuple[str, nn.Module]]) -> None:
-    """He et al.'s weights and no biases, for what trained weights usually replace."""
-    for _, layer in layers:
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.get_parameter("bias"))
 
 
 def convolutional_classifier(channels: int, side: int) -> "OrderedDict[str, nn.Module]":
@@ -120,7 +113,7 @@ def vgg16_trunk(in_channels: int) -> "OrderedDict[str, nn.Module]":
     for block in range(1, 6):
         trunk[f"pool{block}"] = nn.MaxPool2d(2, ceil_mode=True)
     trunk |= convolutional_classifier(512, 7)
-    initialise(trunk.items())
+    initialise(trunk.values(), he_normal())
     return trunk
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.blocks.bilinear import bilinear_kernel
+from convatlas.blocks.init import he_normal, initialise, initialise_norms
 from convatlas.blocks.unpool import MirroredSequential, SwitchPool2d, SwitchUnpool2d
 from convatlas.network import Network
 from convatlas.registry import register
@@ -49,7 +50,8 @@ class SegNet(Network, MirroredSequential):
             if level > 1:
                 self._add_convolution(f"{level}_1_D", width, LEVELS[level - 2][0])
         self.conv1_1_D = nn.Conv2d(64, num_classes, 3, padding=1)  # 11 x 360 x 480
-        _initialise(self)
+        initialise(self, he_normal())
+        initialise_norms(self, bias=0.001)
 
     def _add_convolution(self, name: str, in_channels: int, out_channels: int) -> None:
         self.add_module(f"conv{name}", nn.Conv2d(in_channels, out_channels, 3, padding=1))
@@ -68,7 +70,8 @@ class SegNetBasic(Network, MirroredSequential):
             self.add_module(f"conv_decode{level}", nn.Conv2d(64, 64, 7, padding=3))
             self.add_module(f"conv_decode{level}_bn", nn.BatchNorm2d(64))
         self.conv_classifier = nn.Conv2d(64, num_classes, 1)  # 11 x 360 x 480
-        _initialise(self)
+        initialise(self, he_normal())
+        initialise_norms(self, bias=0.001)
 
 
 class FCNBasic(Network):
@@ -81,7 +84,8 @@ class FCNBasic(Network):
         for level in (4, 3, 2, 1):
             self.add_module(f"score{level}", nn.Conv2d(64, num_classes, 1))
             self.add_module(f"upsample{level}", nn.ConvTranspose2d(num_classes, num_classes, 8, stride=2, padding=3))
-        _initialise(self)
+        initialise(self, he_normal())
+        initialise_norms(self, bias=0.001)
         for level in (4, 3, 2, 1):
             bilinear_(self.get_submodule(f"upsample{level}").get_parameter("weight"))
 
@@ -110,16 +114,6 @@ def _add_encoder(net: nn.Module, in_channels: int) -> None:
         net.add_module(f"conv{level}_bn", nn.BatchNorm2d(64))
         net.add_module(f"relu{level}", nn.ReLU())
         net.add_module(f"pool{level}", SwitchPool2d(ceil_mode=True))
-
-
-def _initialise(net: nn.Module) -> None:
-    """The release's fillers: "msra" for filters, 0 for biases, 1 and 0.001 for normalisations."""
-    for layer in net.modules():
-        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.get_parameter("bias"))
-        elif isinstance(layer, nn.BatchNorm2d):
-            nn.init.constant_(layer.bias, 0.001)
 
 
 def bilinear_(weight: Tensor) -> None:
