@@ -21,8 +21,8 @@ class Network(nn.Module):
 
     Example:
         >>> from convatlas import registry
-        >>> registry.build("lenet5").card.traits
-        Traits()
+        >>> registry.build("lenet5").card.paper
+        'lecun1998'
     """
 
     card: NetworkCard | None = None  # None: built from its class, not by name

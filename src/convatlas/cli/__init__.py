@@ -47,6 +47,7 @@ COMMANDS = {
     ),
     "weights": ("weights", "Train and use", "Published weights: list them, import their files, look inside."),
     "explain": ("explain_", "See inside", "What a network looks at: deconvnet, saliency, Grad-CAM and more."),
+    "new-network": ("new_network", "Add to it", "Write the files of a new network: code, ledger, recipe, test."),
     "doctor": ("doctor", "This machine", "What this machine can do, what is missing, and how to get it."),
 }
 
