@@ -31,10 +31,10 @@ from convatlas.architectures.detection.fast_rcnn import FastRCNN, Trunk, caffene
 from convatlas.architectures.detection.faster_rcnn import FasterRCNN, squeezenet_trunk, zf_trunk
 from convatlas.architectures.detection.rcnn import AT_ONCE, warp
 from convatlas.architectures.detection.spp import SCALES, SPPDetector
-from convatlas.blocks.boxes import suppress
-from convatlas.blocks.low_rank import compress_fully_connected
-from convatlas.blocks.selective_search import search
 from convatlas.data.decode import decode
+from convatlas.ops.boxes import suppress
+from convatlas.ops.low_rank import compress_fully_connected
+from convatlas.ops.selective_search import search
 from convatlas.training.run import environment
 
 CLASSES = 20

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.models.detection import _utils as torchvision_boxes
 from torchvision.ops import box_iou
 
-from convatlas.blocks.boxes import (
+from convatlas.ops.boxes import (
     BACKGROUND,
     LARGEST_LOG_SCALE,
     NEITHER,

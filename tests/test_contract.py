@@ -1,5 +1,6 @@
 """What every registered network keeps, whatever its paper."""
 
+import dataclasses
 import functools
 import re
 from collections.abc import Callable
@@ -12,9 +13,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from convatlas import facts, registry
+from convatlas.network import Network
 from convatlas.structures import AuxiliaryOutputs
 
-NAMES = registry.names("classification")
+NAMES = registry.names()
 
 
 @functools.cache
@@ -41,12 +43,23 @@ EVERY_ON_META = _marked(NAMES, lambda name: not re.search("1001|1202", name))
 
 def _draws_randomly(net: nn.Module) -> bool:
     """Whether whole parts are left out at random: those get no statistics and no gradient."""
-    return any(getattr(layer, "draws_randomly", False) for layer in net.modules())
+    return isinstance(net, Network) and net.card is not None and net.card.traits.draws_randomly
 
 
-def _heads(outputs: torch.Tensor | AuxiliaryOutputs) -> torch.Tensor:
-    """The logits of the network and of its auxiliary heads, one after another.  -> (heads, B, K)"""
-    return torch.stack((outputs.logits, *outputs.auxiliary) if isinstance(outputs, AuxiliaryOutputs) else (outputs,))
+def _tensors(outputs: object) -> list[torch.Tensor]:
+    """What a network returns, whatever its task: logits, those of auxiliary heads, scores and codes of boxes."""
+    if isinstance(outputs, torch.Tensor):
+        return [outputs] if outputs.is_floating_point() else []
+    if isinstance(outputs, tuple | list):
+        return [tensor for value in outputs for tensor in _tensors(value)]
+    if dataclasses.is_dataclass(outputs):
+        return _tensors(tuple(vars(outputs).values()))
+    return []
+
+
+def _logits(outputs: object) -> list[torch.Tensor]:
+    """Those of the network and of its auxiliary heads, each (B, K, ...)."""
+    return [outputs.logits, *outputs.auxiliary] if isinstance(outputs, AuxiliaryOutputs) else _tensors(outputs)
 
 
 def _batch(name: str) -> torch.Tensor:
@@ -74,16 +87,25 @@ def _seeded() -> None:
 def test_shapes_on_meta(name: str) -> None:
     card = registry.card(name)
     assert card.summary
-    logits = _heads(_on_meta(name)(torch.empty(2, *card.input_shape, device="meta")))
-    assert logits.shape[1:] == (2, card.num_classes)
+    outputs = _on_meta(name)(torch.empty(2, *card.input_shape, device="meta"))
+    assert _tensors(outputs)
+    if card.task != "detection":
+        assert {tuple(logits.shape[:2]) for logits in _logits(outputs)} == {(2, card.num_classes)}
 
 
 @pytest.mark.parametrize("name", EVERY_ON_META)
 def test_honours_classes_and_channels(name: str) -> None:
-    shape = registry.card(name).input_shape
-    with torch.device("meta"):
-        net = registry.build(name, num_classes=7, in_channels=2)
-        assert _heads(net(torch.empty(2, 2, *shape[1:]))).shape[1:] == (2, 7)
+    card = registry.card(name)
+
+    def shapes(num_classes: int) -> list[torch.Size]:
+        with torch.device("meta"):
+            net = registry.build(name, num_classes=num_classes, in_channels=2)
+            return [tensor.shape for tensor in _logits(net(torch.empty(2, 2, *card.input_shape[1:])))]
+
+    if card.task == "detection":
+        assert shapes(7) != shapes(8)
+    else:
+        assert {tuple(shape[:2]) for shape in shapes(7)} == {(2, 7)}
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -96,10 +118,11 @@ def test_gradient_reaches_every_parameter(name: str) -> None:
     for layer in net.modules():
         if isinstance(layer, _BatchNorm) and not layer.weight.any():
             nn.init.ones_(layer.weight)  # a branch that starts closed lets no gradient through
-    logits = _heads(net(_batch(name)))
-    assert logits.isfinite().all()
-    (logits * torch.randn_like(logits)).sum().backward()
-    without = [path for path, p in net.named_parameters() if p.grad is None or not p.grad.any()]
+    outputs = _tensors(net(_batch(name)))
+    assert all(values.isfinite().all() for values in outputs)
+    torch.stack([(values * torch.randn_like(values)).sum() for values in outputs]).sum().backward()
+    learned = [(path, p) for path, p in net.named_parameters() if p.requires_grad]
+    without = [path for path, p in learned if p.grad is None or not p.grad.any()]
     assert without == []
 
 
@@ -109,9 +132,9 @@ def test_state_dict_round_trips(name: str) -> None:
     other.load_state_dict(net.state_dict())
     x = _batch(name)
     with torch.no_grad():
-        logits = net(x)
-        assert logits.isfinite().all()
-        assert torch.equal(other(x), logits)
+        outputs = _tensors(net(x))
+        assert all(values.isfinite().all() for values in outputs)
+        assert all(map(torch.equal, _tensors(other(x)), outputs))
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -119,17 +142,21 @@ def test_train_and_eval_differ_where_they_should(name: str) -> None:
     net, x = _settled(name), _batch(name)
     random = _draws_randomly(net) or any(isinstance(layer, _DropoutNd) for layer in net.modules())
     adaptive = any(isinstance(layer, _BatchNorm) for layer in net.modules())
+
+    def first_of(net: nn.Module) -> torch.Tensor:
+        return _tensors(net(x))[0]
+
     with torch.no_grad():
-        assert torch.equal(net.eval()(x), net(x)), "eval mode must be a function of the input"
+        assert torch.equal(first_of(net.eval()), first_of(net)), "eval mode must be a function of the input"
         before = {path: value.clone() for path, value in net.named_buffers()}
         torch.manual_seed(1)
-        first = _heads(net.train()(x))[0]
+        first = first_of(net.train())
         torch.manual_seed(2)
-        second = _heads(net(x))[0]
+        second = first_of(net)
         assert torch.equal(first, second) is not random
         changed = any(not torch.equal(value, before[path]) for path, value in net.named_buffers())
         assert changed is adaptive
-        assert torch.equal(first, net.eval()(x)) is not (random or adaptive)
+        assert torch.equal(first, first_of(net.eval())) is not (random or adaptive)
 
 
 @pytest.mark.parametrize("name", EVERY_ON_META)

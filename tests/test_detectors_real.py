@@ -20,11 +20,11 @@ from convatlas import registry, weights
 from convatlas.architectures.detection.rcnn import RCNN
 from convatlas.architectures.detection.spp import SPPDetector
 from convatlas.blocks.region_svms import WithSvms
-from convatlas.blocks.selective_search import selective_search
-from convatlas.blocks.svm_fitting import SvmSettings
-from convatlas.blocks.transplant import transplant
 from convatlas.data.detection import DetectionLoader, open_detection
 from convatlas.evaluation.detection import voc_average_precision
+from convatlas.ops.selective_search import selective_search
+from convatlas.ops.svm_fitting import SvmSettings
+from convatlas.ops.transplant import transplant
 from convatlas.structures import Objects, Preprocessing
 from convatlas.training.recipes.common import CAFFE_MEAN
 

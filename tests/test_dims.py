@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from convatlas import registry
 from convatlas.architectures.classification.caffe_lenet import CaffeLeNet
-from convatlas.architectures.classification.cifar_resnet import CifarResNet, SubsampleAndPad
+from convatlas.architectures.classification.cifar_resnet import CifarResNet
 from convatlas.architectures.classification.lenet import SubSampling
 from convatlas.blocks.dims import BATCH_NORMS, CONVS, layers
+from convatlas.blocks.residual import SubsampleAndPad
 from convatlas.structures import UsageError
 
 

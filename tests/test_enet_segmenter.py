@@ -12,8 +12,8 @@ from convatlas.analysis.trace import build_on_meta, trace_network
 from convatlas.analysis.verify import verify
 from convatlas.architectures.classification.enet import ENetEncoder
 from convatlas.architectures.segmentation.enet import ENet, UpsamplingBottleneck
-from convatlas.blocks.transplant import transplant
 from convatlas.blocks.unpool import SwitchPool2d
+from convatlas.ops.transplant import transplant
 from convatlas.structures import UsageError
 from dense import blocks, learn_by_heart
 

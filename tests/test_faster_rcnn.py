@@ -9,8 +9,8 @@ from torch import Tensor
 from convatlas import registry
 from convatlas.architectures.classification.squeezenet import SqueezeNetV11
 from convatlas.architectures.detection.faster_rcnn import FasterOutputs, FasterRCNN
-from convatlas.blocks.boxes import encode
-from convatlas.blocks.region_proposals import (
+from convatlas.blocks.within_channel import WithinChannelNorm
+from convatlas.ops.anchors import (
     AnchorOutputs,
     AnchorTargets,
     anchor_losses,
@@ -19,7 +19,7 @@ from convatlas.blocks.region_proposals import (
     propose,
     sample_anchors,
 )
-from convatlas.blocks.within_channel import WithinChannelNorm
+from convatlas.ops.boxes import encode
 from convatlas.structures import Objects, UsageError
 
 # The release's anchors.mat, whose pixels are counted from 1 and whose last pixel belongs to the box.

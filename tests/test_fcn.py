@@ -12,7 +12,7 @@ from convatlas.analysis.verify import verify
 from convatlas.architectures.segmentation.fcn import FCN, vgg16_trunk
 from convatlas.blocks.bilinear import BilinearUpsampling, bilinear_kernel
 from convatlas.blocks.crop import Crop
-from convatlas.blocks.transplant import transplant
+from convatlas.ops.transplant import transplant
 from convatlas.structures import UsageError
 
 STAGES = ("fcn32s_vgg16_voc", "fcn16s_vgg16_voc", "fcn8s_vgg16_voc")

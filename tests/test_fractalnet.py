@@ -115,7 +115,6 @@ def test_a_global_column_is_the_same_in_every_block(monkeypatch: pytest.MonkeyPa
 
 def test_what_is_drawn_is_a_function_of_the_seed() -> None:
     net, x = tiny().train(), torch.randn(2, 3, 32, 32)
-    assert net.draws_randomly
     outputs = []
     for seed in (1, 1, 2, 3, 4, 5):
         torch.manual_seed(seed)

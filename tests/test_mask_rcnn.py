@@ -17,9 +17,9 @@ from convatlas.architectures.classification.resnet import resnet50
 from convatlas.architectures.detection.instance_masks import mask_loss, mask_targets, paste
 from convatlas.architectures.detection.mask_rcnn import MaskOutputs, MaskRCNN
 from convatlas.blocks.feature_pyramid import FeaturePyramid, RoIAlign, align_on_levels, level_of, level_of_picture
-from convatlas.blocks.region_proposals import AnchorOutputs, LevelOutputs, propose_on_levels
-from convatlas.blocks.regions import Regions
 from convatlas.data.detection.loader import DetectionLoader
+from convatlas.ops.anchors import AnchorOutputs, LevelOutputs, propose_on_levels
+from convatlas.ops.regions import Regions
 from convatlas.structures import ConvatlasError, Objects, Preprocessing, UsageError
 
 NAME = "mask_rcnn_resnet50_fpn"
@@ -48,7 +48,7 @@ def test_shapes_of_the_published() -> None:
 
 
 def test_the_card_says_that_it_learns_from_masks() -> None:
-    assert [name for name in registry.names("detection") if registry.card(name).wants_masks] == [NAME]
+    assert [name for name in registry.names("detection") if registry.card(name).traits.wants_masks] == [NAME]
 
 
 def test_what_is_fixed_and_what_learns() -> None:

@@ -11,10 +11,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from convatlas.blocks import permutohedral
-from convatlas.blocks.mean_field import MeanField, gaussian_kernel, mean_field, pixel_features
-from convatlas.blocks.permutohedral import Lattice
+from convatlas.blocks.mean_field import MeanField
 from convatlas.inference.crf import DenseCRF
+from convatlas.ops import permutohedral
+from convatlas.ops.mean_field import gaussian_kernel, mean_field, pixel_features
+from convatlas.ops.permutohedral import Lattice
 from convatlas.structures import UsageError
 
 

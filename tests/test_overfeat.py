@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from convatlas import registry
 from convatlas.analysis.verify import verify
 from convatlas.architectures.classification.overfeat import BoxRegressor, OverFeat, OverFeatAccurate, slide
-from convatlas.blocks.sliding import sliding_windows
+from convatlas.ops.sliding import sliding_windows
 from convatlas.structures import UsageError
 
 

@@ -16,6 +16,8 @@ from torch.nn import functional as F
 from torch.nn.modules.dropout import _DropoutNd
 
 from convatlas import registry
+from convatlas.architectures.classification.fractalnet import FractalNet, Join
+from convatlas.architectures.classification.stochastic_depth import DroppedBlock
 from convatlas.architectures.classification.vgg import VGG
 from convatlas.structures import AuxiliaryOutputs, LearnsByItself
 
@@ -111,7 +113,7 @@ def undropped(net: nn.Module) -> nn.Module:
     """The network in training, with nothing dropped."""
     net.train()
     for layer in net.modules():
-        if isinstance(layer, _DropoutNd) or getattr(layer, "draws_randomly", False):
+        if isinstance(layer, (_DropoutNd, FractalNet, Join, DroppedBlock)):
             layer.training = False  # of this layer alone: eval() would reach the normalisation inside
     return net
 

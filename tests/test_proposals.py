@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from convatlas.blocks.selective_search import selective_search
 from convatlas.data.detection import proposals
 from convatlas.data.detection.proposals import ProposalCache
 from convatlas.evaluation.detection import proposal_recall
+from convatlas.ops.selective_search import selective_search
 from convatlas.structures import ConvatlasError, Objects, UsageError
 
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from convatlas.blocks.regions import Regions, RoIMaxPool, region_losses, sample_regions, whole_picture
-from convatlas.blocks.selective_search import selective_search
+from convatlas.blocks.roi_pool import RoIMaxPool
+from convatlas.ops.regions import Regions, region_losses, sample_regions, whole_picture
+from convatlas.ops.selective_search import selective_search
 from convatlas.structures import Objects
 
 NEAREST = torch.zeros(2, dtype=torch.int64)

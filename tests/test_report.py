@@ -147,7 +147,7 @@ def page(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     dataset, found = inference.evaluate_source(inference.open_source(str(run)))
     path = report.write(run, found, dataset.test)
     assert path == run / "report.html"
-    assert not list(run.glob(".*.tmp"))
+    assert not list(run.glob(".*.report.html"))
     return path.read_text(encoding="utf-8")
 
 
@@ -191,4 +191,4 @@ def test_a_page_that_cannot_be_written(run_folder: Path, tmp_path: Path) -> None
     dataset, found = inference.evaluate_source(inference.open_source(str(run)))
     with pytest.raises(ConvatlasError, match=r"report\.html can't be written"):
         report.write(run, found, dataset.test)
-    assert not list(run.glob(".*.tmp"))
+    assert not list(run.glob(".*.report.html"))

@@ -5,8 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from convatlas import registry
-from convatlas.architectures.classification.cifar_resnet import Block, SubsampleAndPad
+from convatlas.architectures.classification.cifar_resnet import CifarBlock
 from convatlas.architectures.classification.resnet import BasicBlock, Bottleneck, BottleneckStride3x3
+from convatlas.blocks.residual import SubsampleAndPad
 
 COUNTS = {
     "resnet18": 11_689_512,
@@ -78,7 +79,7 @@ def test_option_a_has_no_parameters() -> None:
     assert not [name for name, _ in on_meta("cifar_resnet20").named_parameters() if "shortcut" in name]
 
 
-@pytest.mark.parametrize("block", [BasicBlock, Bottleneck, BottleneckStride3x3, Block])
+@pytest.mark.parametrize("block", [BasicBlock, Bottleneck, BottleneckStride3x3, CifarBlock])
 def test_block_without_residual_is_the_rectified_shortcut(block: type[nn.Module]) -> None:
     """With gamma 0 in its last normalisation a block passes relu(x): the ReLU comes after the addition."""
     channels = 16 * getattr(block, "expansion", 1)

@@ -160,7 +160,7 @@ def test_a_full_disk_ends_the_run_and_the_last_good_checkpoint_serves(alone, tmp
         patch.setattr(os, "fsync", full)
         with pytest.raises(ConvatlasError, match=r"No space left.*last good checkpoint is .*step-"):
             train(PLAIN, out)
-    assert not list(out.rglob("*.tmp"))
+    assert not list(out.rglob(".*.safetensors"))
     train(PLAIN, out, resume=True)
     assert_same(alone, out)
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas import data, registry
-from convatlas.blocks.transplant import transplant
 from convatlas.data.preprocess import convert_channels
+from convatlas.ops.transplant import transplant
 from convatlas.structures import VOID
 from dense import learn_by_heart
 

@@ -10,7 +10,7 @@ from convatlas.analysis.trace import build_on_meta, trace_network
 from convatlas.analysis.verify import verify
 from convatlas.architectures.classification.vgg import VGG
 from convatlas.architectures.segmentation.segnet import FCNBasic, SegNet, SegNetBasic, bilinear_
-from convatlas.blocks.transplant import transplant
+from convatlas.ops.transplant import transplant
 from dense import blocks, learn_by_heart
 
 NAMES = ["segnet_camvid", "segnet_basic", "fcn_basic_camvid"]

@@ -8,10 +8,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from convatlas import naming
-from convatlas.structures import NetworkCard, Shape, Task, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import NetworkCard, Shape, Task, Traits
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from convatlas.network import Network
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 
@@ -36,34 +39,39 @@ def register(
     *,
     paper: str,
     input_shape: Shape,
-    task: Any = "classification",
+    task: Task = "classification",
     num_classes: int = 1000,
     aliases: tuple[str, ...] = (),
     name: str | None = None,
+    traits: Traits = Traits(),  # noqa: B008 - frozen
 ) -> Callable[[Builder], Builder]:
     """Registers a builder under its own name, or under `name` where the name is no identifier.
 
-    The builder is keyword-only, and annotated with the class it makes: `(*, num_classes: int, in_channels: int) ->
-    AlexNet`. From then on a network of that class says which input sizes it takes when one does not fit.
+    Args:
+        paper: key of the ledger's file, facts/papers/<paper>.toml.
+        input_shape: (C, H, W) as published.
+        task: what the network is for.
+        num_classes: as published; joints of a pose network, classes without background of a detector.
+        aliases: other names that find it.
+        name: None takes the builder's.
+        traits: what it is and needs that its task does not say.
+
+    The builder is keyword-only, and annotated with the class that it builds, a `convatlas.network.Network`:
+    `(*, num_classes: int, in_channels: int) -> AlexNet`.
 
     Raises:
         ValueError: the name or an alias is taken.
     """
 
     def add(builder: Builder) -> Builder:
-        from convatlas.sizes import names_sizes  # loads torch, as the families do
-
         key = name or builder.__name__
         taken = {key, *aliases} & (_cards.keys() | _aliases.keys())
         if taken:
             raise ValueError(f"network names registered twice: {sorted(taken)}")
         summary = (builder.__doc__ or "").strip().split("\n")[0]
-        made = inspect.signature(builder).return_annotation
-        masks = getattr(made, "wants_masks", False)
-        _cards[key] = NetworkCard(key, task, paper, input_shape, num_classes, summary, aliases, builder, masks)
+        _cards[key] = NetworkCard(key, task, paper, input_shape, num_classes, summary, aliases, builder, traits)
         _aliases.update(dict.fromkeys(aliases, key))
-        names_sizes(made, input_shape)
-        document_training(made, task)
+        document_training(inspect.signature(builder).return_annotation, task)
         return builder
 
     return add
@@ -112,28 +120,40 @@ def card(name: str) -> NetworkCard:
 
 
 def build(
-    name: str, *, num_classes: int | None = None, in_channels: int | None = None, dims: int | None = None
-) -> "nn.Module":
-    """A network as published, with the paper's initialisation and without trained weights.
+    network: str | NetworkCard,
+    *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    dims: int | None = None,
+) -> "Network":
+    """Builds a network as published, with the paper's initialisation and without trained weights.
 
     Args:
-        name: a registered name or an alias.
+        network: its card, or a registered name or an alias.
         num_classes: None takes the published number.
         in_channels: None takes the published number.
-        dims: spatial axes of the input: 1 for signals, 2 for pictures (None means 2), 3 for volumes.
+        dims: spatial axes of the input: 1 for signals, 2 for images (None means 2), 3 for volumes.
 
     Raises:
         UsageError: unknown name, a number of classes or channels below 1, or `dims` that this network does not have.
     """
-    network = card(name)
+    from convatlas.network import Network  # loads torch
+
+    if isinstance(network, str):
+        network = card(network)
     classes = network.num_classes if num_classes is None else num_classes
     channels = network.input_shape[0] if in_channels is None else in_channels
     for argument, value in (("num_classes", classes), ("in_channels", channels)):
         if value < 1:
             raise UsageError(f"{argument} is {value}; expected at least 1")
     if dims in (None, 2):
-        return network.builder(num_classes=classes, in_channels=channels)
-    if dims not in (1, 3) or "dims" not in inspect.signature(network.builder).parameters:
+        net = network.builder(num_classes=classes, in_channels=channels)
+    elif dims in (1, 3) and "dims" in inspect.signature(network.builder).parameters:
+        net = network.builder(num_classes=classes, in_channels=channels, dims=dims)
+    else:
         allowed = "1, 2 or 3" if "dims" in inspect.signature(network.builder).parameters else "2"
         raise UsageError(f"dims is {dims}; {network.name} has {allowed}")
-    return network.builder(num_classes=classes, in_channels=channels, dims=dims)
+    if not isinstance(net, Network):
+        raise TypeError(f"the builder of {network.name} returns a {type(net).__name__}; expected a Network")
+    net.card = network
+    return net

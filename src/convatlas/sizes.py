@@ -8,19 +8,18 @@ import contextvars
 import copy
 import functools
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from convatlas.structures import Shape, UsageError
+from convatlas.records import Shape
 
 FAILURES = (RuntimeError, ValueError, IndexError)  # what layers raise on an input that does not fit
 LARGEST_STEP = 64
 
-_published: dict[type[nn.Module], set[Shape]] = {}
 _trying = contextvars.ContextVar("_trying", default=False)  # a trial that fails is not to be explained
 
 
@@ -64,60 +63,26 @@ def find_sizes(net: nn.Module, input_shape: Shape, *, samples: int = 1) -> tuple
 
     if not _runs(trial, (samples, *shape)):
         return (None,) * (len(shape) - 1)
-    found = {side: _stretch(functools.partial(fits, places=side), side) for side in set(shape[1:])}
-    return tuple(found[side] for side in shape[1:])
+    sizes = {side: _stretch(functools.partial(fits, places=side), side) for side in set(shape[1:])}
+    return tuple(sizes[side] for side in shape[1:])
 
 
-def names_sizes(network: type[nn.Module], published: Shape) -> None:
-    """Makes a failed forward pass of `network` say which sizes it takes, where the size was at fault.
-
-    The pass itself is left as it is, and nothing is added to the module: a compiled or exported one is the same.
-    """
-    if network in _published:
-        _published[network].add(published)
-        return
-    _published[network] = {published}
-    forward = network.forward
-
-    @functools.wraps(forward)
-    def checked(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling() or _trying.get():
-            return forward(self, *args, **kwargs)
-        try:
-            return forward(self, *args, **kwargs)
-        except FAILURES as error:
-            if args and isinstance(args[0], Tensor) and (reason := explain(self, args[0].shape, _published[network])):
-                raise UsageError(reason) from error
-            raise
-
-    setattr(network, "forward", checked)  # noqa: B010 - pyright forbids the plain assignment
+def is_trial() -> bool:
+    """Whether `find_sizes` is trying an input: a trial that fails is not to be explained."""
+    return _trying.get()
 
 
-def published_shape(net: nn.Module) -> Shape | None:
-    """(C, H, W) of the registered networks of this class, C as in `net`; None where they have none or several."""
-    first = next((layer for layer in net.modules() if isinstance(layer, nn.Conv2d)), None)
-    shapes = _published.get(type(net), set())
-    if first is None or len(shapes) != 1:
-        return None
-    ((_, *sides),) = shapes
-    return (first.in_channels, *sides)
-
-
-def explain(net: nn.Module, batch_shape: Shape, published: Collection[Shape]) -> str | None:
+def explain(net: nn.Module, batch_shape: Shape, published: Shape) -> str | None:
     """A sentence that names the sizes, where an input of `batch_shape`, (B, C, ...), is of none of them; else None."""
     samples, channels, *sides = batch_shape
     if not sides:
         return None
-    for shape in published:
-        known = (channels, *(shape[1:] if len(shape) == len(batch_shape) - 1 else len(sides) * (shape[1],)))
-        sizes = find_sizes(net, known, samples=samples)
-        if None in sizes:
-            continue
-        if all(side in allowed for side, allowed in zip(sides, sizes, strict=True) if allowed is not None):
-            return None
-        given, each = " x ".join(map(str, sides)), " x ".join(map(str, dict.fromkeys(sizes)))
-        return f"input is {given} pixels; {type(net).__name__} takes {each} along each axis"
-    return None
+    known = (channels, *(published[1:] if len(published) == len(batch_shape) - 1 else len(sides) * (published[1],)))
+    sizes = find_sizes(net, known, samples=samples)
+    if None in sizes or all(side in axis for side, axis in zip(sides, sizes, strict=True) if axis is not None):
+        return None
+    given, taken = " x ".join(map(str, sides)), " x ".join(map(str, dict.fromkeys(sizes)))
+    return f"input is {given} pixels; {type(net).__name__} takes {taken} along each axis"
 
 
 def bare_copy(net: nn.Module) -> nn.Module:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from convatlas.analysis.flops import MOVES, flops
-from convatlas.structures import LayerRecord, Shape
+from convatlas.records import LayerRecord, Shape
 
 FLOAT32_BYTES = 4
 INDEX_BYTES = 8

@@ -14,7 +14,7 @@ from convatlas.analysis.kinds import VIEWS
 from convatlas.analysis.receptive_field import ReceptiveField, receptive_fields
 from convatlas.analysis.trace import build_on_meta, trace_network
 from convatlas.analysis.verify import is_weight_layer, weight_layers
-from convatlas.structures import LayerRecord, Shape
+from convatlas.records import LayerRecord, Shape
 
 T = TypeVar("T")
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from convatlas.analysis.trace import trace_of
-from convatlas.structures import Shape, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import Shape
 
 FAINT = 1 - 0.9545  # of the strongest pixel; the paper counts what lies above it
 

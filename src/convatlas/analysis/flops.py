@@ -8,7 +8,7 @@ values (concatenation, padding, slices, dropout when it is off) has none.
 import math
 
 from convatlas.analysis.kinds import VIEWS
-from convatlas.structures import LayerRecord
+from convatlas.records import LayerRecord
 
 MOVES = VIEWS | {
     "cat",

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from convatlas.structures import Along, LayerRecord, Reads, Shape
+from convatlas.records import Along, LayerRecord, Reads, Shape
 
 Label = int | tuple[Any, ...] | None  # an axis; or ((label, extent), ...) of the dimensions that were flattened
 Box = tuple[Any, ...]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from convatlas.analysis.trace import trace_of
-from convatlas.structures import LayerRecord, Shape
+from convatlas.records import LayerRecord, Shape
 
 CHANGED = 1e-9  # of the largest value of the layer
 

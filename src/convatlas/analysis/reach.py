@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convatlas.analysis.positions import Box, State, walk
-from convatlas.structures import Along, LayerRecord, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import Along, LayerRecord
 
 Matrix = NDArray[np.bool_]  # (positions, pixels)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from convatlas.structures import Along, Reads
+from convatlas.records import Along, Reads
 
 SAME, RESHAPE, ALL = Reads("same"), Reads("reshape"), Reads("all")
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from convatlas.analysis.positions import Box, State, walk
-from convatlas.structures import Along, LayerRecord
+from convatlas.records import Along, LayerRecord
 
 Number = int | float
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from convatlas.analysis.trace import INPUT
-from convatlas.structures import LayerRecord, Shape
+from convatlas.records import LayerRecord, Shape
 
 Places = NDArray[np.int64]
 LOCAL_KINDS = frozenset(

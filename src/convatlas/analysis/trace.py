@@ -21,7 +21,8 @@ from convatlas.analysis.liveness import Alive, storage
 from convatlas.analysis.reads import function_reads, module_reads
 from convatlas.analysis.shapes import quick_output
 from convatlas.analysis.window import Window, module_window, slice_steps
-from convatlas.structures import LayerRecord, Reads, Shape, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import CountsItself, LayerRecord, Reads, Shape
 
 FILLS = frozenset({"normal_", "uniform_", "fill_", "zero_", "trunc_normal_", "bernoulli_", "random_", "constant_"})
 FILLS |= {"zeros_", "ones_", "xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_"}
@@ -40,7 +41,7 @@ def trace(
         training: in train mode, so that auxiliary heads run too. Two samples go through, since batch normalisation
             can't train on one; the records are still those of one.
 
-    A module without children, or one with a method `count` (`structures.CountsItself`), is one record. A module
+    A module without children, or one with a method `count` (`records.CountsItself`), is one record. A module
     without children that is neither known, nor counts itself, nor has parameters is looked into: its functions are
     recorded under its path. Parameters that are used twice are counted where they are used first.
 
@@ -166,9 +167,7 @@ class _Tracer(TorchFunctionMode):
     def hooks(self) -> Iterator[Any]:
         """Registers the hooks; yields their handles."""
         for path, module in self.net.named_modules():
-            known = module_kind(module) is not None and not any(True for _ in module.children())
-            own_parameters = not any(True for _ in module.children()) and any(True for _ in module.parameters())
-            if known or own_parameters or callable(getattr(module, "count", None)):
+            if _is_one_record(module):
                 yield module.register_forward_pre_hook(self._enter_leaf)
                 yield module.register_forward_hook(functools.partial(self._leave_leaf, path), with_kwargs=True)
             else:
@@ -290,13 +289,18 @@ def _tensors(value: Any) -> list[Tensor]:
     return [tensor for item in value for tensor in _tensors(item)]
 
 
+def _is_one_record(module: nn.Module) -> bool:
+    if isinstance(module, CountsItself):
+        return True
+    childless = not any(True for _ in module.children())
+    return childless and (module_kind(module) is not None or any(True for _ in module.parameters()))
+
+
 def _module_counts(
     module: nn.Module, kind: str, sources: list[Tensor], outputs: list[Tensor]
 ) -> tuple[int, int] | None:
-    count = getattr(module, "count", None)
-    if callable(count):
-        connections, multiply_adds = count(tuple(outputs[0].shape[1:]))  # type: ignore[misc]
-        return int(connections), int(multiply_adds)
+    if isinstance(module, CountsItself):
+        return module.count(tuple(outputs[0].shape[1:]))
     if kind in ("conv", "deconv", "fc"):
         bias = module.bias if isinstance(module.bias, Tensor) else None
         assert isinstance(module.weight, Tensor)

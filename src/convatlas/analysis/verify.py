@@ -11,11 +11,12 @@ from convatlas import facts, registry
 from convatlas.analysis.arithmetic import arithmetic
 from convatlas.analysis.cost import Cost, cost
 from convatlas.analysis.trace import trace_network
-from convatlas.structures import LayerRecord, Shape
+from convatlas.records import LayerRecord, Shape
 
-Verdict = Literal["holds", "fails", "disputed"]
+Verdict = Literal["holds", "fails", "disputed", "uncovered"]
 
 DERIVED = "layer table"
+UNVERIFIED = "unverified"  # how `structure_confidence` begins where nobody has held the layer table to the paper
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,14 @@ class Tally:
     checks_hold: int
     checks_disputed: int
     checks_fail: int
+    uncovered: int = 0  # networks whose layers no table covers that somebody has read
 
     def __str__(self) -> str:
         """ "175 printed claims: 137 hold, 38 disputed; 41,542 derived checks: 41,542 hold"."""
         claims = _counted(self.claims_hold, self.claims_disputed, self.claims_fail)
         checks = _counted(self.checks_hold, self.checks_disputed, self.checks_fail)
-        return f"{self.claims:,} printed claims: {claims}; {self.checks:,} derived checks: {checks}"
+        uncovered = f"; {self.uncovered:,} without a verified layer table" if self.uncovered else ""
+        return f"{self.claims:,} printed claims: {claims}; {self.checks:,} derived checks: {checks}{uncovered}"
 
 
 def _counted(hold: int, disputed: int, fail: int) -> str:
@@ -69,7 +72,7 @@ def tally(rows: Sequence[Row]) -> Tally:
     (claims_hold, claims_disputed, claims_fail), (checks_hold, checks_disputed, checks_fail) = numbers
     return Tally(
         sum(numbers[0]), claims_hold, claims_disputed, claims_fail,
-        sum(numbers[1]), checks_hold, checks_disputed, checks_fail,
+        sum(numbers[1]), checks_hold, checks_disputed, checks_fail, counts[False, "uncovered"],
     )  # fmt: skip
 
 
@@ -78,7 +81,8 @@ def verify(name: str) -> tuple[Row, ...]:
 
     A claim holds when the computed number is less than one unit of the last printed digit away: papers round, and
     papers cut. Totals and layers have to be equal. A claim that the ledger calls disputed, and that does not hold, is
-    "disputed" and gives the ledger's reason; anything else that does not hold "fails".
+    "disputed" and gives the ledger's reason; anything else that does not hold "fails". A network whose layer table is
+    missing or unverified has one row that is "uncovered".
 
     Raises:
         UsageError: unknown network.
@@ -107,8 +111,7 @@ def compare(
         *(_claim(ledger.name, claim, records, by_name, input_shape) for claim in ledger.claims),
         *_totals(ledger, cost(records), records, input_shape),
         *_totals_with_heads(ledger, cost(training)),
-        *(row for layer in ledger.layers for row in _layer(ledger.name, layer, by_name)),
-        *_uncovered(ledger, training or records),
+        *_layers(ledger, training or records, by_name),
     )
 
 
@@ -233,6 +236,29 @@ def _totals_with_heads(ledger: facts.NetworkFacts, sums: Cost) -> Iterator[Row]:
             yield _row(ledger.name, f"{quantity}_with_aux", None, f"{printed:,}", f"{computed:,}", printed == computed)
 
 
+def _layers(
+    ledger: facts.NetworkFacts, records: Sequence[LayerRecord], by_name: dict[str, LayerRecord]
+) -> Iterator[Row]:
+    """The rows of the layer table; one row in place of all that hold where there is no table, or nobody has read it."""
+    if not ledger.layers:
+        if ledger.status != "partial":
+            yield _uncovered_network(ledger, records, "the ledger has no layer table for it")
+        return
+    rows = [row for layer in ledger.layers for row in _layer(ledger.name, layer, by_name)]
+    rows += _uncovered_layers(ledger, records)
+    if ledger.structure_confidence.startswith(UNVERIFIED):
+        yield from (row for row in rows if row.verdict == "fails")
+        yield _uncovered_network(ledger, records, f"its layer table is {ledger.structure_confidence}")
+    else:
+        yield from rows
+
+
+def _uncovered_network(ledger: facts.NetworkFacts, records: Sequence[LayerRecord], reason: str) -> Row:
+    layers = {record.name for record in records if record.parameters or is_weight_layer(record)}
+    text = f"{len(layers):,} layers with weights"
+    return Row(ledger.name, "layers", None, "none verified", text, "uncovered", "", DERIVED, reason)
+
+
 def _layer(network: str, layer: facts.LayerFacts, by_name: dict[str, LayerRecord]) -> Iterator[Row]:
     """One row per quantity where all layers of a pattern agree with the ledger, else one per layer that does not."""
     names = facts.expand(layer.name)
@@ -272,10 +298,8 @@ def _expectations(
             yield quantity, stated, lambda record, quantity=quantity: getattr(record, quantity), _integer
 
 
-def _uncovered(ledger: facts.NetworkFacts, records: Sequence[LayerRecord]) -> Iterator[Row]:
-    """A failing row for each layer with weights that the table leaves out; none where no table was published."""
-    if ledger.status == "partial" and not ledger.layers:
-        return
+def _uncovered_layers(ledger: facts.NetworkFacts, records: Sequence[LayerRecord]) -> Iterator[Row]:
+    """A failing row for each layer with weights that the table leaves out."""
     covered = {name for layer in ledger.layers for name in facts.expand(layer.name)}
     seen: set[str] = set()
     for record in records:

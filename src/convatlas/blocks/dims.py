@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,13 @@ Shapes   B batch, C channels, D channels of the pyramid, h x w map of a level, R
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convatlas.blocks.init import initialise
 from convatlas.lazy import Lazy
 
 ops = Lazy("torchvision.ops")
@@ -33,10 +35,7 @@ class FeaturePyramid(nn.Module):
             self.add_module(f"lateral{level}", nn.Conv2d(channels, width, 1))
             self.add_module(f"output{level}", nn.Conv2d(width, width, 3, padding=1))
         self.pool6 = nn.MaxPool2d(1, stride=2)
-        for layer in self.children():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_uniform_(layer.weight, a=1)
-                nn.init.zeros_(layer.get_parameter("bias"))
+        initialise(self, partial(nn.init.kaiming_uniform_, a=1))
 
     def forward(self, stages: Sequence[Tensor]) -> list[Tensor]:
         levels: list[Tensor] = []

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convatlas.structures import AuxiliaryOutputs
+from convatlas.network import Network
+from convatlas.records import AuxiliaryOutputs
 
 Kernel = int | tuple[int, int]
 
@@ -78,7 +79,7 @@ class AuxiliaryHead(nn.Sequential):
     """A classifier on a map half way, there for training only.  (B, C, H, W) -> (B, K) logits"""
 
 
-class TrunkWithHeads(nn.Sequential):
+class TrunkWithHeads(Network, nn.Sequential):
     """Layers in order; those that are `AuxiliaryHead`s branch off.  (B, C, H, W) -> (B, K) logits
 
     In train mode the heads run too, and `AuxiliaryOutputs` comes back.

@@ -1,7 +1,7 @@
 """The SVMs and box regressions that R-CNN and SPPnet have beside their networks, and fit in two passes over pictures.
 
 Girshick et al. 2014, section 2.3. The first pass gathers the objects, whose mean norm scales the features; the second
-mines the proposals (`blocks.svm_fitting`).
+mines the proposals (`ops.svm_fitting`).
 
 Shapes   N proposals of a picture, K classes, D features, P values of pool5.
 """
@@ -14,10 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convatlas.blocks.regions import easy
-from convatlas.blocks.selective_search import proposals_for
-from convatlas.blocks.svm_fitting import Fitting, SvmSettings
-from convatlas.structures import ConvatlasError, Objects, UsageError
+from convatlas.errors import ConvatlasError, UsageError
+from convatlas.lazy import Lazy
+from convatlas.ops.boxes import suppress
+from convatlas.ops.regions import easy
+from convatlas.ops.selective_search import proposals_for
+from convatlas.ops.svm_fitting import Fitting, SvmSettings
+from convatlas.records import Detections, Objects
+
+ops = Lazy("torchvision.ops")
 
 LAYERS = ("pool5", "fc6", "fc7")
 _PARTS = ("weight", "bias", "box_weight", "stands_on")
@@ -75,6 +80,35 @@ class WithSvms(nn.Module):
     def describe(self, image: Tensor, boxes: Tensor, layers: Sequence[str] = ("fc7",)) -> tuple[Tensor, ...]:
         """The outputs of these layers for each region of a picture, rectified.  (C, H, W), (N, 4) -> (N, D) each"""
         raise NotImplementedError
+
+    def judge(self, image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores regions of an image, and perhaps moves them.
+
+        (C, H, W), (N, 4) -> (N, K) scores, and the boxes: (N, 4), or (N, K, 4) where they are regressed
+        """
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def detect(
+        self,
+        images: Tensor,
+        proposals: Sequence[Tensor] | None = None,
+        *,
+        score_above: float | None = None,
+        iou_above: float = 0.3,
+        most: int = 100,
+    ) -> list[Detections]:
+        """Finds the objects of each image; `proposals` are B times (N, 4), selective search's where there are none.
+
+        `score_above` is -1 for the margins of SVMs and 0.05 for probabilities, unless another is given.
+        """
+        threshold = (-1.0 if self.gives_margins else 0.05) if score_above is None else score_above
+        detections = []
+        for image, boxes in zip(images, proposals_for(images, proposals), strict=True):
+            scores, fitted = self.judge(image, boxes)
+            fitted = ops.clip_boxes_to_image(fitted, (image.shape[1], image.shape[2]))
+            detections.append(suppress(fitted, scores, score_above=threshold, iou_above=iou_above, most=most))
+        return detections
 
     def make_room(self, tensors: Mapping[str, Tensor], prefix: str = "") -> None:
         """Has SVMs of the shapes that weights have, or none where they have none."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 
 class Switches(NamedTuple):

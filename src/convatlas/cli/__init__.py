@@ -52,6 +52,7 @@ COMMANDS = {
     "weights": ("weights", "Train and use", "Published weights: list them, import their files, look inside."),
     "cite": ("cite", "Look and prove", "BibTeX of a network's paper; of a run, its methods with every departure."),
     "explain": ("explain_", "See inside", "What a network looks at: deconvnet, saliency, Grad-CAM and more."),
+    "new-network": ("new_network", "Add to it", "Write the files of a new network: code, ledger, recipe, test."),
     "doctor": ("doctor", "This machine", "What this machine can do, what is missing, and how to get it."),
 }
 

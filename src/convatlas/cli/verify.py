@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from convatlas.analysis.verify import Row
 
-COUNTED = ("claims", "checks", "hold", "disputed", "fail")
+COUNTED = ("claims", "checks", "hold", "disputed", "fail", "uncovered")
 COLUMNS = (
     Column("quantity", wrap=18),
     Column("printed", right=True),
@@ -28,7 +28,7 @@ COLUMNS = (
     Column("where", wrap=16, left_out=2),
     Column("arithmetic", wrap=24, left_out=1),
 )
-STYLES = {"holds": "green", "disputed": "yellow", "fails": "bold red"}
+STYLES = {"holds": "green", "disputed": "yellow", "fails": "bold red", "uncovered": "magenta"}
 
 
 def command(
@@ -47,7 +47,8 @@ def command(
 
     Printed claims are what the paper says; derived checks hold our own layer tables to the live network. A claim holds
     when it is less than one unit of its last printed digit away from the computed number; totals and layers have to be
-    equal. A disputed number says why it can't be reproduced. The exit code is 1 if a number fails that is not disputed.
+    equal. A disputed number says why it can't be reproduced. A network is uncovered until somebody has held its layer
+    table to the paper. The exit code is 1 if a number fails that is not disputed.
     """
     if surveys:
         if names or everything:
@@ -79,11 +80,11 @@ def command(
             print_reasons(out, rows, ("fails",))
         elif everything:
             print_networks(out, results)
-            print_reasons(out, rows, ("disputed", "fails"))
+            print_reasons(out, rows, ("disputed", "fails", "uncovered"))
         else:
             for part in results.values():
                 print_rows(out, part)
-            print_reasons(out, rows, ("disputed", "fails"))
+            print_reasons(out, rows, ("disputed", "fails", "uncovered"))
         print_confidences(out, rows)
         out.print(str(tally(rows)))
     if counts["fails"]:
@@ -104,12 +105,13 @@ def print_networks(out: "Console", results: "dict[str, tuple[Row, ...]]") -> Non
     lines = []
     for name, rows in results.items():
         counts = Counter(row.verdict for row in rows)
+        checks = sum(not row.claim and row.verdict != "uncovered" for row in rows)
         cells = (
             Text(str(counts[verdict]) if counts[verdict] or verdict == "holds" else "", style=style)
             for verdict, style in STYLES.items()
         )
         claims = sum(row.claim for row in rows)
-        lines.append((name, str(claims), str(len(rows) - claims), *cells))
+        lines.append((name, str(claims), str(checks), *cells))
     print_table(out, columns, lines)
 
 

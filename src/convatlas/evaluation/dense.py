@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from convatlas.sizes import published_shape
+from convatlas.network import published_shape
 from convatlas.structures import Shape, UsageError
 
 

@@ -3,16 +3,17 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from convatlas.data.detection.loader import DetectionLoader
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation.classifier import evaluating
 from convatlas.evaluation.coco import coco_average_precision
 from convatlas.evaluation.detection import voc_average_precision
-from convatlas.structures import ConvatlasError, DetectionEvaluation, Detections, Objects, Problem, UsageError
+from convatlas.records import DetectionEvaluation, Detections, Detects, HasLosses, Objects, Problem
 
 Protocol = Literal["voc07", "voc10", "coco"]
 
@@ -46,6 +47,10 @@ def evaluate_detector(
         UsageError: an unknown protocol, or the loader drops its last batch or augments.
         ConvatlasError: the network detects a class that is not among the K.
     """
+    if not isinstance(net, Detects):
+        raise UsageError(f"{type(net).__name__} has no `detect`; expected a detector")
+    if with_loss and not isinstance(net, HasLosses):
+        raise UsageError(f"{type(net).__name__} has no `losses`; expected a detector that has, or with_loss=False")
     if protocol not in get_args(Protocol):
         raise UsageError(f"protocol is {protocol!r}; expected one of {', '.join(get_args(Protocol))}")
     if (loader.drop_last and len(loader) * loader.batch_size < len(loader.split)) or loader.augment:
@@ -59,11 +64,11 @@ def evaluate_detector(
         for step, batch in enumerate(loader.epoch(0), start=1):
             images = batch.images.to(device)
             if len(images):  # a process's share of a small last batch may be empty
-                detections = _call(net, "detect", images)
+                detections = net.detect(images)
                 for index, where, one in zip(batch.indices.tolist(), batch.placements, detections, strict=True):
                     found[index] = where.to_picture(one if masks else replace(one, masks=None))
-                if with_loss:
-                    loss += float(sum(_call(net, "losses", images, batch.labels).values())) * len(images)
+                if with_loss and isinstance(net, HasLosses):
+                    loss += float(sum(net.losses(images, batch.labels).values())) * len(images)
             n += len(images)
             if progress is not None:
                 progress(step, len(loader))
@@ -134,10 +139,3 @@ def unpack(rows: Tensor) -> dict[int, Detections]:
         for index in pictures.unique().tolist()
         for own in [rows[pictures == index]]
     }
-
-
-def _call(net: nn.Module, name: str, *arguments: Any) -> Any:
-    method = getattr(net, name, None)
-    if method is None:
-        raise UsageError(f"{type(net).__name__} has no `{name}`; expected a detector")
-    return method(*arguments)

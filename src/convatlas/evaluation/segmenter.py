@@ -17,7 +17,7 @@ from convatlas.evaluation.classifier import evaluating
 from convatlas.evaluation.segmentation import ConfusionMeter, summarise
 from convatlas.evaluation.tiles import overlap_tile
 from convatlas.sizes import Sizes, bare_copy, find_sizes
-from convatlas.structures import ConvatlasError, Preprocessing, Problem, SegmentationEvaluation, Shape
+from convatlas.structures import ConvatlasError, ExportedProgram, Preprocessing, Problem, SegmentationEvaluation, Shape
 
 TILE_BYTES = 2 << 30  # of activations
 _LEAST = torch.finfo(torch.float32).tiny  # a probability that rounds to 0 would cost an infinite loss
@@ -62,14 +62,14 @@ class Segmenter:
 
     @cached_property
     def margin_px(self) -> int:
-        if getattr(self.net, "takes_one_size", False):
+        if isinstance(self.net, ExportedProgram):
             return 0
         return output_margin(self.net, self.input_shape)
 
     @cached_property
     def sizes(self) -> tuple[Sizes, ...]:
         """The lengths that the network takes along each axis."""
-        if getattr(self.net, "takes_one_size", False):
+        if isinstance(self.net, ExportedProgram):
             return tuple(Sizes(side, side) for side in self.preprocessing.size)
         with evaluating(self.net):
             found = find_sizes(self.net, self.input_shape)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from convatlas.analysis.receptive_field import receptive_fields
 from convatlas.analysis.trace import trace
-from convatlas.sizes import bare_copy, published_shape
+from convatlas.network import published_shape
+from convatlas.sizes import bare_copy
 from convatlas.structures import ConvatlasError, Shape, UsageError
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from convatlas import data
+from convatlas.blocks.region_svms import WithSvms
 from convatlas.data import normalise
 from convatlas.data.detection.loader import DetectionLoader, padded
 from convatlas.data.detection.placing import place, shape
@@ -47,7 +48,7 @@ def detect(
         least_score: detections below it are left out: below 0.5, or 0 for margins of SVMs, unless another is given.
         on_progress: called with (pictures done, pictures).
     """
-    margins = getattr(source.net, "gives_margins", False)
+    margins = isinstance(source.net, WithSvms) and source.net.gives_margins
     least = (0.0 if margins else 0.5) if least_score is None else least_score
     if not margins and not 0 <= least <= 1:
         raise UsageError(f"least_score is {least}; expected 0 to 1")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from convatlas.blocks.mean_field import Normalisation, gaussian_kernel, mean_field, pixel_features
+from convatlas.ops.mean_field import Normalisation, gaussian_kernel, mean_field, pixel_features
 from convatlas.structures import UsageError
 
 

@@ -87,7 +87,7 @@ def load_data(source: TrainedNetwork, spec: str | None, root: Path | None) -> da
     recipe = source.recipe
     card = registry.card(source.name)
     if spec is not None and (recipe is None or data.lasting(spec) != recipe.data.spec):
-        return data.load(spec, root=root, test=spec, task=card.task, masks=card.wants_masks)
+        return data.load(spec, root=root, test=spec, task=card.task, masks=card.traits.wants_masks)
     if recipe is None:
         raise UsageError("data is absent and the network comes from no run; expected data=SPEC, a data set or a folder")
     known = recipe.data
@@ -100,5 +100,5 @@ def load_data(source: TrainedNetwork, spec: str | None, root: Path | None) -> da
         seed=recipe.seed,
         division=RunFolder(source.run).division() if source.run is not None else None,
         task=card.task,
-        masks=card.wants_masks,
+        masks=card.traits.wants_masks,
     )

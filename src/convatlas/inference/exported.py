@@ -59,7 +59,7 @@ class ExportedDetector(nn.Module):
 
     def __init__(self, model: bytes) -> None:
         super().__init__()
-        self.onnx_model = model
+        self.onnx_model, self.quantised = model, False
         self._run: Callable[[Tensor], tuple[Tensor, ...]] | None = None
 
     def detect(self, images: Tensor) -> list[Detections]:

@@ -4,9 +4,7 @@ Every file is run before it gets its name, and compared with the network.
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +24,8 @@ from convatlas.inference.exporting_detectors import WithSuppression, compare_det
 from convatlas.inference.interface import interface_of
 from convatlas.inference.programs import program_of
 from convatlas.inference.trained import TrainedNetwork
-from convatlas.structures import ConvatlasError, Task, UsageError
+from convatlas.io import replace_file, write_file
+from convatlas.structures import ConvatlasError, Detects, Task, UsageError
 
 Format = Literal["onnx", "torch-export", "torchscript"]
 FORMATS: dict[str, str] = {"onnx": ".onnx", "torch-export": ".pt2", "torchscript": ".pt"}
@@ -79,11 +78,11 @@ def export(
         raise UsageError(f"{source.name} comes from an exported file; expected a run folder or a network with weights")
     card = card_of(source, pixels=pixels, licence=licence)
     shape = (source.preprocessing.channels, *source.preprocessing.size)
-    detects = callable(getattr(net, "detect", None))
+    detects = isinstance(net, Detects)
     if detects:
         if format != "onnx":
             raise UsageError(f"format is {format!r}; expected onnx, which knows suppression, for a detector")
-        if getattr(net, "searches", False):
+        if source.card.traits.searches_regions:
             raise ConvatlasError(
                 f"{source.name} takes its regions from selective search, which no file can hold; expected a detector "
                 "that finds its regions itself"
@@ -93,9 +92,8 @@ def export(
         raise UsageError(f"thresholds are {dict(thresholds)}; expected none, as {source.name} is no detector")
     whole = WithNormalisation(net, source.preprocessing).eval() if pixels else net
     dtype = torch.uint8 if pixels else torch.float32
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
     classes_differ = None
-    try:
+    with replace_file(path) as temporary:
         if detects:
             temporary.write_bytes(with_card(detector_to_onnx(whole, shape, dtype=dtype), card))
         elif format == "onnx":
@@ -109,10 +107,6 @@ def export(
         else:
             difference, classes_differ = compare(_read_back(temporary, format), whole, source, pixels=pixels)
         program = write_program(path, source.task) if format == "onnx" else None
-        temporary.replace(path)
-    finally:
-        with suppress(OSError):  # the folder may be absent
-            temporary.unlink()
     opset = OPSET if format == "onnx" else None
     return Exported(path, format, opset, path.stat().st_size, difference, classes_differ, program)
 
@@ -152,7 +146,7 @@ def write_program(path: Path, task: Task) -> Path:
     program, text = path.with_name(f"{path.stem}_predict.py"), program_of(task)
     if program.exists() and not program.read_text(encoding="utf-8", errors="replace").startswith(text.splitlines()[0]):
         raise ConvatlasError(f"{program} exists already and is not the program of an export; move it away")
-    write_aside(program, text.encode())
+    write_file(program, text)
     return program
 
 
@@ -164,16 +158,6 @@ def with_card(model: bytes, card: dict[str, Any]) -> bytes:
     onnx.helper.set_model_props(loaded, {KEY: json.dumps(card, ensure_ascii=False)})
     loaded.producer_name = "convatlas"
     return loaded.SerializeToString()
-
-
-def write_aside(path: Path, content: bytes) -> None:
-    """Writes under another name, then renames: the file is there completely or not at all."""
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def compare(

@@ -21,10 +21,11 @@ from convatlas.inference.engines.backends import require, run_in_onnx_runtime
 from convatlas.inference.engines.fused import fuse
 from convatlas.inference.engines.graph import INPUT, OPSET, quietly, to_onnx
 from convatlas.inference.exported import ExportedNet, WithNormalisation
-from convatlas.inference.exporting import Exported, card_of, check_format, with_card, write_aside, write_program
+from convatlas.inference.exporting import Exported, card_of, check_format, with_card, write_program
 from convatlas.inference.images import Images, collect_images
 from convatlas.inference.predict import read_ahead
 from convatlas.inference.trained import TrainedNetwork
+from convatlas.io import write_file
 from convatlas.structures import ConvatlasError, Problem, UsageError
 
 CALIBRATION_PICTURES = 64  # of a folder; more change little, and their maps are all kept in memory
@@ -78,7 +79,7 @@ def quantise(
     with torch.inference_mode():
         same = [run(part).argmax(1) == net(part).argmax(1) for part in inputs.split(16)]
     program = write_program(path, source.task)
-    write_aside(path, model)
+    write_file(path, model)
     exported = Exported(path, "onnx", OPSET, len(model), float("nan"), program=program)
     return Quantised(exported, len(pictures), torch.cat(same).double().mean().item(), tuple(problems))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from convatlas import registry
-from convatlas.structures import Preprocessing, Task
+from convatlas.structures import NetworkCard, Preprocessing, Task
 from convatlas.training.recipe import Recipe
 
 
@@ -26,14 +26,19 @@ class TrainedNetwork:
     colours: tuple[tuple[int, int, int], ...] | None = None  # of the classes in masks, where the weights know any
 
     @property
+    def card(self) -> NetworkCard:
+        """The card of the registered network."""
+        return registry.card(self.name)
+
+    @property
     def task(self) -> Task:
         """The task of the registered network."""
-        return registry.card(self.name).task
+        return self.card.task
 
     @property
     def whole(self) -> Preprocessing:
         """How a whole image becomes the input of a forward pass: one window, of a network that looks at windows."""
-        side = getattr(self.net, "window_side", None)
+        side = self.card.traits.window_px
         if side is None:
             return self.preprocessing
         return replace(self.preprocessing, size=(side, side), resize="stretch", resize_to=side)

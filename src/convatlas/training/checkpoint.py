@@ -4,9 +4,7 @@ A file is .safetensors, so that reading executes nothing. What is no tensor stan
 checksum over both; the name holds the step, `step-000001200.safetensors`.
 """
 
-import contextlib
 import json
-import os
 import zlib
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from convatlas.io import write_file
 from convatlas.structures import ConvatlasError, Problem
 
 FORMAT = 1
@@ -37,18 +36,10 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     tensors: dict[str, Tensor] = {}
     text = json.dumps(_packed(state, tensors))
     metadata = {"format": str(FORMAT), "state": text, "checksum": str(_checksum(text, tensors))}
-    aside = path.with_suffix(".tmp")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as file:
-            file.write(safetensors.torch.save(tensors, metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-        sync_folder(folder)
+        write_file(path, safetensors.torch.save(tensors, metadata))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink()
         before = newest_name(folder)
         kept = f"the last good checkpoint is {before}" if before else "there is no checkpoint before it"
         raise ConvatlasError(f"the checkpoint {path} can't be written: {error.strerror or error}; {kept}") from error
@@ -122,16 +113,6 @@ def files(folder: Path) -> list[Path]:
 
 def newest_name(folder: Path) -> Path | None:
     return next(reversed(files(folder)), None)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes a renaming in the folder outlast a loss of power, where the system can."""
-    with contextlib.suppress(OSError):  # some systems can't open a folder
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _checksum(text: str, tensors: dict[str, Tensor]) -> int:

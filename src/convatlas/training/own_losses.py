@@ -1,12 +1,13 @@
 """The loss of a network that has losses of its own, as detectors have: what they add up to."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from convatlas.structures import Objects
+from convatlas.errors import UsageError
+from convatlas.records import HasLosses, Objects
 from convatlas.training.losses import Reduction
 
 
@@ -17,22 +18,19 @@ class OwnLosses:
     reduction: ClassVar[Reduction] = "mean"
 
 
-class HasLosses(Protocol):
-    """What such a network has beside its forward pass. Targets are the objects of each picture, or masks."""
-
-    def losses(self, images: Tensor, targets: list[Objects] | Tensor) -> dict[str, Tensor]: ...
-
-
 class LossesOf(nn.Module):
     """Such a network as a module whose forward pass is its loss, so that it can be shared by several processes."""
 
+    net: HasLosses
+
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
+        if not isinstance(net, HasLosses):
+            raise UsageError(f"{type(net).__name__} has no `losses`; expected a network with losses of its own")
         self.net = net
 
     def forward(self, images: Tensor, targets: list[Objects] | Tensor) -> Tensor:
         """(B, C, H, W) and B targets -> scalar; 0 for no pictures, with a gradient of 0 for every parameter."""
         if len(images) == 0:
-            return torch.stack([p.sum() for p in self.net.parameters() if p.requires_grad]).sum() * 0.0
-        net: HasLosses = self.net  # pyright: ignore[reportAssignmentType]
-        return torch.stack(list(net.losses(images, targets).values())).sum()
+            return torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum() * 0.0
+        return torch.stack(list(self.net.losses(images, targets).values())).sum()

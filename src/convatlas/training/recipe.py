@@ -7,13 +7,13 @@ from pathlib import Path
 
 import tomli_w
 
-from convatlas.blocks.svm_fitting import SvmSettings
 from convatlas.data import Augmentation
 from convatlas.data.dense.augment import JointAugmentation
 from convatlas.data.detection.augment import BoxAugmentation
 from convatlas.data.limits import load_toml
 from convatlas.data.pose.assembly import TurnAndScale
 from convatlas.evaluation import OneCrop, TestTime
+from convatlas.ops.svm_fitting import SvmSettings
 from convatlas.structures import ConvatlasError, Preprocessing, PublishedResult, UsageError
 from convatlas.training.dense_losses import BorderCrossEntropy, HeatmapSquaredError, PixelCrossEntropy
 from convatlas.training.finetuning import FineTune

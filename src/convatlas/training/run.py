@@ -18,6 +18,7 @@ from torch import Tensor, nn
 import convatlas
 from convatlas import weights
 from convatlas.data import Division, read_division
+from convatlas.io import write_file
 from convatlas.structures import ConvatlasError, UsageError
 from convatlas.training import lock
 from convatlas.training import recipe as recipes
@@ -202,13 +203,8 @@ def _processor() -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes aside, then renames: a reader sees the old file or the new one."""
-    aside = path.with_name(path.name + ".tmp")
-    try:
-        aside.write_text(text)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    """Writes completely or not at all: a reader sees the old file or the new one."""
+    write_file(path, text)
 
 
 def without_nan(value: Any) -> Any:

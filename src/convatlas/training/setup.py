@@ -11,8 +11,8 @@ import torch
 from convatlas import registry, weights
 from convatlas.analysis.trace import trace_network
 from convatlas.blocks.region_svms import WithSvms
-from convatlas.blocks.selective_search import REMEMBERED
 from convatlas.data import DataSet, Loader, default_preprocessing, measured
+from convatlas.ops.selective_search import REMEMBERED
 from convatlas.structures import Preprocessing, UsageError
 from convatlas.training import compiling, finetuning, tasks
 from convatlas.training.distributed import Processes
@@ -57,7 +57,7 @@ class Setup:
     @property
     def multiply_adds(self) -> int:
         """Of one sample's forward pass; of one window of it where the network looks at windows."""
-        side = getattr(self.learner.net, "window_side", None)
+        side = registry.card(self.recipe.network).traits.window_px
         size = self.preprocessing.size if side is None else (side, side)
         records = trace_network(self.recipe.network, (self.preprocessing.channels, *size))
         return sum(record.multiply_adds or 0 for record in records)
@@ -106,7 +106,7 @@ def set_up(
     made = tasks.parts(
         network.task, recipe, data, preprocessing, processes, net, workers=workers, on_loading=on_loading
     )
-    if on_note and getattr(net, "searches", False):
+    if on_note and network.traits.searches_regions:
         on_note(
             f"{network.name} takes its regions from selective search, which needs seconds for a picture; "
             f"the last {REMEMBERED:,} are remembered"

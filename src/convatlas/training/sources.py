@@ -47,7 +47,7 @@ def load_data(
         seed=seed,
         division=division,
         task=card.task,
-        masks=card.wants_masks,
+        masks=card.traits.wants_masks,
     )
     if source.folds is not None and source.val_fraction:
         raise UsageError("val_fraction and folds both make a validation split; expected one of them")

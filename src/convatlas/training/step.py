@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 from torch.optim import Optimizer
 
+from convatlas import registry
 from convatlas.data import Batch
 from convatlas.structures import AuxiliaryOutputs, RemembersPass, UsageError
 from convatlas.training import finetuning, sharding
@@ -80,12 +81,12 @@ class Learner:
     ) -> None:
         self.recipe, self.net, self.optimizer, self.processes = recipe, net, optimizer, processes
         device = processes.device
-        random = [getattr(m, "draws_randomly", False) for m in net.modules()]
-        self.draws_randomly = any(random) or any(isinstance(m, _DropoutNd) for m in net.modules())
+        leaves_out = registry.card(recipe.network).traits.draws_randomly
+        self.draws_randomly = leaves_out or any(isinstance(m, _DropoutNd) for m in net.modules())
         self.average = Average(net, recipe.averaging, steps=steps) if recipe.averaging else None
         self.scaler = torch.amp.GradScaler(device.type) if recipe.precision == "fp16" else None
         self._sharded = recipe.shard and processes.count > 1
-        unused = any(random) or recipe.fine_tune is not None
+        unused = leaves_out or recipe.fine_tune is not None
         trained = LossesOf(net) if isinstance(recipe.loss, OwnLosses) else net
         self._shared = trained if self._sharded else processes.share(trained, unused=unused)
         weights = None if class_weights is None else class_weights.to(device)

@@ -20,7 +20,7 @@ from convatlas.evaluation import evaluate
 from convatlas.evaluation.detector import evaluate_detector
 from convatlas.evaluation.pose_network import evaluate_pose
 from convatlas.evaluation.segmenter import evaluate_segmenter, output_margin
-from convatlas.structures import Preprocessing, Problem, UsageError
+from convatlas.structures import HasLosses, Preprocessing, Problem, UsageError
 from convatlas.training.dense_losses import BorderCrossEntropy, HeatmapSquaredError, PixelCrossEntropy, pixel_loss
 from convatlas.training.dense_weights import mask_class_weights
 from convatlas.training.distributed import Processes
@@ -104,7 +104,7 @@ def parts(
     if not isinstance(recipe.loss, LOSSES[task]):
         expected = ", ".join(loss.__name__ for loss in LOSSES[task])
         raise UsageError(f"loss: {type(recipe.loss).__name__} is not for {task}; expected {expected}")
-    if isinstance(recipe.loss, OwnLosses) and not hasattr(net, "losses"):
+    if isinstance(recipe.loss, OwnLosses) and not isinstance(net, HasLosses):
         raise UsageError(f"loss: OwnLosses needs a network with losses of its own; {recipe.network} has none")
     if recipe.sampling != "shuffled" and task != "classification":
         raise UsageError(f"sampling is {recipe.sampling}, which asks for a class for each picture; {task} has none")

@@ -1,8 +1,6 @@
 """Weights files: reading executes nothing that a file brings, writing leaves nothing half-written."""
 
-import contextlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +11,7 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from convatlas.data.limits import check_regular, parse_json
+from convatlas.io import write_file
 from convatlas.structures import ConvatlasError, UsageError
 from convatlas.weights.cards import check_card
 from convatlas.weights.checkpoints import unwrap
@@ -103,16 +102,9 @@ def write(path: Path, data: bytes) -> None:
     Raises:
         ConvatlasError: it can't be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_file(path, data)
     except OSError as error:
-        with contextlib.suppress(OSError):  # it may never have come into being
-            temporary.unlink()
         raise ConvatlasError(f"weights can't be written to {path}: {error.strerror or error}") from error
 
 

@@ -7,16 +7,16 @@ Follows  Section 3 and figure 2: attention maps B gather the features A into N v
 Departs  The authors' network is not among our sources: hence `a2net50_reading`. That two double attention blocks stand
          in Res3 and three in Res4 is recalled; that they follow each second residual block is our reading, as is the
          normalisation after the last 1x1, whose scale starts at 0 so that each block starts as the identity.
-Shapes   B batch, C channels into a block, D its width, E = 4D, M maps to gather, N attention maps, H x W map, s
-         stride, K classes.
+Shapes   B batch, C channels into a block, M maps to gather, N attention maps, H x W map, K classes.
 """
 
 from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from convatlas.architectures.classification.resnet import BottleneckStride3x3, ResNet
+from convatlas.records import Shape
 from convatlas.registry import register
-from convatlas.structures import Shape
 
 
 class GatherDistribute(nn.Module):
@@ -61,72 +61,31 @@ class DoubleAttention(nn.Module):
         return x + self.bn(self.expand(z))
 
 
-class Bottleneck(nn.Module):
-    """1x1 to D, 3x3 with the stride, 1x1 to E, beside a shortcut.  (B, C, H, W) -> (B, E, H/s, W/s)"""
-
-    def __init__(self, in_channels: int, width: int, stride: int) -> None:
-        super().__init__()
-        out_channels = 4 * width
-        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.relu1 = nn.ReLU()
-        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.relu2 = nn.ReLU()
-        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(out_channels)
-        self.shortcut = nn.Identity()
-        if in_channels != out_channels:
-            conv = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
-            self.shortcut = nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(out_channels)))
-        self.relu = nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        residual = self.relu1(self.bn1(self.conv1(x)))
-        residual = self.relu2(self.bn2(self.conv2(residual)))
-        residual = self.bn3(self.conv3(residual))
-        return self.relu(residual + self.shortcut(x))
+ATTENTIONS = {3: 2, 4: 3}  # double attention blocks in conv3_x and conv4_x
 
 
-def _stage(number: int, in_channels: int, width: int, depth: int, stride: int, attentions: int) -> nn.Sequential:
-    """Residual blocks, after each second of which stands a double attention block.  (B, C, H, W) -> (B, E, H/s, W/s)"""
-    parts: dict[str, nn.Module] = {}
-    for index in range(1, depth + 1):
-        first = index == 1
-        parts[f"conv{number}_{index}"] = Bottleneck(in_channels if first else 4 * width, width, stride if first else 1)
-        if index % 2 == 0 and index // 2 <= attentions:
-            parts[f"attention{number}_{index // 2}"] = DoubleAttention(4 * width)
-    return nn.Sequential(OrderedDict(parts))
-
-
-class A2Net(nn.Module):
-    """(B, in_channels, 224, 224) -> (B, K) logits; larger and smaller pictures are accepted too."""
+class A2Net(ResNet):
+    """(B, in_channels, 224, 224) -> (B, K) logits; ResNet-50 with double attention in its stages."""
 
     def __init__(self, *, num_classes: int, in_channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)  # 64 x 112 x 112
-        self.bn1 = nn.BatchNorm2d(64)
-        self.relu1 = nn.ReLU()
-        self.pool1 = nn.MaxPool2d(3, stride=2, padding=1)  # 64 x 56 x 56
-        self.conv2_x = _stage(2, 64, 64, depth=3, stride=1, attentions=0)  # 256 x 56 x 56
-        self.conv3_x = _stage(3, 256, 128, depth=4, stride=2, attentions=2)  # 512 x 28 x 28
-        self.conv4_x = _stage(4, 512, 256, depth=6, stride=2, attentions=3)  # 1024 x 14 x 14
-        self.conv5_x = _stage(5, 1024, 512, depth=3, stride=2, attentions=0)  # 2048 x 7 x 7
-        self.pool = nn.AdaptiveAvgPool2d(1)  # 2048 x 1 x 1
-        self.flatten = nn.Flatten()
-        self.fc = nn.Linear(2048, num_classes)  # 1000
-        for layer in self.modules():
-            if isinstance(layer, (nn.Conv2d, nn.Linear)):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
-            elif isinstance(layer, DoubleAttention):
-                nn.init.zeros_(layer.bn.weight)
+        super().__init__(BottleneckStride3x3, (3, 4, 6, 3), num_classes=num_classes, in_channels=in_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.pool1(self.relu1(self.bn1(self.conv1(x))))
-        x = self.conv5_x(self.conv4_x(self.conv3_x(self.conv2_x(x))))
-        return self.fc(self.flatten(self.pool(x)))
+    def stage(self, number: int, in_channels: int, width: int, depth: int, stride: int) -> nn.Sequential:
+        """Residual blocks, after each second of which stands a double attention block."""
+        blocks = super().stage(number, in_channels, width, depth, stride)
+        parts = OrderedDict[str, nn.Module]()
+        for index, (name, block) in enumerate(blocks.named_children(), start=1):
+            parts[name] = block
+            if index % 2 == 0 and index // 2 <= ATTENTIONS.get(number, 0):
+                parts[f"attention{number}_{index // 2}"] = DoubleAttention(4 * width)
+        return nn.Sequential(parts)
+
+    def initialise(self) -> None:
+        """That of the ResNet; double attention starts as the identity."""
+        super().initialise()
+        for layer in self.modules():
+            if isinstance(layer, DoubleAttention):
+                nn.init.zeros_(layer.bn.weight)
 
 
 @register(paper="chen2018_a2net", input_shape=(3, 224, 224), aliases=("a2net50",))

@@ -16,6 +16,8 @@ from collections import OrderedDict
 
 from torch import nn
 
+from convatlas.blocks.init import gaussian, initialise
+from convatlas.network import Network
 from convatlas.registry import register
 
 
@@ -24,15 +26,13 @@ def _normalise(*, k: float, alpha: float) -> nn.LocalResponseNorm:
     return nn.LocalResponseNorm(5, alpha=alpha, beta=0.75, k=k)
 
 
-def _initialise(net: nn.Sequential, *, deviations: dict[str, float], biased: tuple[str, ...]) -> None:
-    """Weights from N(0, 0.01), or with another deviation by name; biases 1 in the `biased` layers, else 0."""
-    for name, layer in net.named_children():
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            nn.init.normal_(layer.weight, std=deviations.get(name, 0.01))
-            nn.init.constant_(layer.get_parameter("bias"), 1.0 if name in biased else 0.0)
+def _set_biases(net: nn.Module) -> None:
+    """To 1 where section 5 has them so, which gives the units a positive input from the start."""
+    for name in ("conv2", "conv4", "conv5", "fc6", "fc7"):
+        nn.init.ones_(net.get_parameter(f"{name}.bias"))
 
 
-class AlexNet(nn.Sequential):
+class AlexNet(Network, nn.Sequential):
     """(B, in_channels, 227, 227) -> (B, K) logits. `groups` is the number of GPUs of figure 2."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3, groups: int = 2) -> None:
@@ -64,10 +64,11 @@ class AlexNet(nn.Sequential):
                 fc8=nn.Linear(4096, num_classes),  # 1000
             )
         )
-        _initialise(self, deviations={}, biased=("conv2", "conv4", "conv5", "fc6", "fc7"))
+        initialise(self, gaussian(0.01))
+        _set_biases(self)
 
 
-class CaffeNet(nn.Sequential):
+class CaffeNet(Network, nn.Sequential):
     """AlexNet with pooling before normalisation, and Caffe's reading of alpha.  (B, in_channels, 227, 227) -> (B, K)"""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
@@ -99,10 +100,11 @@ class CaffeNet(nn.Sequential):
                 fc8=nn.Linear(4096, num_classes),  # 1000
             )
         )
-        _initialise(self, deviations={"fc6": 0.005, "fc7": 0.005}, biased=("conv2", "conv4", "conv5", "fc6", "fc7"))
+        initialise(self, gaussian(0.01), by_name={"fc6": gaussian(0.005), "fc7": gaussian(0.005)})
+        _set_biases(self)
 
 
-class AlexNetOWT(nn.Sequential):
+class AlexNetOWT(Network, nn.Sequential):
     """The one-GPU network: no groups, no normalisation.  (B, in_channels, 224, 224) -> (B, K) logits.
 
     Dropout acts on the input of fc6 and of fc7. Other input sizes from 63 px are averaged to the same 6 x 6 map.

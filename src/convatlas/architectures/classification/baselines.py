@@ -21,8 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from convatlas.errors import ConvatlasError
+from convatlas.network import Network
 from convatlas.registry import register
-from convatlas.structures import ConvatlasError
 
 SIDE = 64  # pixels
 CELL = 8
@@ -168,7 +169,7 @@ class Seen:
         self._parts = [(state["features"], state["labels"])] if state else []
 
 
-class HogSVM(nn.Module):
+class HogSVM(Network):
     """(B, C, 64, 64) -> (B, K) decision values, positive on the machine's own side."""
 
     def __init__(self, *, num_classes: int = 10, in_channels: int = 3) -> None:
@@ -196,7 +197,7 @@ class HogSVM(nn.Module):
         fit_machines(self.svm, features, labels, penalty=0.01)
 
 
-class SiftBowSVM(nn.Module):
+class SiftBowSVM(Network):
     """(B, C, 64, 64) -> (B, K) decision values, positive on the machine's own side."""
 
     def __init__(self, *, num_classes: int = 10, in_channels: int = 3) -> None:

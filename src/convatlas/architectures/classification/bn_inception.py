@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.blocks.inception import Branches, ConvBN
+from convatlas.blocks.init import he_normal, initialise
+from convatlas.network import Network
 from convatlas.registry import register
 
 Pair = tuple[int, int]  # channels of the reduction, and of the filters after it
@@ -81,16 +83,7 @@ def _separable(in_channels: int) -> nn.Sequential:
     )
 
 
-def _initialise(net: nn.Module) -> None:
-    """He et al. 2015 over the fan-in; the classifier's biases 0."""
-    for layer in net.modules():
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-
-
-class BNInception(nn.Sequential):
+class BNInception(Network, nn.Sequential):
     """(B, in_channels, 224, 224) -> (B, K) logits; larger and smaller pictures are accepted too."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
@@ -116,10 +109,10 @@ class BNInception(nn.Sequential):
                 classifier=nn.Linear(1024, num_classes),  # 1000
             )
         )
-        _initialise(self)
+        initialise(self, he_normal())
 
 
-class BNInceptionSlim(nn.Sequential):
+class BNInceptionSlim(Network, nn.Sequential):
     """(B, in_channels, 224, 224) -> (B, K) logits; larger and smaller pictures are accepted too."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
@@ -146,7 +139,7 @@ class BNInceptionSlim(nn.Sequential):
                 classifier=nn.Linear(1024, num_classes),  # 1000
             )
         )
-        _initialise(self)
+        initialise(self, he_normal())
 
 
 @register(paper="ioffe2015_bn", input_shape=(3, 224, 224))

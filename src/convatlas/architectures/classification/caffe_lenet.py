@@ -7,16 +7,17 @@ Departs  Nothing. `dims` of 1 or 3 gives the same network for signals or volumes
 Shapes   B batch, C channels, H x W map, K classes.
 """
 
-import math
 from collections import OrderedDict
 
 from torch import nn
 
-from convatlas.blocks.dims import CONVS, layers
+from convatlas.blocks.dims import layers
+from convatlas.blocks.init import caffe_xavier, initialise
+from convatlas.network import Network
 from convatlas.registry import register
 
 
-class CaffeLeNet(nn.Sequential):
+class CaffeLeNet(Network, nn.Sequential):
     """(B, C, 28, 28) in [0, 1) -> (B, K) logits; with `dims`, 28 px along one, two or three axes."""
 
     def __init__(self, *, num_classes: int = 10, in_channels: int = 1, dims: int = 2) -> None:
@@ -33,11 +34,7 @@ class CaffeLeNet(nn.Sequential):
                 ip2=nn.Linear(500, num_classes),  # 10
             )
         )
-        for layer in self:
-            if isinstance(layer, (*CONVS, nn.Linear)):
-                bound = math.sqrt(3 / layer.weight[0].numel())  # Caffe's "xavier" filler
-                nn.init.uniform_(layer.weight, -bound, bound)
-                nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
+        initialise(self, caffe_xavier)
 
 
 @register(paper="caffe_lenet", input_shape=(1, 28, 28), num_classes=10)

@@ -16,11 +16,13 @@ import math
 from torch import Tensor, nn
 
 from convatlas.blocks.dense import BottleneckLayer, DenseBlock, PlainLayer, classification_layer, transition_layer
-from convatlas.blocks.dims import CONVS, layers
+from convatlas.blocks.dims import layers
+from convatlas.blocks.init import initialise_as_fb_resnet
+from convatlas.network import Network
 from convatlas.registry import register
 
 
-class CifarDenseNet(nn.Module):
+class CifarDenseNet(Network):
     """(B, in_channels, 32, 32) -> (B, K) logits; other picture sizes from 4 px are accepted too.
 
     `depth` is L of the paper, `growth_rate` k. With `dropout`, the paper's for small data without augmentation, it acts
@@ -62,12 +64,7 @@ class CifarDenseNet(nn.Module):
         self.transition_layer2 = transition(c)  # 304 x 8 x 8
         self.dense_block3 = block(math.floor(c * self.compression))  # 448 x 8 x 8
         self.classification_layer = classification_layer(self.dense_block3.out_channels, num_classes, dims=dims)  # 10
-        for layer in self.modules():
-            if isinstance(layer, CONVS):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            elif isinstance(layer, nn.Linear):
-                nn.init.uniform_(layer.weight, -1 / math.sqrt(layer.in_features), 1 / math.sqrt(layer.in_features))
-                nn.init.zeros_(layer.bias)
+        initialise_as_fb_resnet(self)
 
     @staticmethod
     def first_channels(growth_rate: int) -> int:

@@ -11,36 +11,22 @@ Departs  Option A pads the new channels with zeros; the paper does not say on wh
 Shapes   B batch, C channels into a block, D its width, H x W map into it, s its stride, n blocks a stage, K classes.
 """
 
-from collections import OrderedDict
+from typing import ClassVar
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from convatlas.blocks.dims import CONVS, layers
+from convatlas.blocks.dims import layers
+from convatlas.blocks.init import he_normal, initialise
+from convatlas.blocks.residual import Block, Residual, option_a, stage
+from convatlas.network import Network
 from convatlas.registry import register
 
 
-class SubsampleAndPad(nn.Module):
-    """Shortcut option A: each second pixel, then zeros for the new channels.  (B, C, H, W) -> (B, D, H/s, W/s)
-
-    Odd sizes are rounded up, as by the convolutions beside it.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
-        super().__init__()
-        self.new_channels, self.stride = out_channels - in_channels, stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        axes = x.dim() - 2
-        whole, strided = slice(None), slice(None, None, self.stride)
-        return F.pad(x[(whole, whole, *axes * (strided,))], (*axes * (0, 0), 0, self.new_channels))
-
-    def extra_repr(self) -> str:
-        return f"new_channels={self.new_channels}, stride={self.stride}"
-
-
-class Block(nn.Module):
+class CifarBlock(Residual):
     """Two 3x3 convolutions beside a shortcut.  (B, C, H, W) -> (B, D, H/s, W/s)"""
+
+    expansion: ClassVar[int] = 1
+    depth: ClassVar[int] = 2
 
     def __init__(self, in_channels: int, width: int, stride: int, dims: int = 2) -> None:
         super().__init__()
@@ -50,8 +36,7 @@ class Block(nn.Module):
         self.relu1 = nn.ReLU()
         self.conv2 = of.conv(width, width, 3, padding=1, bias=False)
         self.bn2 = of.batch_norm(width)
-        same = stride == 1 and in_channels == width
-        self.shortcut = nn.Identity() if same else SubsampleAndPad(in_channels, width, stride)
+        self.shortcut = option_a(in_channels, width, stride)
         self.relu2 = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,36 +45,53 @@ class Block(nn.Module):
         return self.relu2(residual + self.shortcut(x))
 
 
-def _stage(in_channels: int, width: int, depth: int, stride: int, dims: int) -> nn.Sequential:
-    """Blocks 1 to `depth`, of which the first has the stride.  (B, C, H, W) -> (B, D, H/s, W/s)"""
-    blocks = {"1": Block(in_channels, width, stride, dims)}
-    blocks |= {str(index): Block(width, width, 1, dims) for index in range(2, depth + 1)}
-    return nn.Sequential(OrderedDict(blocks))
+class CifarResNet(Network):
+    """(B, in_channels, 32, 32) -> (B, K) logits; other sizes are accepted too.
 
+    The networks of its lineage change the block, the width or the initialisation (`initialise`).
 
-class CifarResNet(nn.Module):
-    """(B, in_channels, 32, 32) -> (B, K) logits; `depth` = 6n + 2. Other picture sizes are accepted too.
-
-    With `dims` of 1 or 3 the input is a signal (B, in_channels, L) or a volume (B, in_channels, D, H, W).
+    Args:
+        depth: weight layers, 6n + 2; with blocks of three layers 9n + 2.
+        num_classes: K.
+        in_channels: of the input.
+        dims: spatial axes of the input: with 1 it is a signal (B, in_channels, L), with 3 a volume.
+        block: what the stages consist of.
+        width: of the first stage; the others have twice and four times as much.
     """
 
-    def __init__(self, depth: int, *, num_classes: int, in_channels: int, dims: int = 2) -> None:
+    def __init__(
+        self,
+        depth: int,
+        *,
+        num_classes: int,
+        in_channels: int,
+        dims: int = 2,
+        block: Block = CifarBlock,
+        width: int = 16,
+    ) -> None:
         super().__init__()
         of = layers(dims)
-        n = (depth - 2) // 6
-        self.conv1 = of.conv(in_channels, 16, 3, padding=1, bias=False)  # 16 x 32 x 32
-        self.bn1 = of.batch_norm(16)
+        self.block, self.dims = block, dims
+        n, expansion = (depth - 2) // (3 * block.depth), block.expansion
+        self.conv1 = of.conv(in_channels, width, 3, padding=1, bias=False)  # 16 x 32 x 32
+        self.bn1 = of.batch_norm(width)
         self.relu1 = nn.ReLU()
-        self.stage1 = _stage(16, 16, n, stride=1, dims=dims)  # 16 x 32 x 32
-        self.stage2 = _stage(16, 32, n, stride=2, dims=dims)  # 32 x 16 x 16
-        self.stage3 = _stage(32, 64, n, stride=2, dims=dims)  # 64 x 8 x 8
+        self.stage1 = self.stage(width, width, n, stride=1)  # 16 x 32 x 32
+        self.stage2 = self.stage(width * expansion, 2 * width, n, stride=2)  # 32 x 16 x 16
+        self.stage3 = self.stage(2 * width * expansion, 4 * width, n, stride=2)  # 64 x 8 x 8
         self.pool = of.adaptive_avg_pool(1)  # 64 x 1 x 1
         self.flatten = nn.Flatten()
-        self.fc = nn.Linear(64, num_classes)  # 10
-        for layer in self.modules():
-            if isinstance(layer, (*CONVS, nn.Linear)):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
-        nn.init.zeros_(self.fc.bias)
+        self.fc = nn.Linear(4 * width * expansion, num_classes)  # 10
+        self.initialise()
+
+    def stage(self, in_channels: int, width: int, depth: int, stride: int) -> nn.Sequential:
+        """Blocks 1 to `depth`.  (B, C, H, W) -> (B, D or E, H/s, W/s)"""
+        channels = (in_channels, width * self.block.expansion)
+        return stage("", lambda c, s: self.block(c, width, s, self.dims), channels, depth, stride)
+
+    def initialise(self) -> None:
+        """He et al. 2015 over the fan-in."""
+        initialise(self, he_normal())
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu1(self.bn1(self.conv1(x)))

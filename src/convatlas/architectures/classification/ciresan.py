@@ -14,6 +14,8 @@ from collections import OrderedDict
 from torch import nn
 
 from convatlas.blocks.activation import ScaledTanh
+from convatlas.blocks.init import fill_parameters, uniform
+from convatlas.network import Network
 from convatlas.registry import register
 
 # Table 1: the hidden layers.
@@ -26,7 +28,7 @@ HIDDEN: tuple[tuple[int, ...], ...] = (
 )
 
 
-class DeepMLP(nn.Sequential):
+class DeepMLP(Network, nn.Sequential):
     """(B, C, 29, 29) in [-1, 1] -> (B, K) logits. `hidden` are the sizes of the hidden layers."""
 
     def __init__(self, hidden: tuple[int, ...], *, num_classes: int = 10, in_channels: int = 1) -> None:
@@ -40,8 +42,7 @@ class DeepMLP(nn.Sequential):
             before = units
         layers[f"fc{len(hidden) + 1}"] = nn.Linear(before, num_classes)
         super().__init__(layers)
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -0.05, 0.05)
+        fill_parameters(self, uniform(0.05))
 
 
 @register(paper="ciresan2010", input_shape=(1, 29, 29), num_classes=10)

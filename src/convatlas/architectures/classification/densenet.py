@@ -9,16 +9,16 @@ Departs  The text gives a transition layer as BN, 1x1, pooling; the authors' cod
 Shapes   B batch, C channels, H x W map, k growth rate, K classes.
 """
 
-import math
-
 from torch import Tensor, nn
 
 from convatlas.blocks.dense import BottleneckLayer, DenseBlock, classification_layer, transition_layer
-from convatlas.blocks.dims import CONVS, layers
+from convatlas.blocks.dims import layers
+from convatlas.blocks.init import initialise_as_fb_resnet
+from convatlas.network import Network
 from convatlas.registry import register
 
 
-class DenseNet(nn.Module):
+class DenseNet(Network):
     """(B, in_channels, 224, 224) -> (B, K) logits; larger pictures are accepted too, and smaller ones from 29 px.
 
     `depths` is the number of layers in each dense block. `dims` is 1 for signals and 3 for volumes. Set
@@ -57,12 +57,7 @@ class DenseNet(nn.Module):
         self.transition_layer3 = transition(c := self.dense_block3.out_channels)  # 512 x 7 x 7
         self.dense_block4 = block(c // 2, depths[3])  # 1024 x 7 x 7
         self.classification_layer = classification_layer(self.dense_block4.out_channels, num_classes, dims=dims)  # 1000
-        for layer in self.modules():
-            if isinstance(layer, CONVS):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            elif isinstance(layer, nn.Linear):
-                nn.init.uniform_(layer.weight, -1 / math.sqrt(layer.in_features), 1 / math.sqrt(layer.in_features))
-                nn.init.zeros_(layer.bias)
+        initialise_as_fb_resnet(self)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.pooling(self.relu(self.bn(self.convolution(x))))

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.blocks.unpool import Switches, SwitchPool2d
+from convatlas.errors import UsageError
+from convatlas.network import Network
 from convatlas.registry import register
-from convatlas.structures import UsageError
 
 
 def norm(channels: int) -> nn.BatchNorm2d:
@@ -142,7 +143,7 @@ def _eight(channels: int) -> list[Bottleneck]:
     ]
 
 
-class Encoder(nn.Module):
+class Encoder(Network):
     """The blocks that ENet's classifier and its segmenter share: initial to bottleneck 3.
 
     Raises:

@@ -14,14 +14,16 @@ Departs  Dropout acts after each convolution, before its normalisation, as in th
 Shapes   B batch, C channels into a block, D its filters, H x W map, K classes.
 """
 
-import math
 from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
 
+from convatlas.blocks.init import caffe_xavier, initialise
+from convatlas.errors import UsageError
+from convatlas.network import Network
+from convatlas.records import Traits
 from convatlas.registry import register
-from convatlas.structures import UsageError
 
 DROPOUT = (0.0, 0.1, 0.2, 0.3, 0.4)  # in each block
 DROP_PATH = 0.15  # chance of each input of a join
@@ -33,8 +35,6 @@ class Join(nn.Module):
 
     Each column is dropped for the whole batch with chance `DROP_PATH`; if all would be, one of them stays.
     """
-
-    draws_randomly = True
 
     def __init__(self, columns: int) -> None:
         super().__init__()
@@ -117,14 +117,12 @@ class FractalBlock(nn.Module):
         return maps[0] if self.pool_first else self.pool(maps[0])
 
 
-class FractalNet(nn.Module):
+class FractalNet(Network):
     """(B, in_channels, 32, 32) -> (B, K) logits, from pictures of 32 to 63 px.
 
     In training, half of the batches go through one column alone (global drop-path), drawn for the whole network; in the
     others each join drops some of its columns (local drop-path). What is drawn comes from torch's generator (CPU).
     """
-
-    draws_randomly = True
 
     def __init__(self, columns: int, filters: tuple[int, ...], *, num_classes: int, in_channels: int) -> None:
         super().__init__()
@@ -144,11 +142,7 @@ class FractalNet(nn.Module):
         self.block5 = block(5)  # 512 x 1 x 1
         self.flatten = nn.Flatten()  # 512
         self.prediction = nn.Linear(filters[-1], num_classes)  # 10
-        for layer in self.modules():  # Caffe's "xavier"
-            if isinstance(layer, (nn.Conv2d, nn.Linear)):
-                bound = math.sqrt(3 / layer.weight[0].numel())
-                nn.init.uniform_(layer.weight, -bound, bound)
-                nn.init.zeros_(layer.get_parameter("bias"))
+        initialise(self, caffe_xavier)
 
     def blocks(self) -> tuple[FractalBlock, ...]:
         """The five blocks, in order."""
@@ -184,49 +178,55 @@ HALF = (32, 64, 128, 256, 256)
 THIN = (16, 32, 64, 128, 128)
 
 
-@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10, aliases=("fractalnet20",))
+@register(
+    paper="larsson2016_fractalnet",
+    input_shape=(3, 32, 32),
+    num_classes=10,
+    aliases=("fractalnet20",),
+    traits=Traits(draws_randomly=True),
+)
 def fractalnet20_cifar10(*, num_classes: int = 10, in_channels: int = 3) -> FractalNet:
     """FractalNet of 20 layers: 3 columns in each of 5 blocks."""
     return FractalNet(3, WIDE, num_classes=num_classes, in_channels=in_channels)
 
 
-@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10)
+@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10, traits=Traits(draws_randomly=True))
 def fractalnet40(*, num_classes: int = 10, in_channels: int = 3) -> FractalNet:
     """FractalNet of 40 layers: 4 columns in each of 5 blocks; its numbers of filters are not confirmed."""
     return FractalNet(4, HALF, num_classes=num_classes, in_channels=in_channels)
 
 
-@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10)
+@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10, traits=Traits(draws_randomly=True))
 def fractalnet_thin_c1(*, num_classes: int = 10, in_channels: int = 3) -> FractalNet:
     """FractalNet with few filters, 5 layers deep: 1 column in each block."""
     return FractalNet(1, THIN, num_classes=num_classes, in_channels=in_channels)
 
 
-@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10)
+@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10, traits=Traits(draws_randomly=True))
 def fractalnet_thin_c2(*, num_classes: int = 10, in_channels: int = 3) -> FractalNet:
     """FractalNet with few filters, 10 layers deep: 2 columns in each block."""
     return FractalNet(2, THIN, num_classes=num_classes, in_channels=in_channels)
 
 
-@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10)
+@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10, traits=Traits(draws_randomly=True))
 def fractalnet_thin_c3(*, num_classes: int = 10, in_channels: int = 3) -> FractalNet:
     """FractalNet with few filters, 20 layers deep: 3 columns in each block."""
     return FractalNet(3, THIN, num_classes=num_classes, in_channels=in_channels)
 
 
-@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10)
+@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10, traits=Traits(draws_randomly=True))
 def fractalnet_thin_c4(*, num_classes: int = 10, in_channels: int = 3) -> FractalNet:
     """FractalNet with few filters, 40 layers deep: 4 columns in each block."""
     return FractalNet(4, THIN, num_classes=num_classes, in_channels=in_channels)
 
 
-@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10)
+@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10, traits=Traits(draws_randomly=True))
 def fractalnet_thin_c5(*, num_classes: int = 10, in_channels: int = 3) -> FractalNet:
     """FractalNet with few filters, 80 layers deep: 5 columns in each block."""
     return FractalNet(5, THIN, num_classes=num_classes, in_channels=in_channels)
 
 
-@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10)
+@register(paper="larsson2016_fractalnet", input_shape=(3, 32, 32), num_classes=10, traits=Traits(draws_randomly=True))
 def fractalnet_thin_c6(*, num_classes: int = 10, in_channels: int = 3) -> FractalNet:
     """FractalNet with few filters, 160 layers deep: 6 columns in each block."""
     return FractalNet(6, THIN, num_classes=num_classes, in_channels=in_channels)

@@ -16,6 +16,7 @@ from collections import OrderedDict
 from torch import nn
 
 from convatlas.blocks.inception import AuxiliaryHead, AuxiliaryPool, Branches, ConvBN, TrunkWithHeads
+from convatlas.blocks.init import caffe_xavier, cut_gaussian, initialise
 from convatlas.registry import register
 
 Pair = tuple[int, int]  # channels of the reduction, and of the filters after it
@@ -134,11 +135,10 @@ class GoogLeNet(TrunkWithHeads):
                 classifier=nn.Linear(1024, num_classes),  # 1000
             )
         )
-        for name, layer in self.named_modules():
-            if isinstance(layer, (nn.Conv2d, nn.Linear)):
-                bound = (3 / layer.weight[0].numel()) ** 0.5  # Caffe's "xavier": unit variance over the fan-in
-                nn.init.uniform_(layer.weight, -bound, bound)
-                nn.init.constant_(layer.get_parameter("bias"), 0.0 if name.endswith("classifier") else 0.2)
+        initialise(self, caffe_xavier, bias=0.2)
+        for name, parameter in self.named_parameters():
+            if name.endswith("classifier.bias"):
+                nn.init.zeros_(parameter)
 
 
 class GoogLeNetBN(TrunkWithHeads):
@@ -173,9 +173,7 @@ class GoogLeNetBN(TrunkWithHeads):
                 classifier=nn.Linear(1024, num_classes),  # 1000
             )
         )
-        for layer in self.modules():
-            if isinstance(layer, (nn.Conv2d, nn.Linear)):
-                nn.init.trunc_normal_(layer.weight, std=0.01, a=-0.02, b=0.02)
+        initialise(self, cut_gaussian(0.01), bias=None)
 
 
 @register(paper="szegedy2014_googlenet", input_shape=(3, 224, 224), aliases=("inception_v1", "bvlc_googlenet"))

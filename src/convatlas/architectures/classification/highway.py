@@ -19,6 +19,8 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from convatlas.blocks.init import gaussian, he_normal, initialise
+from convatlas.network import Network
 from convatlas.registry import register
 
 GATE_BIAS = -2.0  # the gates start nearly closed, so that the input gets through
@@ -45,22 +47,15 @@ def _highways(first: int, last: int, channels: int) -> dict[str, nn.Module]:
 
 
 def _initialise(net: nn.Module) -> None:
-    for layer in net.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
-        if isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, std=0.05)
-        if isinstance(layer, (nn.Conv2d, nn.Linear)) and layer.bias is not None:
-            nn.init.zeros_(layer.bias)
+    """He et al.'s, with N(0, 0.05) at both ends; gates start nearly closed."""
+    initialise(net, he_normal(), fully_connected=gaussian(0.05))
     for layer in net.modules():
         if isinstance(layer, HighwayLayer) and layer.T.bias is not None:
             nn.init.constant_(layer.T.bias, GATE_BIAS)
-    first = net.get_submodule("conv1")
-    assert isinstance(first, nn.Conv2d)
-    nn.init.normal_(first.weight, std=0.05)
+    nn.init.normal_(net.get_parameter("conv1.weight"), std=0.05)
 
 
-class Highway19(nn.Sequential):
+class Highway19(Network, nn.Sequential):
     """(B, in_channels, 32, 32) -> (B, K) logits; larger pictures, and smaller ones from 4 x 4, are accepted too."""
 
     def __init__(self, *, num_classes: int, in_channels: int) -> None:
@@ -90,7 +85,7 @@ class Highway19(nn.Sequential):
         _initialise(self)
 
 
-class Highway32(nn.Sequential):
+class Highway32(Network, nn.Sequential):
     """(B, in_channels, 32, 32) -> (B, K) logits; larger pictures, and smaller ones from 4 x 4, are accepted too."""
 
     def __init__(self, *, num_classes: int, in_channels: int) -> None:

@@ -17,7 +17,10 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
+from convatlas.architectures.classification.inception_v4 import ReductionA, stem
 from convatlas.blocks.inception import AuxiliaryHead, AuxiliaryPool, Branches, ConvBN, TrunkWithHeads
+from convatlas.blocks.init import he_normal, initialise
+from convatlas.network import Network
 from convatlas.registry import register
 
 
@@ -78,15 +81,6 @@ def _block_c(channels: int, n3: tuple[int, int], *, scale: float = 0.20, relu: b
     )
 
 
-def _reduction_a(channels: int, k: int, l: int, m: int, n: int) -> Branches:  # noqa: E741 - the paper's letters
-    """Figure 7 and table 1.  (B, C, 35, 35) -> (B, C + m + n, 17, 17)"""
-    return Branches(
-        {"b0_0": ConvBN(channels, n, 3, stride=2, valid=True)},
-        {"b1_0": ConvBN(channels, k, 1), "b1_1": ConvBN(k, l, 3), "b1_2": ConvBN(l, m, 3, stride=2, valid=True)},
-        {"b2_0pool": nn.MaxPool2d(3, stride=2)},
-    )
-
-
 def _reduction_b(channels: int, n1: int, n2: tuple[int, int]) -> Branches:
     """Figures 12 and 18.  (B, C, 17, 17) -> (B, C + 384 + n1 + n2[1], 8, 8)"""
     return Branches(
@@ -121,25 +115,6 @@ def _stem_v1(in_channels: int) -> nn.Sequential:
     )
 
 
-def _stem_v4(in_channels: int) -> nn.Sequential:
-    """Figure 3, the stem of Inception-v4.  (B, in_channels, 299, 299) -> (B, 384, 35, 35)"""
-    short = {"b0_0": ConvBN(160, 64, 1), "b0_1": ConvBN(64, 96, 3, valid=True)}
-    long = {"b1_0": ConvBN(160, 64, 1), "b1_1": ConvBN(64, 64, (1, 7)), "b1_2": ConvBN(64, 64, (7, 1))}
-    long["b1_3"] = ConvBN(64, 96, 3, valid=True)
-    return nn.Sequential(
-        OrderedDict(
-            conv1=ConvBN(in_channels, 32, 3, stride=2, valid=True),
-            conv2=ConvBN(32, 32, 3, valid=True),
-            conv3=ConvBN(32, 64, 3),
-            mixed4=Branches({"b0_0pool": nn.MaxPool2d(3, stride=2)}, {"b1_0": ConvBN(64, 96, 3, stride=2, valid=True)}),
-            mixed5=Branches(short, long),
-            mixed6=Branches(
-                {"b0_0": ConvBN(192, 192, 3, stride=2, valid=True)}, {"b1_0pool": nn.MaxPool2d(3, stride=2)}
-            ),
-        )
-    )
-
-
 def _mixed_5b() -> Branches:
     """(B, 192, 35, 35) -> (B, 320, 35, 35)"""
     return Branches(
@@ -163,16 +138,7 @@ def _auxiliary(num_classes: int) -> AuxiliaryHead:
     )
 
 
-def _initialise(net: nn.Module) -> None:
-    """He et al. 2015 over the fan-in; biases 0."""
-    for layer in net.modules():
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-
-
-class InceptionResNetV1(nn.Sequential):
+class InceptionResNetV1(Network, nn.Sequential):
     """(B, in_channels, 299, 299) -> (B, K) logits; larger pictures, and smaller ones from 75 px, are accepted too."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
@@ -180,7 +146,7 @@ class InceptionResNetV1(nn.Sequential):
             OrderedDict(
                 stem=_stem_v1(in_channels),  # 256 x 35 x 35
                 A=_repeat(5, lambda: _block_a(256, (32, 32))),  # 256 x 35 x 35
-                redA=_reduction_a(256, 192, 192, 256, 384),  # 896 x 17 x 17
+                redA=ReductionA(256, 192, 192, 256, 384),  # 896 x 17 x 17
                 B=_repeat(10, lambda: _block_b(896, 128, (128, 128, 128))),  # 896 x 17 x 17
                 redB=_reduction_b(896, 256, (256, 256)),  # 1792 x 8 x 8
                 C=_repeat(5, lambda: _block_c(1792, (192, 192))),  # 1792 x 8 x 8
@@ -190,18 +156,18 @@ class InceptionResNetV1(nn.Sequential):
                 fc=nn.Linear(1792, num_classes),  # 1000
             )
         )
-        _initialise(self)
+        initialise(self, he_normal())
 
 
-class InceptionResNetV2(nn.Sequential):
+class InceptionResNetV2(Network, nn.Sequential):
     """(B, in_channels, 299, 299) -> (B, K) logits; larger pictures, and smaller ones from 75 px, are accepted too."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__(
             OrderedDict(
-                stem=_stem_v4(in_channels),  # 384 x 35 x 35
+                stem=stem(in_channels),  # 384 x 35 x 35
                 A=_repeat(5, lambda: _block_a(384, (48, 64))),  # 384 x 35 x 35
-                redA=_reduction_a(384, 256, 256, 384, 384),  # 1152 x 17 x 17
+                redA=ReductionA(384, 256, 256, 384, 384),  # 1152 x 17 x 17
                 B=_repeat(10, lambda: _block_b(1152, 192, (128, 160, 192))),  # 1152 x 17 x 17
                 redB=_reduction_b(1152, 288, (288, 320)),  # 2144 x 8 x 8
                 C=_repeat(5, lambda: _block_c(2144, (224, 256))),  # 2144 x 8 x 8
@@ -211,7 +177,7 @@ class InceptionResNetV2(nn.Sequential):
                 fc=nn.Linear(2144, num_classes),  # 1000
             )
         )
-        _initialise(self)
+        initialise(self, he_normal())
 
 
 class InceptionResNetV2Released(TrunkWithHeads):
@@ -231,7 +197,7 @@ class InceptionResNetV2Released(TrunkWithHeads):
                 pool5a=nn.MaxPool2d(3, stride=2),  # 192 x 35 x 35
                 mixed_5b=_mixed_5b(),  # 320 x 35 x 35
                 block35=_repeat(10, lambda: _block_a(320, (48, 64))),  # 320 x 35 x 35
-                mixed_6a=_reduction_a(320, 256, 256, 384, 384),  # 1088 x 17 x 17
+                mixed_6a=ReductionA(320, 256, 256, 384, 384),  # 1088 x 17 x 17
                 block17=_repeat(20, lambda: _block_b(1088, 192, (128, 160, 192))),  # 1088 x 17 x 17
                 aux=_auxiliary(num_classes),
                 mixed_7a=_reduction_b(1088, 288, (288, 320)),  # 2080 x 8 x 8
@@ -245,7 +211,7 @@ class InceptionResNetV2Released(TrunkWithHeads):
         )
         # The last block is neither scaled nor followed by a ReLU.
         self.get_submodule("block8").add_module("10", _block_c(2080, (224, 256), scale=1.0, relu=False))
-        _initialise(self)
+        initialise(self, he_normal())
 
 
 @register(paper="szegedy2016_v4", input_shape=(3, 299, 299))

@@ -18,6 +18,8 @@ from collections import OrderedDict
 from torch import nn
 
 from convatlas.blocks.inception import AuxiliaryHead, AuxiliaryPool, Branches, ConvBN, TrunkWithHeads
+from convatlas.blocks.init import cut_gaussian, initialise
+from convatlas.network import Network
 from convatlas.registry import register
 
 
@@ -115,17 +117,7 @@ def _auxiliary(num_classes: int) -> AuxiliaryHead:
     )
 
 
-def _initialise(net: nn.Module, *, deviations: dict[str, float]) -> None:
-    """Normal with deviation 0.1, or another by name, cut at two deviations; biases 0."""
-    for name, layer in net.named_modules():
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            std = deviations.get(name, 0.1)
-            nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-
-
-class InceptionV2(nn.Sequential):
+class InceptionV2(Network, nn.Sequential):
     """(B, in_channels, 299, 299) -> (B, K) logits; larger pictures, and smaller ones from 75 px, are accepted too."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
@@ -153,7 +145,7 @@ class InceptionV2(nn.Sequential):
                 fc=nn.Linear(2048, num_classes),  # 1000
             )
         )
-        _initialise(self, deviations={})
+        initialise(self, cut_gaussian(0.1))
 
 
 class InceptionV3(TrunkWithHeads):
@@ -189,7 +181,9 @@ class InceptionV3(TrunkWithHeads):
                 fc=nn.Linear(2048, num_classes),  # 1000
             )
         )
-        _initialise(self, deviations={"aux.conv1.conv": 0.01, "aux.fc": 0.001})
+        initialise(
+            self, cut_gaussian(0.1), by_name={"aux.conv1.conv": cut_gaussian(0.01), "aux.fc": cut_gaussian(0.001)}
+        )
 
 
 @register(paper="szegedy2015_rethinking", input_shape=(3, 299, 299))

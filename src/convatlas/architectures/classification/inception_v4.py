@@ -15,6 +15,8 @@ from collections import OrderedDict
 from torch import nn
 
 from convatlas.blocks.inception import Branches, ConvBN
+from convatlas.blocks.init import he_normal, initialise
+from convatlas.network import Network
 from convatlas.registry import register
 
 
@@ -22,7 +24,7 @@ def _average() -> nn.AvgPool2d:
     return nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
 
 
-def _stem(in_channels: int) -> nn.Sequential:
+def stem(in_channels: int) -> nn.Sequential:
     """Figure 3.  (B, in_channels, 299, 299) -> (B, 384, 35, 35)"""
     return nn.Sequential(
         OrderedDict(
@@ -63,16 +65,12 @@ class InceptionA(Branches):
 
 
 class ReductionA(Branches):
-    """Figure 7, with k, l, m, n of 192, 224, 256, 384.  (B, 384, 35, 35) -> (B, 1024, 17, 17)"""
+    """Figure 7, with k, l, m, n of table 1.  (B, C, 35, 35) -> (B, C + m + n, 17, 17)"""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int, k: int, l: int, m: int, n: int) -> None:  # noqa: E741 - the paper's letters
         super().__init__(
-            {"b0_0": ConvBN(384, 384, 3, stride=2, valid=True)},
-            {
-                "b1_0": ConvBN(384, 192, 1),
-                "b1_1": ConvBN(192, 224, 3),
-                "b1_2": ConvBN(224, 256, 3, stride=2, valid=True),
-            },
+            {"b0_0": ConvBN(channels, n, 3, stride=2, valid=True)},
+            {"b1_0": ConvBN(channels, k, 1), "b1_1": ConvBN(k, l, 3), "b1_2": ConvBN(l, m, 3, stride=2, valid=True)},
             {"b2_0pool": nn.MaxPool2d(3, stride=2)},
         )
 
@@ -133,18 +131,18 @@ class InceptionC(Branches):
         )
 
 
-class InceptionV4(nn.Sequential):
+class InceptionV4(Network, nn.Sequential):
     """(B, in_channels, 299, 299) -> (B, K) logits; larger pictures, and smaller ones from 75 px, are accepted too."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__(
             OrderedDict(
-                stem=_stem(in_channels),  # 384 x 35 x 35
+                stem=stem(in_channels),  # 384 x 35 x 35
                 A1=InceptionA(),  # 384 x 35 x 35
                 A2=InceptionA(),  # 384 x 35 x 35
                 A3=InceptionA(),  # 384 x 35 x 35
                 A4=InceptionA(),  # 384 x 35 x 35
-                redA=ReductionA(),  # 1024 x 17 x 17
+                redA=ReductionA(384, 192, 224, 256, 384),  # 1024 x 17 x 17
                 B1=InceptionB(),  # 1024 x 17 x 17
                 B2=InceptionB(),  # 1024 x 17 x 17
                 B3=InceptionB(),  # 1024 x 17 x 17
@@ -162,10 +160,7 @@ class InceptionV4(nn.Sequential):
                 fc=nn.Linear(1536, num_classes),  # 1000
             )
         )
-        for layer in self.modules():
-            if isinstance(layer, (nn.Conv2d, nn.Linear)):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
-        nn.init.zeros_(self.get_parameter("fc.bias"))
+        initialise(self, he_normal())
 
 
 @register(paper="szegedy2016_v4", input_shape=(3, 299, 299))

@@ -22,8 +22,9 @@ from torch.nn import functional as F
 
 from convatlas.blocks.activation import ScaledTanh
 from convatlas.blocks.dims import CONVS, layers
+from convatlas.network import Network
+from convatlas.records import Shape
 from convatlas.registry import register
-from convatlas.structures import Shape
 
 Table = tuple[tuple[int, ...], ...]  # for each output map, the input maps that it sees
 
@@ -187,7 +188,7 @@ class EuclideanRBF(nn.Module):
         return self.codes.numel(), self.codes.numel()
 
 
-class LeNet1989(nn.Sequential):
+class LeNet1989(Network, nn.Sequential):
     """(B, C, 16, 16) in [-1, 1] -> (B, K) squashed; the target is +1 for the class, else -1.
 
     Training: the squashed outputs (B, K), with half the squared error to these targets.
@@ -213,7 +214,7 @@ class LeNet1989(nn.Sequential):
         _initialise(self)
 
 
-class LeNet5(nn.Sequential):
+class LeNet5(Network, nn.Sequential):
     """(B, C, 32, 32) with paper at -0.1 and ink at 1.175 -> (B, K) minus the penalties.
 
     With `dims` of 1 or 3 the input is a signal or a volume, of 32 along each axis.

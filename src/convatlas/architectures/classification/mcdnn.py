@@ -19,17 +19,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.blocks.activation import ScaledTanh
+from convatlas.blocks.init import fill_parameters, uniform
+from convatlas.network import Network
 from convatlas.registry import register
 
 MNIST_WIDTHS = (10, 12, 14, 16, 18, 20)  # pixels of a digit; the seventh set has the digits as they are
 
 
-def _initialise(net: nn.Module) -> None:
-    for parameter in net.parameters():
-        nn.init.uniform_(parameter, -0.05, 0.05)
-
-
-class MNISTColumn(nn.Sequential):
+class MNISTColumn(Network, nn.Sequential):
     """(B, C, 29, 29) in [-1, 1] -> (B, K) logits."""
 
     def __init__(self, *, num_classes: int = 10, in_channels: int = 1) -> None:
@@ -47,10 +44,10 @@ class MNISTColumn(nn.Sequential):
                 out=nn.Linear(150, num_classes),  # 10
             )
         )
-        _initialise(self)
+        fill_parameters(self, uniform(0.05))
 
 
-class CIFAR10Column(nn.Sequential):
+class CIFAR10Column(Network, nn.Sequential):
     """(B, C, 32, 32) -> (B, K) logits."""
 
     def __init__(self, *, num_classes: int = 10, in_channels: int = 3) -> None:
@@ -76,10 +73,10 @@ class CIFAR10Column(nn.Sequential):
                 out=nn.Linear(100, num_classes),  # 10
             )
         )
-        _initialise(self)
+        fill_parameters(self, uniform(0.05))
 
 
-class GTSRBColumn(nn.Sequential):
+class GTSRBColumn(Network, nn.Sequential):
     """(B, C, 48, 48) -> (B, K) logits."""
 
     def __init__(self, *, num_classes: int = 43, in_channels: int = 3) -> None:
@@ -100,7 +97,7 @@ class GTSRBColumn(nn.Sequential):
                 out=nn.Linear(300, num_classes),  # 43
             )
         )
-        _initialise(self)
+        fill_parameters(self, uniform(0.05))
 
 
 class Columns(nn.Module):

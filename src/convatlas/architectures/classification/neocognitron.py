@@ -23,8 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convatlas.network import Network
+from convatlas.records import Shape
 from convatlas.registry import register
-from convatlas.structures import Shape
 
 PLANES = 24
 DECAY_C, DECAY_D = 0.9, 0.8  # of the connections to V-cells and to C-cells, for each cell of distance
@@ -181,7 +182,7 @@ class NamedPlanes(nn.Module):
         self.patterns.zero_()
 
 
-class Neocognitron(nn.Module):
+class Neocognitron(Network):
     """(B, C, 16, 16) with paper at 0 and strokes at 1 -> (B, classes) responses in [0, 1); larger pictures fit too."""
 
     passes: Tensor

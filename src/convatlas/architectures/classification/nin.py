@@ -11,23 +11,16 @@ Shapes   B batch, C channels, H x W map (or its 1-D or 3-D kin), K classes. Pool
 """
 
 from collections import OrderedDict
-from collections.abc import Container
 
 from torch import nn
 
-from convatlas.blocks.dims import CONVS, layers
+from convatlas.blocks.dims import layers
+from convatlas.blocks.init import gaussian, initialise
+from convatlas.network import Network
 from convatlas.registry import register
 
 
-def _initialise(net: nn.Sequential, *, narrow: Container[str]) -> None:
-    """Weights from N(0, 0.05), in the `narrow` layers from N(0, 0.01); biases 0."""
-    for name, layer in net.named_children():
-        if isinstance(layer, CONVS):
-            nn.init.normal_(layer.weight, std=0.01 if name in narrow else 0.05)
-            nn.init.zeros_(layer.get_parameter("bias"))
-
-
-class NiNCifar10(nn.Sequential):
+class NiNCifar10(Network, nn.Sequential):
     """(B, in_channels, 32, 32) -> (B, K) logits, each the mean of its class's rectified map."""
 
     def __init__(self, *, num_classes: int = 10, in_channels: int = 3, dims: int = 2) -> None:
@@ -60,10 +53,10 @@ class NiNCifar10(nn.Sequential):
                 flatten=nn.Flatten(),  # 10
             )
         )
-        _initialise(self, narrow=())
+        initialise(self, gaussian(0.05))
 
 
-class NiNImageNet(nn.Sequential):
+class NiNImageNet(Network, nn.Sequential):
     """(B, in_channels, 224, 224) -> (B, K) logits, each the mean of its class's rectified map."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3, dims: int = 2) -> None:
@@ -102,7 +95,7 @@ class NiNImageNet(nn.Sequential):
                 flatten=nn.Flatten(),  # 1000
             )
         )
-        _initialise(self, narrow=("conv1", "conv3", "cccp8"))
+        initialise(self, gaussian(0.05), by_name={name: gaussian(0.01) for name in ("conv1", "conv3", "cccp8")})
 
 
 @register(paper="lin2013_nin", input_shape=(3, 32, 32), num_classes=10, aliases=("nin",))

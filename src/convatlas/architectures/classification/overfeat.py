@@ -15,9 +15,11 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from convatlas.blocks.sliding import sliding_windows
+from convatlas.blocks.init import gaussian, initialise
+from convatlas.errors import UsageError
+from convatlas.network import Network
+from convatlas.ops.sliding import sliding_windows
 from convatlas.registry import register
-from convatlas.structures import UsageError
 
 
 def slide(maps: Tensor, pool: nn.MaxPool2d, head: nn.Module, side: int) -> Tensor:
@@ -47,7 +49,7 @@ def slide(maps: Tensor, pool: nn.MaxPool2d, head: nn.Module, side: int) -> Tenso
     return dense.movedim(-1, 1)
 
 
-class OverFeat(nn.Sequential):
+class OverFeat(Network, nn.Sequential):
     """Features, a last pooling, and a classifier on `side` x `side` pooled positions that can slide."""
 
     last_pool: str
@@ -83,14 +85,6 @@ class OverFeat(nn.Sequential):
         return slide(self.unpooled(x), pool, classifier if head is None else head, self.side)
 
 
-def _initialise(net: nn.Sequential) -> None:
-    """Weights from N(0, 0.01), biases 0."""
-    for layer in net:
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.get_parameter("bias"))
-
-
 class OverFeatFast(OverFeat):
     """(B, in_channels, 231, 231) -> (B, K) logits (table 1)."""
 
@@ -122,7 +116,7 @@ class OverFeatFast(OverFeat):
                 fc8=nn.Linear(4096, num_classes),  # 1000
             )
         )
-        _initialise(self)
+        initialise(self, gaussian(0.01))
 
 
 class OverFeatAccurate(OverFeat):
@@ -158,7 +152,7 @@ class OverFeatAccurate(OverFeat):
                 fc9=nn.Linear(4096, num_classes),  # 1000
             )
         )
-        _initialise(self)
+        initialise(self, gaussian(0.01))
 
 
 class BoxRegressor(nn.Sequential):
@@ -178,7 +172,7 @@ class BoxRegressor(nn.Sequential):
                 edges=nn.Linear(1024, 4),
             )
         )
-        _initialise(self)
+        initialise(self, gaussian(0.01))
 
 
 @register(paper="sermanet2013_overfeat", input_shape=(3, 231, 231))

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convatlas.network import Network
+from convatlas.records import Shape
 from convatlas.registry import register
-from convatlas.structures import Shape
 
 RETINA = (20, 20)
 A_UNITS = 512
@@ -55,7 +56,7 @@ class AssociationLayer(nn.Module):
         return connections, connections
 
 
-class Perceptron(nn.Module):
+class Perceptron(Network):
     """(B, C, 20, 20) -> (B, K) sums of the response units, whose own answer is the sign."""
 
     def __init__(self, *, num_classes: int = 10, in_channels: int = 1) -> None:

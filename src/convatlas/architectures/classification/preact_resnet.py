@@ -13,41 +13,15 @@ Departs  The paper shares the first activation with the shortcut in the first un
 Shapes   B batch, C channels into a unit, D its width, E = 4D, H x W map into it, s its stride, K classes.
 """
 
-from collections import OrderedDict
-
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from convatlas.blocks.init import initialise_as_fb_resnet
+from convatlas.blocks.residual import Residual, SubsampleAndPad, stage
+from convatlas.network import Network
 from convatlas.registry import register
 
 
-def _initialise(net: nn.Module) -> None:
-    for layer in net.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        if isinstance(layer, nn.Linear):
-            nn.init.uniform_(layer.weight, -(layer.in_features**-0.5), layer.in_features**-0.5)
-            nn.init.zeros_(layer.bias)
-
-
-class SubsampleAndPad(nn.Module):
-    """Shortcut option A: each second pixel, then zeros for the new channels.  (B, C, H, W) -> (B, D, H/s, W/s)
-
-    Odd sizes are rounded up, as by the convolutions beside it.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
-        super().__init__()
-        self.new_channels, self.stride = out_channels - in_channels, stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels))
-
-    def extra_repr(self) -> str:
-        return f"new_channels={self.new_channels}, stride={self.stride}"
-
-
-class PreActBlock(nn.Module):
+class PreActBlock(Residual):
     """Two 3x3 convolutions, each after BN and ReLU; shortcut option A.  (B, C, H, W) -> (B, D, H/s, W/s)
 
     With `shared` the shortcut starts after the first activation: by default where the channels change.
@@ -72,7 +46,7 @@ class PreActBlock(nn.Module):
         return residual + self.shortcut(activated if self.shared else x)
 
 
-class PreActBottleneck(nn.Module):
+class PreActBottleneck(Residual):
     """1x1 to D, 3x3, 1x1 to E, each after BN and ReLU, beside a shortcut.  (B, C, H, W) -> (B, E, H/s, W/s)
 
     Where the channels change, the shortcut is a 1x1 convolution of the activated input.
@@ -121,14 +95,11 @@ Unit = type[PreActBlock] | type[PreActBottleneck]
 
 
 def _stage(prefix: str, unit: Unit, in_channels: int, width: int, depth: int, stride: int) -> nn.Sequential:
-    """Units `prefix`1 to `prefix``depth`, the first with the stride.  (B, C, H, W) -> (B, D or E, H/s, W/s)"""
-    out_channels = width * unit.expansion
-    units = {f"{prefix}1": unit(in_channels, width, stride)}
-    units |= {f"{prefix}{index}": unit(out_channels, width, 1) for index in range(2, depth + 1)}
-    return nn.Sequential(OrderedDict(units))
+    """Units `prefix`1 to `prefix``depth`.  (B, C, H, W) -> (B, D or E, H/s, W/s)"""
+    return stage(prefix, lambda c, s: unit(c, width, s), (in_channels, width * unit.expansion), depth, stride)
 
 
-class CifarPreResNet(nn.Module):
+class CifarPreResNet(Network):
     """(B, in_channels, 32, 32) -> (B, K) logits; `n` units a stage. Other picture sizes are accepted too."""
 
     def __init__(self, unit: Unit, n: int, *, num_classes: int, in_channels: int) -> None:
@@ -147,14 +118,14 @@ class CifarPreResNet(nn.Module):
         first = self.stage1.get_submodule("1")
         assert isinstance(first, PreActBlock | PreActBottleneck)
         first.shared = True  # also where its channels stay
-        _initialise(self)
+        initialise_as_fb_resnet(self)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stage3(self.stage2(self.stage1(self.conv1(x))))
         return self.fc(self.flatten(self.pool(self.relu_final(self.bn_final(x)))))
 
 
-class PreResNet(nn.Module):
+class PreResNet(Network):
     """(B, in_channels, 224, 224) -> (B, K) logits; larger and smaller pictures are accepted too.
 
     `depths` is the number of units in conv2_x, conv3_x, conv4_x and conv5_x.
@@ -176,7 +147,7 @@ class PreResNet(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)  # 2048 x 1 x 1
         self.flatten = nn.Flatten()
         self.fc = nn.Linear(2048, num_classes)  # 1000
-        _initialise(self)
+        initialise_as_fb_resnet(self)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.pool1(self.relu1(self.bn1(self.conv1(x))))

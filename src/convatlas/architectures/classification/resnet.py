@@ -12,29 +12,22 @@ Departs  Table 1 gives no padding for the first max pooling; we pad by 1, where 
 Shapes   B batch, C channels into a block, D its width, E = 4D, H x W map into it, s its stride, K classes.
 """
 
-from collections import OrderedDict
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from convatlas.blocks.dims import CONVS, layers
+from convatlas.blocks.dims import layers
+from convatlas.blocks.init import he_normal, initialise
+from convatlas.blocks.residual import Block, Residual, option_b, stage
+from convatlas.network import Network
 from convatlas.registry import register
 
 
-def _projection(in_channels: int, out_channels: int, stride: int, dims: int) -> nn.Sequential:
-    """Shortcut option B.  (B, C, H, W) -> (B, out_channels, H/s, W/s)"""
-    of = layers(dims)
-    return nn.Sequential(
-        OrderedDict(
-            conv=of.conv(in_channels, out_channels, 1, stride=stride, bias=False),
-            bn=of.batch_norm(out_channels),
-        )
-    )
-
-
-class BasicBlock(nn.Module):
+class BasicBlock(Residual):
     """Two 3x3 convolutions beside a shortcut.  (B, C, H, W) -> (B, D, H/s, W/s)"""
 
-    expansion = 1
+    expansion: ClassVar[int] = 1
+    depth: ClassVar[int] = 2
 
     def __init__(self, in_channels: int, width: int, stride: int, dims: int = 2) -> None:
         super().__init__()
@@ -44,8 +37,7 @@ class BasicBlock(nn.Module):
         self.relu1 = nn.ReLU()
         self.conv2 = of.conv(width, width, 3, padding=1, bias=False)
         self.bn2 = of.batch_norm(width)
-        same = stride == 1 and in_channels == width
-        self.shortcut = nn.Identity() if same else _projection(in_channels, width, stride, dims)
+        self.shortcut = option_b(in_channels, width, stride, dims)
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,10 +46,11 @@ class BasicBlock(nn.Module):
         return self.relu(residual + self.shortcut(x))
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(Residual):
     """1x1 to D, 3x3, 1x1 to E, beside a shortcut; the first 1x1 has the stride.  (B, C, H, W) -> (B, E, H/s, W/s)"""
 
-    expansion = 4
+    expansion: ClassVar[int] = 4
+    depth: ClassVar[int] = 3
 
     def __init__(self, in_channels: int, width: int, stride: int, dims: int = 2) -> None:
         super().__init__()
@@ -72,8 +65,7 @@ class Bottleneck(nn.Module):
         self.relu2 = nn.ReLU()
         self.conv3 = of.conv(width, out_channels, 1, bias=False)
         self.bn3 = of.batch_norm(out_channels)
-        same = stride == 1 and in_channels == out_channels
-        self.shortcut = nn.Identity() if same else _projection(in_channels, out_channels, stride, dims)
+        self.shortcut = option_b(in_channels, out_channels, stride, dims)
         self.relu = nn.ReLU()
 
     @staticmethod
@@ -81,11 +73,14 @@ class Bottleneck(nn.Module):
         """The strides of the first 1x1 and of the 3x3."""
         return stride, 1
 
+    def residual(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, E, H/s, W/s)"""
+        x = self.relu1(self.bn1(self.conv1(x)))
+        x = self.relu2(self.bn2(self.conv2(x)))
+        return self.bn3(self.conv3(x))
+
     def forward(self, x: Tensor) -> Tensor:
-        residual = self.relu1(self.bn1(self.conv1(x)))
-        residual = self.relu2(self.bn2(self.conv2(residual)))
-        residual = self.bn3(self.conv3(residual))
-        return self.relu(residual + self.shortcut(x))
+        return self.relu(self.residual(x) + self.shortcut(x))
 
 
 class BottleneckStride3x3(Bottleneck):
@@ -96,22 +91,17 @@ class BottleneckStride3x3(Bottleneck):
         return 1, stride
 
 
-Block = type[BasicBlock] | type[Bottleneck]
+class ResNet(Network):
+    """(B, in_channels, 224, 224) -> (B, K) logits; larger and smaller images are accepted too.
 
+    The networks of its lineage change the block, what a stage holds (`stage`) or the initialisation (`initialise`).
 
-def _stage(name: str, block: Block, in_channels: int, width: int, depth: int, stride: int, dims: int) -> nn.Sequential:
-    """Blocks `name`_1 to `name`_`depth`, of which the first has the stride.  (B, C, H, W) -> (B, D or E, H/s, W/s)"""
-    out_channels = width * block.expansion
-    blocks = {f"{name}_1": block(in_channels, width, stride, dims)}
-    blocks |= {f"{name}_{index}": block(out_channels, width, 1, dims) for index in range(2, depth + 1)}
-    return nn.Sequential(OrderedDict(blocks))
-
-
-class ResNet(nn.Module):
-    """(B, in_channels, 224, 224) -> (B, K) logits; larger and smaller pictures are accepted too.
-
-    `depths` is the number of blocks in conv2_x, conv3_x, conv4_x and conv5_x. With `dims` of 1 or 3 the input is a
-    signal (B, in_channels, L) or a volume (B, in_channels, D, H, W).
+    Args:
+        block: what the stages consist of.
+        depths: number of blocks in conv2_x, conv3_x, conv4_x and conv5_x.
+        num_classes: K.
+        in_channels: of the input.
+        dims: spatial axes of the input: with 1 it is a signal (B, in_channels, L), with 3 a volume.
     """
 
     def __init__(
@@ -119,23 +109,30 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         of = layers(dims)
+        self.block, self.dims = block, dims
         expansion = block.expansion
         self.conv1 = of.conv(in_channels, 64, 7, stride=2, padding=3, bias=False)  # 64 x 112 x 112
         self.bn1 = of.batch_norm(64)
         self.relu1 = nn.ReLU()
         self.pool1 = of.max_pool(3, stride=2, padding=1)  # 64 x 56 x 56
         # The shapes are those of ResNet-18 and 34; bottlenecks have four times the channels.
-        self.conv2_x = _stage("conv2", block, 64, 64, depths[0], stride=1, dims=dims)  # 64 x 56 x 56
-        self.conv3_x = _stage("conv3", block, 64 * expansion, 128, depths[1], stride=2, dims=dims)  # 128 x 28 x 28
-        self.conv4_x = _stage("conv4", block, 128 * expansion, 256, depths[2], stride=2, dims=dims)  # 256 x 14 x 14
-        self.conv5_x = _stage("conv5", block, 256 * expansion, 512, depths[3], stride=2, dims=dims)  # 512 x 7 x 7
+        self.conv2_x = self.stage(2, 64, 64, depths[0], stride=1)  # 64 x 56 x 56
+        self.conv3_x = self.stage(3, 64 * expansion, 128, depths[1], stride=2)  # 128 x 28 x 28
+        self.conv4_x = self.stage(4, 128 * expansion, 256, depths[2], stride=2)  # 256 x 14 x 14
+        self.conv5_x = self.stage(5, 256 * expansion, 512, depths[3], stride=2)  # 512 x 7 x 7
         self.pool = of.adaptive_avg_pool(1)  # 512 x 1 x 1
         self.flatten = nn.Flatten()
         self.fc = nn.Linear(512 * expansion, num_classes)  # 1000
-        for layer in self.modules():
-            if isinstance(layer, (*CONVS, nn.Linear)):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
-        nn.init.zeros_(self.fc.bias)
+        self.initialise()
+
+    def stage(self, number: int, in_channels: int, width: int, depth: int, stride: int) -> nn.Sequential:
+        """Blocks conv`number`_1 to conv`number`_`depth`.  (B, C, H, W) -> (B, D or E, H/s, W/s)"""
+        channels = (in_channels, width * self.block.expansion)
+        return stage(f"conv{number}_", lambda c, s: self.block(c, width, s, self.dims), channels, depth, stride)
+
+    def initialise(self) -> None:
+        """He et al. 2015 over the fan-in."""
+        initialise(self, he_normal())
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.pool1(self.relu1(self.bn1(self.conv1(x))))

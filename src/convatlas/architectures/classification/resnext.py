@@ -16,22 +16,19 @@ Shapes   B batch, C channels into a block, G cardinality, D width of one of G gr
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from convatlas.architectures.classification.cifar_resnet import CifarResNet
+from convatlas.architectures.classification.resnet import ResNet
+from convatlas.blocks.init import initialise_as_fb_resnet
+from convatlas.blocks.residual import Residual, option_b
 from convatlas.registry import register
 
 
-def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    """Shortcut option B.  (B, C, H, W) -> (B, E, H/s, W/s)"""
-    if stride == 1 and in_channels == out_channels:
-        return nn.Identity()
-    conv = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
-    return nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(out_channels)))
-
-
-class GroupedBlock(nn.Module):
+class GroupedBlock(Residual):
     """Form (c): 1x1, a 3x3 of G groups, 1x1, beside a shortcut.  (B, C, H, W) -> (B, E, H/s, W/s)"""
 
     def __init__(self, in_channels: int, out_channels: int, cardinality: int, width: int, stride: int) -> None:
@@ -46,7 +43,7 @@ class GroupedBlock(nn.Module):
         self.relu2 = nn.ReLU()
         self.conv3 = nn.Conv2d(inner, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
-        self.shortcut = _shortcut(in_channels, out_channels, stride)
+        self.shortcut = option_b(in_channels, out_channels, stride)
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,7 +65,7 @@ def _path(in_channels: int, width: int, stride: int) -> OrderedDict[str, nn.Modu
     )
 
 
-class AggregatedBlock(nn.Module):
+class AggregatedBlock(Residual):
     """Form (a): G paths of three convolutions, summed, beside a shortcut.  (B, C, H, W) -> (B, E, H/s, W/s)"""
 
     def __init__(self, in_channels: int, out_channels: int, cardinality: int, width: int, stride: int) -> None:
@@ -79,7 +76,7 @@ class AggregatedBlock(nn.Module):
             path["conv3"] = nn.Conv2d(width, out_channels, 1, bias=False)
             self.paths.append(nn.Sequential(path))
         self.bn3 = nn.BatchNorm2d(out_channels)
-        self.shortcut = _shortcut(in_channels, out_channels, stride)
+        self.shortcut = option_b(in_channels, out_channels, stride)
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,7 +84,7 @@ class AggregatedBlock(nn.Module):
         return self.relu(self.bn3(residual) + self.shortcut(x))
 
 
-class ConcatenatedBlock(nn.Module):
+class ConcatenatedBlock(Residual):
     """Form (b): G paths of two convolutions, side by side into one 1x1.  (B, C, H, W) -> (B, E, H/s, W/s)"""
 
     def __init__(self, in_channels: int, out_channels: int, cardinality: int, width: int, stride: int) -> None:
@@ -95,7 +92,7 @@ class ConcatenatedBlock(nn.Module):
         self.paths = nn.ModuleList(nn.Sequential(_path(in_channels, width, stride)) for _ in range(cardinality))
         self.conv3 = nn.Conv2d(cardinality * width, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
-        self.shortcut = _shortcut(in_channels, out_channels, stride)
+        self.shortcut = option_b(in_channels, out_channels, stride)
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -148,27 +145,21 @@ def grouped_state(paths: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def _stage(
-    prefix: str, in_channels: int, out_channels: int, depth: int, cardinality: int, width: int, stride: int
-) -> nn.Sequential:
-    """Blocks `prefix`1 to `prefix``depth`, of which the first has the stride.  (B, C, H, W) -> (B, E, H/s, W/s)"""
-    blocks = {f"{prefix}1": GroupedBlock(in_channels, out_channels, cardinality, width, stride)}
-    for index in range(2, depth + 1):
-        blocks[f"{prefix}{index}"] = GroupedBlock(out_channels, out_channels, cardinality, width, 1)
-    return nn.Sequential(OrderedDict(blocks))
+@dataclass(frozen=True)
+class Grouped:
+    """Builds a ResNet's blocks in form (c): G groups of D channels where the ResNet is 64 wide, and in proportion."""
+
+    cardinality: int  # G
+    width: int  # D
+    expansion: int = 4
+    depth: int = 3
+
+    def __call__(self, in_channels: int, width: int, stride: int, dims: int = 2, /) -> GroupedBlock:
+        return GroupedBlock(in_channels, 4 * width, self.cardinality, self.width * width // 64, stride)
 
 
-def _initialise(net: nn.Module) -> None:
-    for layer in net.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        if isinstance(layer, nn.Linear):
-            nn.init.uniform_(layer.weight, -(layer.in_features**-0.5), layer.in_features**-0.5)
-            nn.init.zeros_(layer.bias)
-
-
-class ResNeXt(nn.Module):
-    """(B, in_channels, 224, 224) -> (B, K) logits; larger and smaller pictures are accepted too.
+class ResNeXt(ResNet):
+    """(B, in_channels, 224, 224) -> (B, K) logits; a ResNet of grouped blocks.
 
     `depths` is the number of blocks in conv2_x to conv5_x, `width` that of one of the groups of conv2_x.
     """
@@ -176,48 +167,21 @@ class ResNeXt(nn.Module):
     def __init__(
         self, depths: tuple[int, int, int, int], cardinality: int, width: int, *, num_classes: int, in_channels: int
     ) -> None:
-        super().__init__()
-        G, D = cardinality, width
-        self.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)  # 64 x 112 x 112
-        self.bn1 = nn.BatchNorm2d(64)
-        self.relu1 = nn.ReLU()
-        self.pool1 = nn.MaxPool2d(3, stride=2, padding=1)  # 64 x 56 x 56
-        self.conv2_x = _stage("conv2_", 64, 256, depths[0], G, D, stride=1)  # 256 x 56 x 56
-        self.conv3_x = _stage("conv3_", 256, 512, depths[1], G, 2 * D, stride=2)  # 512 x 28 x 28
-        self.conv4_x = _stage("conv4_", 512, 1024, depths[2], G, 4 * D, stride=2)  # 1024 x 14 x 14
-        self.conv5_x = _stage("conv5_", 1024, 2048, depths[3], G, 8 * D, stride=2)  # 2048 x 7 x 7
-        self.pool = nn.AdaptiveAvgPool2d(1)  # 2048 x 1 x 1
-        self.flatten = nn.Flatten()
-        self.fc = nn.Linear(2048, num_classes)  # 1000
-        _initialise(self)
+        super().__init__(Grouped(cardinality, width), depths, num_classes=num_classes, in_channels=in_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.pool1(self.relu1(self.bn1(self.conv1(x))))
-        x = self.conv5_x(self.conv4_x(self.conv3_x(self.conv2_x(x))))
-        return self.fc(self.flatten(self.pool(x)))
+    def initialise(self) -> None:
+        initialise_as_fb_resnet(self)
 
 
-class CifarResNeXt(nn.Module):
-    """(B, in_channels, 32, 32) -> (B, K) logits; three stages of three blocks. Other picture sizes are accepted too."""
+class CifarResNeXt(CifarResNet):
+    """(B, in_channels, 32, 32) -> (B, K) logits; three stages of three grouped blocks, 29 weight layers."""
 
     def __init__(self, cardinality: int, width: int, *, num_classes: int, in_channels: int) -> None:
-        super().__init__()
-        G, D = cardinality, width
-        self.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)  # 64 x 32 x 32
-        self.bn1 = nn.BatchNorm2d(64)
-        self.relu1 = nn.ReLU()
-        self.stage1 = _stage("", 64, 256, 3, G, D, stride=1)  # 256 x 32 x 32
-        self.stage2 = _stage("", 256, 512, 3, G, 2 * D, stride=2)  # 512 x 16 x 16
-        self.stage3 = _stage("", 512, 1024, 3, G, 4 * D, stride=2)  # 1024 x 8 x 8
-        self.pool = nn.AdaptiveAvgPool2d(1)  # 1024 x 1 x 1
-        self.flatten = nn.Flatten()
-        self.fc = nn.Linear(1024, num_classes)  # 10
-        _initialise(self)
+        block = Grouped(cardinality, width)
+        super().__init__(29, num_classes=num_classes, in_channels=in_channels, block=block, width=64)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.relu1(self.bn1(self.conv1(x)))
-        x = self.stage3(self.stage2(self.stage1(x)))
-        return self.fc(self.flatten(self.pool(x)))
+    def initialise(self) -> None:
+        initialise_as_fb_resnet(self)
 
 
 @register(paper="xie2016_resnext", input_shape=(3, 224, 224))

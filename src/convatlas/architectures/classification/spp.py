@@ -14,12 +14,14 @@ from collections import OrderedDict
 
 from torch import nn
 
+from convatlas.blocks.init import gaussian, initialise
 from convatlas.blocks.pyramid import SpatialPyramidPool
 from convatlas.blocks.within_channel import WithinChannelNorm
+from convatlas.network import Network
 from convatlas.registry import register
 
 
-class SPPNet(nn.Sequential):
+class SPPNet(Network, nn.Sequential):
     """(B, in_channels, 224, 224) -> (B, K) logits; pictures of other sizes are accepted too."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
@@ -49,10 +51,7 @@ class SPPNet(nn.Sequential):
                 fc8=nn.Linear(4096, num_classes),  # 1000
             )
         )
-        for layer in self:
-            if isinstance(layer, (nn.Conv2d, nn.Linear)):
-                nn.init.normal_(layer.weight, std=0.01)
-                nn.init.zeros_(layer.get_parameter("bias"))
+        initialise(self, gaussian(0.01))
 
 
 @register(paper="he2014_spp", input_shape=(3, 224, 224))

@@ -13,12 +13,13 @@ Departs  Table 1 gives a 224 px input and a 111 px conv1 map; no unpadded 7x7 fi
 Shapes   B batch, C channels, H x W map, S squeeze and E expand width, K classes.
 """
 
-import math
 from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
 
+from convatlas.blocks.init import caffe_xavier, initialise
+from convatlas.network import Network
 from convatlas.registry import register
 
 
@@ -61,18 +62,7 @@ def _pool() -> nn.MaxPool2d:
     return nn.MaxPool2d(3, stride=2, ceil_mode=True)
 
 
-def _initialise(net: nn.Sequential) -> None:
-    """The release's fillers: uniform, with variance 1/fan-in ("xavier"); conv10 from N(0, 0.01); biases 0."""
-    for name, layer in net.named_modules():
-        if isinstance(layer, nn.Conv2d):
-            bound = math.sqrt(3 / layer.weight[0].numel())
-            nn.init.uniform_(layer.weight, -bound, bound)
-            nn.init.zeros_(layer.get_parameter("bias"))
-            if name == "conv10":
-                nn.init.normal_(layer.weight, std=0.01)
-
-
-class SqueezeNet(nn.Sequential):
+class SqueezeNet(Network, nn.Sequential):
     """(B, in_channels, 227, 227) -> (B, K) logits; larger pictures are accepted too, and smaller ones from 21 px."""
 
     even: type[Fire] = Fire  # fire2, fire4, fire6 and fire8 change the number of maps
@@ -102,7 +92,8 @@ class SqueezeNet(nn.Sequential):
                 flatten=nn.Flatten(),  # 1000
             )
         )
-        _initialise(self)
+        initialise(self, caffe_xavier)
+        nn.init.normal_(self.get_parameter("conv10.weight"), std=0.01)
 
 
 class SqueezeNetReleased(SqueezeNet):
@@ -124,7 +115,7 @@ class SqueezeNetComplexBypass(SqueezeNet):
     odd = BypassFire
 
 
-class SqueezeNetV11(nn.Sequential):
+class SqueezeNetV11(Network, nn.Sequential):
     """Smaller first filters and earlier pooling: 2.4 times less work.  (B, in_channels, 227, 227) -> (B, K) logits
 
     Larger pictures are accepted too, and smaller ones from 17 px.
@@ -153,7 +144,8 @@ class SqueezeNetV11(nn.Sequential):
                 flatten=nn.Flatten(),  # 1000
             )
         )
-        _initialise(self)
+        initialise(self, caffe_xavier)
+        nn.init.normal_(self.get_parameter("conv10.weight"), std=0.01)
 
 
 @register(paper="iandola2016_squeezenet", input_shape=(3, 227, 227), aliases=("squeezenet", "squeezenet1_0"))

@@ -12,12 +12,16 @@ Departs  The paper trains He et al.'s network, whose convolutions have no bias: 
 Shapes   B batch, C channels into a block, D its width, H x W map into it, s its stride, n blocks a stage, K classes.
 """
 
-from collections import OrderedDict
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convatlas.blocks.init import he_normal, initialise
+from convatlas.blocks.residual import Residual, stage
+from convatlas.network import Network
+from convatlas.records import Traits
 from convatlas.registry import register
 
 
@@ -39,14 +43,12 @@ class AveragePoolAndPad(nn.Module):
         return f"new_channels={self.new_channels}"
 
 
-class DroppedBlock(nn.Module):
+class DroppedBlock(Residual):
     """Two 3x3 convolutions beside a shortcut, left out at random in training.  (B, C, H, W) -> (B, D, H/s, W/s)
 
     One number of torch's global generator (CPU) is drawn for each mini-batch, also where `survival` is 1, so that a
     network draws the same count whatever its probabilities. A block that is left out gets no gradient (None).
     """
-
-    draws_randomly = True
 
     def __init__(self, in_channels: int, width: int, stride: int, *, survival: float, bias: bool) -> None:
         super().__init__()
@@ -78,16 +80,13 @@ def survival_probabilities(blocks: int, last: float = 0.5) -> tuple[float, ...]:
 
 
 def _stage(in_channels: int, width: int, stride: int, survivals: tuple[float, ...], bias: bool) -> nn.Sequential:
-    """A block for each probability, of which the first has the stride.  (B, C, H, W) -> (B, D, H/s, W/s)"""
-    blocks = OrderedDict[str, nn.Module]()
-    for index, survival in enumerate(survivals, start=1):
-        first = index == 1
-        inputs, step = (in_channels, stride) if first else (width, 1)
-        blocks[str(index)] = DroppedBlock(inputs, width, step, survival=survival, bias=bias)
-    return nn.Sequential(blocks)
+    """A block for each probability.  (B, C, H, W) -> (B, D, H/s, W/s)"""
+    p = iter(survivals)
+    block = partial(DroppedBlock, width=width, bias=bias)
+    return stage("", lambda c, s: block(c, stride=s, survival=next(p)), (in_channels, width), len(survivals), stride)
 
 
-class StochasticDepth(nn.Module):
+class StochasticDepth(Network):
     """(B, in_channels, 32, 32) -> (B, K) logits; `depth` = 6n + 2. Other picture sizes are accepted too.
 
     `bias` gives the convolutions the biases of the authors' release.
@@ -106,11 +105,7 @@ class StochasticDepth(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)  # 64 x 1 x 1
         self.flatten = nn.Flatten()
         self.fc = nn.Linear(64, num_classes)  # 10; Torch7's initialisation, which is torch's
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+        initialise((layer for layer in self.modules() if layer is not self.fc), he_normal())
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu1(self.bn1(self.conv1(x)))
@@ -118,25 +113,25 @@ class StochasticDepth(nn.Module):
         return self.fc(self.flatten(self.pool(x)))
 
 
-@register(paper="huang2016_stochastic", input_shape=(3, 32, 32), num_classes=10)
+@register(paper="huang2016_stochastic", input_shape=(3, 32, 32), num_classes=10, traits=Traits(draws_randomly=True))
 def stochastic_depth_110(*, num_classes: int = 10, in_channels: int = 3) -> StochasticDepth:
     """ResNet-110 for CIFAR-10 whose blocks are dropped at random, p_L = 0.5."""
     return StochasticDepth(110, bias=False, num_classes=num_classes, in_channels=in_channels)
 
 
-@register(paper="huang2016_stochastic", input_shape=(3, 32, 32), num_classes=10)
+@register(paper="huang2016_stochastic", input_shape=(3, 32, 32), num_classes=10, traits=Traits(draws_randomly=True))
 def stochastic_depth_1202(*, num_classes: int = 10, in_channels: int = 3) -> StochasticDepth:
     """ResNet-1202 for CIFAR-10 whose blocks are dropped at random, p_L = 0.5."""
     return StochasticDepth(1202, bias=False, num_classes=num_classes, in_channels=in_channels)
 
 
-@register(paper="huang2016_stochastic", input_shape=(3, 32, 32), num_classes=10)
+@register(paper="huang2016_stochastic", input_shape=(3, 32, 32), num_classes=10, traits=Traits(draws_randomly=True))
 def stochastic_depth_110_released(*, num_classes: int = 10, in_channels: int = 3) -> StochasticDepth:
     """Stochastic depth with 110 layers as the authors released it, with biases in the convolutions."""
     return StochasticDepth(110, bias=True, num_classes=num_classes, in_channels=in_channels)
 
 
-@register(paper="huang2016_stochastic", input_shape=(3, 32, 32), num_classes=10)
+@register(paper="huang2016_stochastic", input_shape=(3, 32, 32), num_classes=10, traits=Traits(draws_randomly=True))
 def stochastic_depth_1202_released(*, num_classes: int = 10, in_channels: int = 3) -> StochasticDepth:
     """Stochastic depth with 1202 layers as the authors released it, with biases in the convolutions."""
     return StochasticDepth(1202, bias=True, num_classes=num_classes, in_channels=in_channels)

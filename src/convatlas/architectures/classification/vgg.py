@@ -17,10 +17,12 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from convatlas.blocks.dims import CONVS, layers
-from convatlas.blocks.sliding import sliding_windows
+from convatlas.blocks.dims import layers
+from convatlas.blocks.init import gaussian, initialise
+from convatlas.errors import UsageError
+from convatlas.network import Network
+from convatlas.ops.sliding import sliding_windows
 from convatlas.registry import register
-from convatlas.structures import UsageError
 
 # Table 1: for each of the five blocks the filter sizes from the input on.
 Column = tuple[tuple[int | Literal["lrn"], ...], ...]
@@ -56,7 +58,7 @@ def blocks(column: Column, in_channels: int, dims: int) -> "OrderedDict[str, nn.
     return made
 
 
-class VGG(nn.Sequential):
+class VGG(Network, nn.Sequential):
     """(B, in_channels, 224, 224) -> (B, K) logits.
 
     Args:
@@ -85,10 +87,7 @@ class VGG(nn.Sequential):
             )
         )
         self.map_side = map_side
-        for layer in self:
-            if isinstance(layer, (*CONVS, nn.Linear)):
-                nn.init.normal_(layer.weight, std=0.1)  # the paper's variance of 0.01
-                nn.init.zeros_(layer.get_parameter("bias"))
+        initialise(self, gaussian(0.1))  # the paper's variance of 0.01
 
     def dense(self, x: Tensor) -> Tensor:
         """The class scores at every window of a larger image (section 3.2).  (B, C, H, W) -> (B, K, h, w)

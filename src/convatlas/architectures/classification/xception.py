@@ -14,6 +14,8 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from convatlas.blocks.inception import ConvBN
+from convatlas.blocks.init import initialise
+from convatlas.network import Network
 from convatlas.registry import register
 
 
@@ -61,7 +63,7 @@ class Block(nn.Sequential):
         return residual + self.shortcut(input)
 
 
-class Xception(nn.Sequential):
+class Xception(Network, nn.Sequential):
     """(B, in_channels, 299, 299) -> (B, K) logits; larger and smaller pictures are accepted too."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
@@ -94,10 +96,7 @@ class Xception(nn.Sequential):
                 fc=nn.Linear(2048, num_classes),  # 1000
             )
         )
-        for layer in self.modules():
-            if isinstance(layer, (nn.Conv2d, nn.Linear)):
-                nn.init.xavier_uniform_(layer.weight)  # "glorot_uniform", the default of Keras
-        nn.init.zeros_(self.get_parameter("fc.bias"))
+        initialise(self, nn.init.xavier_uniform_)  # "glorot_uniform", the default of Keras
 
 
 @register(paper="chollet2016_xception", input_shape=(3, 299, 299), aliases=("legacy_xception",))

@@ -15,6 +15,8 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
+from convatlas.blocks.init import gaussian, initialise
+from convatlas.network import Network
 from convatlas.registry import register
 
 
@@ -23,7 +25,7 @@ def _normalise() -> nn.LocalResponseNorm:
     return nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2)
 
 
-class ZFNet(nn.Sequential):
+class ZFNet(Network, nn.Sequential):
     """(B, in_channels, 224, 224) -> (B, K) logits."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
@@ -54,10 +56,7 @@ class ZFNet(nn.Sequential):
                 fc8=nn.Linear(4096, num_classes),  # 1000
             )
         )
-        for layer in self:
-            if isinstance(layer, (nn.Conv2d, nn.Linear)):
-                nn.init.normal_(layer.weight, std=0.01)
-                nn.init.zeros_(layer.get_parameter("bias"))
+        initialise(self, gaussian(0.01))
 
 
 def renormalise_filters_(net: nn.Module, *, limit: float = 0.1) -> int:

@@ -20,13 +20,17 @@ from torch import Tensor, nn
 
 from convatlas.architectures.classification.alexnet import CaffeNet
 from convatlas.architectures.classification.vgg import VGG
-from convatlas.blocks.boxes import SSD_VARIANCES, decode, suppress
-from convatlas.blocks.regions import RoIMaxPool, region_losses, sample_regions, whole_picture
-from convatlas.blocks.selective_search import proposals_for, selective_search
-from convatlas.blocks.transplant import transplant
+from convatlas.blocks.init import gaussian, he_normal, initialise
+from convatlas.blocks.roi_pool import RoIMaxPool
+from convatlas.errors import UsageError
 from convatlas.lazy import Lazy
+from convatlas.network import Network
+from convatlas.ops.boxes import SSD_VARIANCES, decode, suppress
+from convatlas.ops.regions import region_losses, sample_regions, whole_picture
+from convatlas.ops.selective_search import proposals_for, selective_search
+from convatlas.ops.transplant import transplant
+from convatlas.records import Detections, Objects, Traits
 from convatlas.registry import register
-from convatlas.structures import Detections, Objects, UsageError
 
 ops = Lazy("torchvision.ops")
 
@@ -54,7 +58,7 @@ class Trunk(NamedTuple):
     own: Names = ()  # layers of the head that are no classifier's
 
 
-class RegionNetwork(nn.Module):
+class RegionNetwork(Network):
     """A map of the picture, and two heads on each region of it."""
 
     def __init__(self, trunk: Trunk, *, num_classes: int) -> None:
@@ -69,9 +73,8 @@ class RegionNetwork(nn.Module):
         width = [layer.out_features for layer in trunk.head.values() if isinstance(layer, nn.Linear)][-1]
         self.cls_score = nn.Linear(width, num_classes + 1)
         self.bbox_pred = nn.Linear(width, 4 * (num_classes + 1))
-        for layer, deviation in ((self.cls_score, 0.01), (self.bbox_pred, 0.001)):
-            nn.init.normal_(layer.weight, std=deviation)
-            nn.init.zeros_(layer.bias)
+        initialise([self.cls_score], gaussian(0.01))
+        initialise([self.bbox_pred], gaussian(0.001))
 
     def features(self, images: Tensor) -> Tensor:
         """(B, in_channels, H, W) -> (B, C, H / 16, W / 16)"""
@@ -161,11 +164,6 @@ class FastRCNN(RegionNetwork):
         for name in frozen:
             self.get_submodule(name).requires_grad_(False)
 
-    @property
-    def searches(self) -> bool:
-        """Whether selective search makes the proposals where none are given."""
-        return self.propose is selective_search
-
     def forward(self, images: Tensor) -> RegionOutputs:
         return self.classify(self.features(images), whole_picture(images))
 
@@ -200,10 +198,7 @@ def vgg16_trunk(in_channels: int) -> Trunk:
     for layer in layers.values():
         if isinstance(layer, nn.MaxPool2d):
             layer.ceil_mode = True
-        elif isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-        elif isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, std=0.01)
+    initialise(layers.values(), he_normal(), fully_connected=gaussian(0.01))
     return _divided(layers, bins=7)
 
 
@@ -226,13 +221,25 @@ def _divided(layers: Layers, *, bins: int) -> Trunk:
     return Trunk(encoder, OrderedDict((name, layers[name]) for name in names[flat + 1 : last]), bins)
 
 
-@register(task="detection", paper="girshick2015_fast", input_shape=(3, 600, 1000), num_classes=20)
+@register(
+    task="detection",
+    paper="girshick2015_fast",
+    input_shape=(3, 600, 1000),
+    num_classes=20,
+    traits=Traits(searches_regions=True),
+)
 def fast_rcnn_vgg16(*, num_classes: int = 20, in_channels: int = 3) -> FastRCNN:
     """Fast R-CNN on VGG-16; layers below conv3_1 do not learn."""
     return FastRCNN(vgg16_trunk(in_channels), num_classes=num_classes, frozen=VGG16_FROZEN)
 
 
-@register(task="detection", paper="girshick2015_fast", input_shape=(3, 600, 1000), num_classes=20)
+@register(
+    task="detection",
+    paper="girshick2015_fast",
+    input_shape=(3, 600, 1000),
+    num_classes=20,
+    traits=Traits(searches_regions=True),
+)
 def fast_rcnn_caffenet(*, num_classes: int = 20, in_channels: int = 3) -> FastRCNN:
     """Fast R-CNN on CaffeNet, the paper's model S; conv1 does not learn."""
     return FastRCNN(caffenet_trunk(in_channels), num_classes=num_classes, frozen=("conv1",))

@@ -23,7 +23,9 @@ from torch import Tensor, nn
 
 from convatlas.architectures.classification.squeezenet import SqueezeNetV11
 from convatlas.architectures.detection.fast_rcnn import VGG16_FROZEN, Layers, RegionNetwork, Trunk, vgg16_trunk
-from convatlas.blocks.region_proposals import (
+from convatlas.blocks.init import gaussian, he_normal, initialise
+from convatlas.blocks.within_channel import WithinChannelNorm
+from convatlas.ops.anchors import (
     AnchorOutputs,
     anchor_losses,
     base_anchors,
@@ -31,10 +33,9 @@ from convatlas.blocks.region_proposals import (
     propose,
     sample_anchors,
 )
-from convatlas.blocks.regions import region_losses, sample_regions, whole_picture
-from convatlas.blocks.within_channel import WithinChannelNorm
+from convatlas.ops.regions import region_losses, sample_regions, whole_picture
+from convatlas.records import Detections, Objects
 from convatlas.registry import register
-from convatlas.structures import Detections, Objects
 
 
 class FasterOutputs(NamedTuple):
@@ -77,9 +78,7 @@ class FasterRCNN(RegionNetwork):
         self.rpn_relu = nn.ReLU()
         self.rpn_cls_score = nn.Conv2d(width[1], 2 * count, 1)
         self.rpn_bbox_pred = nn.Conv2d(width[1], 4 * count, 1)
-        for layer in (self.rpn_conv, self.rpn_cls_score, self.rpn_bbox_pred):
-            nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.get_parameter("bias"))
+        initialise((self.rpn_conv, self.rpn_cls_score, self.rpn_bbox_pred), gaussian(0.01))
         for name in frozen:
             self.get_submodule(name).requires_grad_(False)
 
@@ -173,10 +172,7 @@ def zf_trunk(in_channels: int) -> Trunk:
         relu7=nn.ReLU(),
         drop7=nn.Dropout(0.5),
     )
-    for layer in (*encoder.values(), *head.values()):
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.get_parameter("bias"))
+    initialise((*encoder.values(), *head.values()), gaussian(0.01))
     return Trunk(encoder, head, bins=6, pool="roi_pool_conv5")
 
 
@@ -193,10 +189,7 @@ def squeezenet_trunk(in_channels: int) -> Trunk:
     head: Layers = OrderedDict(
         fc6=nn.Linear(512 * 7 * 7, 256), relu6=nn.ReLU(), fc7=nn.Linear(256, 256), relu7=nn.ReLU()
     )
-    for layer in head.values():
-        if isinstance(layer, nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+    initialise(head.values(), he_normal())
     return Trunk(encoder, head, bins=7, pool="roi_pool", own=("fc6.", "fc7."))
 
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from convatlas.blocks.regions import Regions, easy
+from convatlas.errors import UsageError
 from convatlas.lazy import Lazy
-from convatlas.structures import Objects, UsageError
+from convatlas.ops.regions import Regions, easy
+from convatlas.records import Objects
 
 ops = Lazy("torchvision.ops")
 

@@ -15,7 +15,7 @@ Shapes   B batch, C channels, H x W picture, A anchors a cell, N anchors of all 
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,9 @@ from convatlas.architectures.classification.resnet import resnet50
 from convatlas.architectures.detection.fast_rcnn import RegionOutputs, fitted
 from convatlas.architectures.detection.instance_masks import mask_loss, mask_targets, paste
 from convatlas.blocks.feature_pyramid import FeaturePyramid, RoIAlign, align_on_levels, level_of_picture
-from convatlas.blocks.region_proposals import (
+from convatlas.lazy import Lazy
+from convatlas.network import Network
+from convatlas.ops.anchors import (
     AnchorOutputs,
     LevelOutputs,
     anchor_losses,
@@ -33,11 +35,10 @@ from convatlas.blocks.region_proposals import (
     propose_on_levels,
     sample_anchors,
 )
-from convatlas.blocks.regions import region_losses, sample_regions, whole_picture
-from convatlas.blocks.transplant import transplant
-from convatlas.lazy import Lazy
+from convatlas.ops.regions import region_losses, sample_regions, whole_picture
+from convatlas.ops.transplant import transplant
+from convatlas.records import Detections, Objects, Traits
 from convatlas.registry import register
-from convatlas.structures import Detections, Objects
 
 ops = Lazy("torchvision.ops")
 
@@ -57,10 +58,8 @@ class MaskOutputs(NamedTuple):
     masks: Tensor  # (B, K + 1, 28, 28) logits
 
 
-class MaskRCNN(nn.Module):
+class MaskRCNN(Network):
     """(B, in_channels, H, W) -> `MaskOutputs`. It starts from a trained ResNet-50."""
-
-    wants_masks: ClassVar[bool] = True
 
     def __init__(self, *, num_classes: int = 80, in_channels: int = 3) -> None:
         super().__init__()
@@ -227,7 +226,9 @@ def with_fixed_normalisation(net: nn.Module) -> nn.Module:
     return net
 
 
-@register(task="detection", paper="he2017_mask", input_shape=(3, 800, 1344), num_classes=80)
+@register(
+    task="detection", paper="he2017_mask", input_shape=(3, 800, 1344), num_classes=80, traits=Traits(wants_masks=True)
+)
 def mask_rcnn_resnet50_fpn(*, num_classes: int = 80, in_channels: int = 3) -> MaskRCNN:
     """Mask R-CNN on ResNet-50 with a feature pyramid, for COCO."""
     return MaskRCNN(num_classes=num_classes, in_channels=in_channels)

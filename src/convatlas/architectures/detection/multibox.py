@@ -19,7 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convatlas.blocks.boxes import (
+from convatlas.lazy import Lazy
+from convatlas.network import Network
+from convatlas.ops.boxes import (
     BACKGROUND,
     SSD_VARIANCES,
     decode,
@@ -28,8 +30,7 @@ from convatlas.blocks.boxes import (
     match_default_boxes,
     suppress,
 )
-from convatlas.lazy import Lazy
-from convatlas.structures import Detections, Objects
+from convatlas.records import Detections, Objects
 
 ops = Lazy("torchvision.ops")
 
@@ -135,7 +136,7 @@ class L2Norm(nn.Module):
         return x / length * self.scale[:, None, None]
 
 
-class MultiBoxDetector(nn.Module, ABC):
+class MultiBoxDetector(Network, ABC):
     """A detector whose maps, those of `maps`, each have a head for codes and one for classes.
 
     Heads are 3x3 convolutions named after their map, `<map>_mbox_loc` and `<map>_mbox_conf`.
@@ -192,12 +193,3 @@ class MultiBoxDetector(nn.Module, ABC):
             most=most,
             most_per_class=most_per_class,
         )
-
-
-def initialise(layers: Sequence[nn.Module]) -> None:
-    """The release's "xavier" fillers: uniform with variance 1 / fan-in; biases 0."""
-    for layer in layers:
-        if isinstance(layer, nn.Conv2d):
-            bound = math.sqrt(3 / layer.weight[0].numel())
-            nn.init.uniform_(layer.weight, -bound, bound)
-            nn.init.zeros_(layer.get_parameter("bias"))

@@ -19,13 +19,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convatlas.architectures.classification.alexnet import CaffeNet
-from convatlas.blocks.boxes import decode, suppress
 from convatlas.blocks.region_svms import LAYERS, SvmHeads, WithSvms
-from convatlas.blocks.regions import easy, sample_regions
-from convatlas.blocks.selective_search import proposals_for
+from convatlas.errors import UsageError
 from convatlas.lazy import Lazy
+from convatlas.ops.boxes import decode
+from convatlas.ops.regions import easy, sample_regions
+from convatlas.ops.selective_search import proposals_for
+from convatlas.records import Objects, Traits
 from convatlas.registry import register
-from convatlas.structures import Detections, Objects, UsageError
 
 ops = Lazy("torchvision.ops")
 
@@ -64,9 +65,6 @@ class RCNN(WithSvms, CaffeNet):
         in_channels: of the pictures.
         background: whether the last layer has an output for it. Without it, its outputs are SVMs.
     """
-
-    window_side = SIDE
-    searches = True  # selective search makes the proposals where none are given
 
     def __init__(self, *, num_classes: int, in_channels: int = 3, background: bool = True) -> None:
         super().__init__(num_svms=num_classes, num_classes=num_classes + background, in_channels=in_channels)
@@ -140,28 +138,10 @@ class RCNN(WithSvms, CaffeNet):
         margins = torch.cat(signs) * self(torch.cat(windows))
         return {"hinge": (1 - margins).clamp(min=0).sum(1).mean()}
 
-    @torch.no_grad()
-    def detect(
-        self,
-        images: Tensor,
-        proposals: Sequence[Tensor] | None = None,
-        *,
-        score_above: float | None = None,
-        iou_above: float = 0.3,
-        most: int = 100,
-    ) -> list[Detections]:
-        """What is in each picture; `proposals` are B times (N, 4), selective search's where there are none.
-
-        `score_above` is -1 for the margins of SVMs and 0.05 for probabilities, unless another is given.
-        """
-        threshold = (-1.0 if self.gives_margins else 0.05) if score_above is None else score_above
-        found = []
-        for image, boxes in zip(images, proposals_for(images, proposals), strict=True):
-            parts = [self._judge(warp(image, part), part) for part in boxes.split(AT_ONCE)]  # of none: one, empty
-            scores, fitted = (torch.cat(values) for values in zip(*parts, strict=True))
-            fitted = ops.clip_boxes_to_image(fitted, (image.shape[1], image.shape[2]))
-            found.append(suppress(fitted, scores, score_above=threshold, iou_above=iou_above, most=most))
-        return found
+    def judge(self, image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        parts = [self._judge(warp(image, part), part) for part in boxes.split(AT_ONCE)]  # of none: one, empty
+        scores, fitted = (torch.cat(values) for values in zip(*parts, strict=True))
+        return scores, fitted
 
     def _judge(self, windows: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """(N, K) scores, and the boxes: (N, 4), or (N, K, 4) where they are regressed."""
@@ -179,13 +159,25 @@ def _rectified(layer: str) -> str:
     return layer.replace("fc", "relu")
 
 
-@register(task="detection", paper="girshick2014_rcnn", input_shape=(3, 227, 227), num_classes=20)
+@register(
+    task="detection",
+    paper="girshick2014_rcnn",
+    input_shape=(3, 227, 227),
+    num_classes=20,
+    traits=Traits(window_px=SIDE, searches_regions=True),
+)
 def rcnn_alexnet_voc_finetune(*, num_classes: int = 20, in_channels: int = 3) -> RCNN:
     """R-CNN's CaffeNet as it was fine-tuned on VOC: an output for each class and one for the background."""
     return RCNN(num_classes=num_classes, in_channels=in_channels)
 
 
-@register(task="detection", paper="girshick2014_rcnn", input_shape=(3, 227, 227), num_classes=200)
+@register(
+    task="detection",
+    paper="girshick2014_rcnn",
+    input_shape=(3, 227, 227),
+    num_classes=200,
+    traits=Traits(window_px=SIDE, searches_regions=True),
+)
 def rcnn_ilsvrc13(*, num_classes: int = 200, in_channels: int = 3) -> RCNN:
     """R-CNN for the 200 classes of ILSVRC-2013, with the SVMs as its last layer. They stand on fc7."""
     return RCNN(num_classes=num_classes, in_channels=in_channels, background=False)

@@ -19,14 +19,17 @@ from torch.nn import functional as F
 
 from convatlas.architectures.detection.fast_rcnn import Trunk
 from convatlas.architectures.detection.faster_rcnn import zf_trunk
-from convatlas.blocks.boxes import decode, suppress
+from convatlas.blocks.init import gaussian, initialise
 from convatlas.blocks.pyramid import LEVELS, SpatialPyramidPool
 from convatlas.blocks.region_svms import LAYERS, WithSvms
-from convatlas.blocks.regions import sample_regions
-from convatlas.blocks.selective_search import proposals_for
+from convatlas.errors import UsageError
 from convatlas.lazy import Lazy
+from convatlas.network import Network
+from convatlas.ops.boxes import decode
+from convatlas.ops.regions import sample_regions
+from convatlas.ops.selective_search import proposals_for
+from convatlas.records import Objects, Traits
 from convatlas.registry import register
-from convatlas.structures import Detections, Objects, UsageError
 
 ops = Lazy("torchvision.ops")
 
@@ -56,7 +59,7 @@ def nearest_scale(boxes: Tensor, short_side: int, scales: Sequence[int] = SCALES
     return (areas.unsqueeze(1) * factors.square() - BEST_AREA).abs().argmin(1)
 
 
-class SPPDetector(WithSvms):
+class SPPDetector(WithSvms, Network):
     """(B, in_channels, H, W) -> (B, K + 1) logits of one window a picture, the whole of it.
 
     Args:
@@ -65,8 +68,6 @@ class SPPDetector(WithSvms):
         width: maps of the picture's map.
         scales: short sides, in pixels, to which `detect` and `losses` scale a picture.
     """
-
-    searches = True  # selective search makes the proposals where none are given
 
     def __init__(self, trunk: Trunk, *, num_classes: int, width: int = 256, scales: Sequence[int] = SCALES) -> None:
         super().__init__(num_svms=num_classes)
@@ -82,9 +83,7 @@ class SPPDetector(WithSvms):
         widths = [layer.out_features for layer in trunk.head.values() if isinstance(layer, nn.Linear)]
         self.fc6 = nn.Linear(width * sum(bins * bins for bins in LEVELS), widths[0])
         self.fc8 = nn.Linear(widths[-1], num_classes + 1)
-        for layer in (self.fc6, self.fc8):
-            nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
+        initialise((self.fc6, self.fc8), gaussian(0.01))
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
@@ -150,35 +149,20 @@ class SPPDetector(WithSvms):
         scores, classes = self.classify(torch.cat(pooled)), torch.cat([each.classes for each in regions])
         return {"classes": F.cross_entropy(scores, classes) if len(classes) else scores.sum()}
 
-    @torch.no_grad()
-    def detect(
-        self,
-        images: Tensor,
-        proposals: Sequence[Tensor] | None = None,
-        *,
-        score_above: float | None = None,
-        iou_above: float = 0.3,
-        most: int = 100,
-    ) -> list[Detections]:
-        """What is in each picture; `proposals` are B times (N, 4), selective search's where there are none.
-
-        `score_above` is -1 for the margins of SVMs and 0.05 for probabilities, unless another is given.
-        """
-        threshold = (-1.0 if self.gives_margins else 0.05) if score_above is None else score_above
-        found = []
-        for image, boxes in zip(images, proposals_for(images, proposals), strict=True):
-            if self.svms is None:
-                fitted, scores = boxes, self.classify(self.pyramids(image, boxes)).softmax(1)[:, 1:]
-            else:
-                pool5, features = self.describe(image, boxes, ("pool5", self.svms.layer))
-                scores = self.svms(features)
-                fitted = decode(self.svms.codes(pool5), boxes.unsqueeze(1))
-            fitted = ops.clip_boxes_to_image(fitted, (image.shape[1], image.shape[2]))
-            found.append(suppress(fitted, scores, score_above=threshold, iou_above=iou_above, most=most))
-        return found
+    def judge(self, image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        if self.svms is None:
+            return self.classify(self.pyramids(image, boxes)).softmax(1)[:, 1:], boxes
+        pool5, features = self.describe(image, boxes, ("pool5", self.svms.layer))
+        return self.svms(features), decode(self.svms.codes(pool5), boxes.unsqueeze(1))
 
 
-@register(task="detection", paper="he2014_spp", input_shape=(3, 600, 1000), num_classes=20)
+@register(
+    task="detection",
+    paper="he2014_spp",
+    input_shape=(3, 600, 1000),
+    num_classes=20,
+    traits=Traits(searches_regions=True),
+)
 def sppnet_zf5(*, num_classes: int = 20, in_channels: int = 3) -> SPPDetector:
     """SPPnet's detector on ZF-5: five scales, and only the fully connected layers learn."""
     return SPPDetector(zf_trunk(in_channels), num_classes=num_classes)

@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from convatlas.architectures.classification.vgg import COLUMNS, WIDTHS
-from convatlas.architectures.detection.multibox import DefaultBoxes, L2Norm, MultiBoxDetector, initialise
-from convatlas.blocks.transplant import transplant
+from convatlas.architectures.detection.multibox import DefaultBoxes, L2Norm, MultiBoxDetector
+from convatlas.blocks.init import caffe_xavier, initialise
+from convatlas.ops.transplant import transplant
 from convatlas.registry import register
 
 # For each layer behind fc7: filters, size, stride, padding.
@@ -95,7 +96,7 @@ class SSD(MultiBoxDetector):
         widths |= {"conv4_3_norm": 512, "fc7": 1024}
         self.add_heads([widths[name] for name in rows], num_classes)
         self.own_layers = tuple(name for name in self._modules if name not in self.trunk or name in extra)
-        initialise(list(self.children()))
+        initialise(self.children(), caffe_xavier)
 
     def maps(self, x: Tensor) -> list[Tensor]:
         """After the ReLU of each map's convolution; conv4_3's scaled.  (B, C, H, W) -> six or seven (B, C, H, W)"""

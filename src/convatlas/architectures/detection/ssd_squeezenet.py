@@ -16,8 +16,9 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from convatlas.architectures.classification.squeezenet import SqueezeNetV11
-from convatlas.architectures.detection.multibox import DefaultBoxes, L2Norm, MultiBoxDetector, initialise
-from convatlas.blocks.transplant import transplant
+from convatlas.architectures.detection.multibox import DefaultBoxes, L2Norm, MultiBoxDetector
+from convatlas.blocks.init import caffe_xavier, initialise
+from convatlas.ops.transplant import transplant
 from convatlas.registry import register
 
 ROWS = {
@@ -64,7 +65,7 @@ class SSDSqueezeNet(MultiBoxDetector):
         self.relu_conv13_2 = nn.ReLU()
         self.add_heads(WIDTHS, num_classes)
         self.own_layers = tuple(name for name in self._modules if name not in self.encoder)
-        initialise([self.get_submodule(name) for name in self.own_layers])
+        initialise([self.get_submodule(name) for name in self.own_layers], caffe_xavier)
 
     def maps(self, x: Tensor) -> list[Tensor]:
         """(B, C, H, W) -> six maps, (B, C, H, W) each; those of the encoder scaled to the same length everywhere."""

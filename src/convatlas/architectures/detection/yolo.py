@@ -12,7 +12,6 @@ Departs  Darknet's gradient is that of half the sum of equation 3. We take the s
 Shapes   B batch, C channels, S x S cells of the grid, P boxes a cell, K classes.
 """
 
-import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,11 +20,13 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from convatlas.blocks.boxes import paired_iou, suppress
-from convatlas.blocks.transplant import transplant
+from convatlas.blocks.init import darknet, initialise
 from convatlas.lazy import Lazy
+from convatlas.network import Network
+from convatlas.ops.boxes import paired_iou, suppress
+from convatlas.ops.transplant import transplant
+from convatlas.records import Detections, Objects
 from convatlas.registry import register
-from convatlas.structures import Detections, Objects
 
 ops = Lazy("torchvision.ops")
 
@@ -158,7 +159,7 @@ def yolo_losses(grid: Tensor, targets: Sequence[Objects], size: tuple[int, int])
     return {name: value / len(targets) for name, value in sums.items()}
 
 
-class YOLO(nn.Sequential):
+class YOLO(Network, nn.Sequential):
     """(B, in_channels, 448, 448) -> (B, 7, 7, K + 10), as `Grid` orders it.
 
     Args:
@@ -182,7 +183,7 @@ class YOLO(nn.Sequential):
         pretrained = {f"conv{place}" for place in range(1, 21)}
         weighted = [name for name, layer in self.named_children() if isinstance(layer, (nn.Conv2d, nn.Linear))]
         self.own_layers = tuple(f"{name}." for name in weighted if name not in pretrained)
-        _initialise(self)
+        initialise(self, darknet)
 
     def start_from(self, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
         """Copies the layers of the same names: of a `pretraining_net` its convolutions (section 2.2).
@@ -238,15 +239,6 @@ def _convolutions(rows: Rows, in_channels: int) -> "OrderedDict[str, nn.Module]"
     return made
 
 
-def _initialise(net: nn.Module) -> None:
-    """Darknet's: uniform up to sqrt(2 / fan-in), biases 0."""
-    for layer in net.modules():
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            bound = math.sqrt(2 / layer.weight[0].numel())
-            nn.init.uniform_(layer.weight, -bound, bound)
-            nn.init.zeros_(layer.get_parameter("bias"))
-
-
 def pretraining_net(*, num_classes: int = 1000, in_channels: int = 3) -> nn.Sequential:
     """The classifier of section 2.2 that the detector starts from: its first 20 convolutions, a mean, a sum.
 
@@ -260,7 +252,7 @@ def pretraining_net(*, num_classes: int = 1000, in_channels: int = 3) -> nn.Sequ
             fc=nn.Linear(1024, num_classes),
         )
     )
-    _initialise(net)
+    initialise(net, darknet)
     return net
 
 

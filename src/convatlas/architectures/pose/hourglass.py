@@ -14,8 +14,9 @@ Shapes   B batch, C channels, H x W map, D channels out, J joints.
 
 from torch import Tensor, nn
 
+from convatlas.network import Network
+from convatlas.records import AuxiliaryOutputs
 from convatlas.registry import register
-from convatlas.structures import AuxiliaryOutputs
 
 FEATURES = 256
 POOLINGS = 4
@@ -94,7 +95,7 @@ class Remap(nn.Module):
         return x + self.ll_remap(features) + self.out_remap(heat_maps)
 
 
-class StackedHourglass(nn.Module):
+class StackedHourglass(Network):
     """(B, in_channels, 256, 256) -> (B, J, 64, 64) heat maps of the last hourglass; multiples of 64 px are accepted.
 
     In train mode with more than one stack: `AuxiliaryOutputs`, those of the earlier hourglasses beside them.

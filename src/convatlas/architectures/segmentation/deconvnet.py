@@ -13,7 +13,9 @@ Shapes   B batch, C channels, H x W map, K classes.
 
 from torch import nn
 
+from convatlas.blocks.init import gaussian, initialise, initialise_norms
 from convatlas.blocks.unpool import MirroredSequential, SwitchPool2d, SwitchUnpool2d
+from convatlas.network import Network
 from convatlas.registry import register
 
 LEVELS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # maps and convolutions of each
@@ -48,17 +50,7 @@ def add_decoder(net: nn.Module, in_channels: int, num_classes: int) -> None:
     net.add_module("seg_score_voc", nn.Conv2d(64, num_classes, 1))
 
 
-def initialise(net: nn.Module) -> None:
-    """The release's fillers."""
-    for layer in net.modules():
-        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-            nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.get_parameter("bias"))
-        elif isinstance(layer, nn.BatchNorm2d):
-            nn.init.constant_(layer.bias, 0.001)
-
-
-class DeconvNet(MirroredSequential):
+class DeconvNet(Network, MirroredSequential):
     """(B, in_channels, 224, 224) -> (B, K, 224, 224) logits; any size from 224 px on is accepted."""
 
     def __init__(self, *, num_classes: int = 21, in_channels: int = 3) -> None:
@@ -69,7 +61,8 @@ class DeconvNet(MirroredSequential):
             self.add_module(f"bnfc{name}", nn.BatchNorm2d(4096))
             self.add_module(f"relu{name}", nn.ReLU())
         add_decoder(self, 4096, num_classes)
-        initialise(self)
+        initialise(self, gaussian(0.01))
+        initialise_norms(self, bias=0.001)
 
 
 @register(task="segmentation", paper="noh2015_deconvnet", input_shape=(3, 224, 224), num_classes=21)

@@ -20,10 +20,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convatlas.architectures.segmentation.deconvnet import add_decoder, add_encoder, initialise
+from convatlas.architectures.segmentation.deconvnet import add_decoder, add_encoder
+from convatlas.blocks.init import gaussian, initialise, initialise_norms
 from convatlas.blocks.unpool import Switches, SwitchPool2d, SwitchUnpool2d
+from convatlas.network import Network
+from convatlas.records import VOID, Shape, Traits
 from convatlas.registry import register
-from convatlas.structures import VOID, Shape
 
 THERE = 0.5  # probability above which a class counts as seen
 LEAST = 1e-12  # probability, so that its logarithm is finite
@@ -128,7 +130,7 @@ class SegmentationBranch(nn.Module):
         return x
 
 
-class DecoupledNet(nn.Module):
+class DecoupledNet(Network):
     """(B, in_channels, 320, 320) -> (B, 1 + L, 320, 320) logits; any size from 224 px on is accepted.
 
     The segmentation branch runs once for the background and once for each class that is there in some picture (for all
@@ -136,13 +138,12 @@ class DecoupledNet(nn.Module):
     classification branch before, which then stays.
     """
 
-    draws_randomly = True  # which class a picture teaches
-
     def __init__(self, *, num_classes: int = 21, in_channels: int = 3) -> None:
         super().__init__()
         self.classification = ClassificationBranch(num_classes - 1, in_channels)
         self.segmentation = SegmentationBranch()
-        initialise(self)
+        initialise(self, gaussian(0.01))
+        initialise_norms(self, bias=0.001)
 
     def segment(self, evidence: Evidence, labels: Tensor) -> Tensor:
         """(B, 2, H, W) logits of all else and the classes that `labels` (B, L) weighs: one-hot for one of them."""
@@ -189,7 +190,13 @@ class DecoupledNet(nn.Module):
         return (joined / joined.sum(1, keepdim=True)).clamp_min(LEAST).log()
 
 
-@register(task="segmentation", paper="hong2015_decouplednet", input_shape=(3, 320, 320), num_classes=21)
+@register(
+    task="segmentation",
+    paper="hong2015_decouplednet",
+    input_shape=(3, 320, 320),
+    num_classes=21,
+    traits=Traits(draws_randomly=True),
+)
 def decouplednet_voc(*, num_classes: int = 21, in_channels: int = 3) -> DecoupledNet:
     """DecoupledNet: which classes and where in two branches, so that few masks are enough to learn from."""
     return DecoupledNet(num_classes=num_classes, in_channels=in_channels)

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.architectures.classification.vgg import COLUMNS, blocks
-from convatlas.architectures.segmentation.fcn import FCN, initialise
+from convatlas.architectures.segmentation.fcn import FCN
 from convatlas.blocks.crop import Crop
+from convatlas.blocks.init import gaussian, he_normal, initialise
 from convatlas.registry import register
 
 STRIDE = 8
@@ -50,7 +51,7 @@ def _trunk(in_channels: int) -> "OrderedDict[str, nn.Module]":
         relu7=nn.ReLU(),
         drop7=nn.Dropout(0.5),
     )
-    initialise(trunk.items())
+    initialise(trunk.values(), he_normal())
     return trunk
 
 
@@ -68,8 +69,7 @@ class DeepLabLargeFOV(FCN):
     def __init__(self, *, num_classes: int, in_channels: int) -> None:
         super().__init__(_trunk(in_channels))
         self.fc8 = nn.Conv2d(1024, num_classes, 1)  # 21 x 41 x 41
-        nn.init.normal_(self.fc8.weight, std=0.01)
-        nn.init.zeros_(self.fc8.get_parameter("bias"))
+        initialise([self.fc8], gaussian(0.01))
         self.interp = Interp()  # 21 x 321 x 321
         self.score = Crop(0)  # 21 x 321 x 321
 

@@ -13,14 +13,16 @@ Shapes   B batch, C channels, H x W picture, K classes, h x w coarse map.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
 from convatlas.architectures.classification.vgg import COLUMNS, blocks
 from convatlas.blocks.bilinear import BilinearUpsampling
 from convatlas.blocks.crop import Crop
-from convatlas.blocks.transplant import transplant
+from convatlas.blocks.init import he_normal, initialise
+from convatlas.network import Network
+from convatlas.ops.transplant import transplant
 from convatlas.registry import register
 
 
@@ -43,14 +45,6 @@ def score(channels: int, num_classes: int) -> nn.Conv2d:
     return layer
 
 
-def initialise(layers: Iterable[tuple[str, nn.Module]]) -> None:
-    """He et al.'s weights and no biases, for what trained weights usually replace."""
-    for _, layer in layers:
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.get_parameter("bias"))
-
-
 def convolutional_classifier(channels: int, side: int) -> "OrderedDict[str, nn.Module]":
     """fc6 to drop7 as convolutions.  (B, channels, h, w) -> (B, 4096, h - side + 1, w - side + 1)"""
     return OrderedDict(
@@ -63,7 +57,7 @@ def convolutional_classifier(channels: int, side: int) -> "OrderedDict[str, nn.M
     )
 
 
-class FCN(nn.Module):
+class FCN(Network):
     """(B, in_channels, H, W) -> (B, K, H, W) logits, for pictures of any size.
 
     The trunk's layers are children of the network itself, so that their names are those of the classifier. A head
@@ -119,7 +113,7 @@ def vgg16_trunk(in_channels: int) -> "OrderedDict[str, nn.Module]":
     for block in range(1, 6):
         trunk[f"pool{block}"] = nn.MaxPool2d(2, ceil_mode=True)
     trunk |= convolutional_classifier(512, 7)
-    initialise(trunk.items())
+    initialise(trunk.values(), he_normal())
     return trunk
 
 

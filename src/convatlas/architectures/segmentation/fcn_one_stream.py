@@ -15,7 +15,8 @@ from collections import OrderedDict
 from torch import nn
 
 from convatlas.architectures.classification.googlenet import GoogLeNet
-from convatlas.architectures.segmentation.fcn import OneStreamFCN, convolutional_classifier, initialise
+from convatlas.architectures.segmentation.fcn import OneStreamFCN, convolutional_classifier
+from convatlas.blocks.init import he_normal, initialise
 from convatlas.registry import register
 
 
@@ -40,7 +41,7 @@ def _caffenet_trunk(in_channels: int) -> "OrderedDict[str, nn.Module]":
         pool5=nn.MaxPool2d(**pool),
         **convolutional_classifier(256, 6),
     )
-    initialise(trunk.items())
+    initialise(trunk.values(), he_normal())
     return trunk
 
 

@@ -18,6 +18,8 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
+from convatlas.blocks.init import initialise
+from convatlas.network import Network
 from convatlas.registry import register
 
 
@@ -34,7 +36,7 @@ def _pair(in_channels: int, out_channels: int) -> nn.Sequential:
     )
 
 
-class RetinaUNet(nn.Module):
+class RetinaUNet(Network):
     """(B, in_channels, 48, 48) -> (B, K, 48, 48) logits, none below 0; multiples of 4 px are accepted."""
 
     def __init__(self, *, num_classes: int = 2, in_channels: int = 1) -> None:
@@ -50,10 +52,7 @@ class RetinaUNet(nn.Module):
         self.up1 = _pair(64 + 32, 32)  # 32 x 48 x 48
         self.score = nn.Conv2d(32, num_classes, 1)  # 2 x 48 x 48
         self.relu_score = nn.ReLU()  # 2 x 48 x 48
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):  # Keras's default
-                nn.init.xavier_uniform_(layer.weight)
-                nn.init.zeros_(layer.get_parameter("bias"))
+        initialise(self, nn.init.xavier_uniform_)  # Keras's default
 
     def forward(self, x: Tensor) -> Tensor:
         down1 = self.down1(x)

@@ -21,13 +21,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.blocks.bilinear import bilinear_kernel
+from convatlas.blocks.init import he_normal, initialise, initialise_norms
 from convatlas.blocks.unpool import MirroredSequential, SwitchPool2d, SwitchUnpool2d
+from convatlas.network import Network
 from convatlas.registry import register
 
 LEVELS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # maps and convolutions of each encoder
 
 
-class SegNet(MirroredSequential):
+class SegNet(Network, MirroredSequential):
     """(B, in_channels, 360, 480) -> (B, K, 360, 480) logits; any size from 1 px on is accepted.
 
     Section 3 starts it from a trained VGG-16: `blocks.transplant.transplant(net, vgg.state_dict())`.
@@ -48,7 +50,8 @@ class SegNet(MirroredSequential):
             if level > 1:
                 self._add_convolution(f"{level}_1_D", width, LEVELS[level - 2][0])
         self.conv1_1_D = nn.Conv2d(64, num_classes, 3, padding=1)  # 11 x 360 x 480
-        _initialise(self)
+        initialise(self, he_normal())
+        initialise_norms(self, bias=0.001)
 
     def _add_convolution(self, name: str, in_channels: int, out_channels: int) -> None:
         self.add_module(f"conv{name}", nn.Conv2d(in_channels, out_channels, 3, padding=1))
@@ -56,7 +59,7 @@ class SegNet(MirroredSequential):
         self.add_module(f"relu{name}", nn.ReLU())
 
 
-class SegNetBasic(MirroredSequential):
+class SegNetBasic(Network, MirroredSequential):
     """(B, in_channels, 360, 480) -> (B, K, 360, 480) logits; any size from 1 px on is accepted."""
 
     def __init__(self, *, num_classes: int = 11, in_channels: int = 3) -> None:
@@ -67,10 +70,11 @@ class SegNetBasic(MirroredSequential):
             self.add_module(f"conv_decode{level}", nn.Conv2d(64, 64, 7, padding=3))
             self.add_module(f"conv_decode{level}_bn", nn.BatchNorm2d(64))
         self.conv_classifier = nn.Conv2d(64, num_classes, 1)  # 11 x 360 x 480
-        _initialise(self)
+        initialise(self, he_normal())
+        initialise_norms(self, bias=0.001)
 
 
-class FCNBasic(nn.Module):
+class FCNBasic(Network):
     """(B, in_channels, 360, 480) -> (B, K, 360, 480) logits; any size from 1 px on is accepted."""
 
     def __init__(self, *, num_classes: int = 11, in_channels: int = 3) -> None:
@@ -80,7 +84,8 @@ class FCNBasic(nn.Module):
         for level in (4, 3, 2, 1):
             self.add_module(f"score{level}", nn.Conv2d(64, num_classes, 1))
             self.add_module(f"upsample{level}", nn.ConvTranspose2d(num_classes, num_classes, 8, stride=2, padding=3))
-        _initialise(self)
+        initialise(self, he_normal())
+        initialise_norms(self, bias=0.001)
         for level in (4, 3, 2, 1):
             bilinear_(self.get_submodule(f"upsample{level}").get_parameter("weight"))
 
@@ -109,16 +114,6 @@ def _add_encoder(net: nn.Module, in_channels: int) -> None:
         net.add_module(f"conv{level}_bn", nn.BatchNorm2d(64))
         net.add_module(f"relu{level}", nn.ReLU())
         net.add_module(f"pool{level}", SwitchPool2d(ceil_mode=True))
-
-
-def _initialise(net: nn.Module) -> None:
-    """The release's fillers: "msra" for filters, 0 for biases, 1 and 0.001 for normalisations."""
-    for layer in net.modules():
-        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.get_parameter("bias"))
-        elif isinstance(layer, nn.BatchNorm2d):
-            nn.init.constant_(layer.bias, 0.001)
 
 
 def bilinear_(weight: Tensor) -> None:

@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from convatlas.architectures.classification.squeezenet import Fire, SqueezeNetV11
-from convatlas.architectures.segmentation.fcn import FCN, initialise, score
+from convatlas.architectures.segmentation.fcn import FCN, score
 from convatlas.blocks.bilinear import BilinearUpsampling
 from convatlas.blocks.crop import Crop
+from convatlas.blocks.init import he_normal, initialise
 from convatlas.registry import register
 
 
@@ -45,7 +46,7 @@ class FCN8sSqueezeNet(FCN):
         trunk = encoder(in_channels)
         trunk["pool9"] = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         trunk["fire10"] = Fire(512, squeeze=64, expand=256)
-        initialise(trunk["fire10"].named_children())
+        initialise(trunk["fire10"].children(), he_normal())
         trunk["drop10"] = nn.Dropout(0.5)
         super().__init__(trunk)
         self.score_fr = score(512, num_classes)  # 11 x 11 x 15
@@ -92,7 +93,7 @@ class UNetSqueezeNet(FCN):
         self.u4 = Level(128, 128, up=48, squeeze=24, expand=32)  # 64 x 90 x 120
         self.u2 = Level(64, 64, up=32, squeeze=16, expand=16)  # 32 x 180 x 240
         for level in (self.u8, self.u4, self.u2):
-            initialise(level.named_modules())
+            initialise(level, he_normal())
         self.score_u2 = score(32, num_classes)  # 11 x 180 x 240
         self.upscore2 = BilinearUpsampling(num_classes, 3, stride=2, learned=False)  # 11 x 361 x 481
         self.score = Crop(1)  # 11 x 360 x 480

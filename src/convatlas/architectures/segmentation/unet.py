@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convatlas.network import Network
 from convatlas.registry import register
 
 
@@ -72,7 +73,7 @@ class CropConcat(nn.Module):
         return torch.cat([middle, upsampled] if self.copied_first else [upsampled, middle], 1)
 
 
-class UNet(nn.Module):
+class UNet(Network):
     """(B, in_channels, 572, 572) -> (B, K, 388, 388) logits of the pixels 92 px and more from the border.
 
     Sides of 188 px and each multiple of 16 px beyond fit; the output is 184 px shorter.

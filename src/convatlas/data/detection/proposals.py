@@ -4,15 +4,14 @@ How many of the objects they cover: `evaluation.detection.proposal_recall`.
 """
 
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from convatlas.blocks.selective_search import search
+from convatlas.io import replace_file
+from convatlas.ops.selective_search import search
 from convatlas.structures import ConvatlasError, UsageError
 
 VERSION = 1  # of what is searched and how it is ordered; another finds no file of the first
@@ -60,7 +59,6 @@ class ProposalCache:
         return hashlib.sha256(what + values.numpy().tobytes()).hexdigest()
 
     def _write(self, path: Path, boxes: np.ndarray) -> None:
-        """Under another name first, so that no reader sees half a file."""
-        with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part", delete=False) as file:
-            np.save(file, boxes)
-        os.replace(file.name, path)
+        """Completely or not at all, so that no reader sees half a file."""
+        with replace_file(path) as aside:
+            np.save(aside, boxes)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from convatlas.allocator import keep_freed_memory
 from convatlas.inference.engines.fused import fuse
 from convatlas.inference.engines.graph import to_onnx
-from convatlas.structures import ConvatlasError, Shape
+from convatlas.structures import ConvatlasError, ExportedProgram, Shape
 
 Run = Callable[[Tensor], Tensor]
 Builder = Callable[[nn.Module, Shape, int], Run]
@@ -172,12 +172,13 @@ def require(package: str) -> None:
 
 def _model(net: nn.Module, input_shape: Shape) -> bytes:
     """The ONNX model of a network; an exported file is one already."""
-    model = getattr(net, "onnx_model", None)
-    return model if model is not None else to_onnx(fuse(net, input_shape, batch_size=1, pack=False), input_shape)
+    if isinstance(net, ExportedProgram):
+        return net.onnx_model
+    return to_onnx(fuse(net, input_shape, batch_size=1, pack=False), input_shape)
 
 
 def _check_layers(net: nn.Module) -> None:
-    if hasattr(net, "onnx_model"):
+    if isinstance(net, ExportedProgram):
         raise ConvatlasError("an exported file has no PyTorch layers; expected onnxruntime or openvino")
 
 

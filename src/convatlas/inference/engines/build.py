@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from convatlas.inference.engines.backends import BUILDERS, Run
-from convatlas.structures import ConvatlasError, Shape, UsageError
+from convatlas.structures import ConvatlasError, ExportedProgram, Shape, UsageError
 
 ENGINES = tuple(BUILDERS)
 TOLERANCE = 1e-4  # of float engines: of the largest logit, or of 1 where that is smaller
@@ -57,7 +57,8 @@ def build(
             first_line = (str(error).strip().splitlines() or [""])[0]
             raise ConvatlasError(f"engine {name} failed with {type(error).__name__}: {first_line}") from error
         build_s = time.perf_counter() - started
-        if name != "eager" and not getattr(net, "quantised", False):  # integers are rounded in each engine's own way
+        quantised = isinstance(net, ExportedProgram) and net.quantised  # integers are rounded in each engine's own way
+        if name != "eager" and not quantised:
             difference = disagreement(net, run, input_shape)
             if not difference <= TOLERANCE:
                 raise ConvatlasError(

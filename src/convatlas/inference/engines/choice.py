@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from convatlas.inference.engines.build import Engine, build
-from convatlas.structures import ConvatlasError, Shape
+from convatlas.structures import ConvatlasError, ExportedProgram, Shape
 from convatlas.training.run import environment, write_text
 
 _PACKAGES = ("torch", "onnxruntime", "openvino")
@@ -122,7 +122,7 @@ def _take_turns(engines: dict[str, Engine], batch: torch.Tensor, times: dict[str
 def key_of(net: nn.Module, name: str, input_shape: Shape, batch_size: int) -> str:
     """What a measurement holds for, in words."""
     shape = " x ".join(map(str, input_shape))
-    model: bytes | None = getattr(net, "onnx_model", None)
+    model = net.onnx_model if isinstance(net, ExportedProgram) else None
     size = f"{sum(p.numel() for p in net.parameters())} parameters" if model is None else f"{len(model)} bytes of ONNX"
     versions = ", ".join(f"{package} {_version(package)}" for package in _PACKAGES)
     threads = torch.get_num_threads()

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convatlas.blocks.boxes import encode
+from convatlas.errors import ConvatlasError
 from convatlas.lazy import Lazy
-from convatlas.structures import ConvatlasError, Objects
+from convatlas.ops.boxes import encode
+from convatlas.records import Objects
 
 ops = Lazy("torchvision.ops")
 

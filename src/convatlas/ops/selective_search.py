@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 REMEMBERED = 4096  # pictures
 

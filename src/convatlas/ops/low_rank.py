@@ -8,7 +8,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 
 def compress_fully_connected(net: nn.Module, **ranks: int) -> None:

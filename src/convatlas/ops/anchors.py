@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from convatlas.blocks.boxes import BACKGROUND, decode, encode, match_anchors
-from convatlas.blocks.regions import draw, easy
 from convatlas.lazy import Lazy
-from convatlas.structures import Objects
+from convatlas.ops.boxes import BACKGROUND, decode, encode, match_anchors
+from convatlas.ops.regions import draw, easy
+from convatlas.records import Objects
 
 ops = Lazy("torchvision.ops")
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 
 def transplant(net: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 
 @dataclass(frozen=True)

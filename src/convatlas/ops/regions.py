@@ -1,38 +1,22 @@
-"""What networks that look at regions of a picture share: pooling a region, and choosing regions to learn from.
+"""Regions of an image to learn from: how they are sampled among proposals, and the loss of what a network says of them.
 
-Girshick, "Fast R-CNN", ICCV 2015, sections 2.1 and 2.3, with the rounding of the release's `ROIPooling` layer.
+Girshick, "Fast R-CNN", ICCV 2015, section 2.3.
 
-Shapes   B batch, C channels, H x W map, h x w bins, R regions of all pictures, N of one, G objects, K classes.
+Shapes   B batch, R regions of all images, N of one, K classes.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from convatlas.blocks.boxes import SSD_VARIANCES, encode
 from convatlas.lazy import Lazy
-from convatlas.structures import Objects
+from convatlas.ops.boxes import SSD_VARIANCES, encode
+from convatlas.records import Objects
 
 ops = Lazy("torchvision.ops")
-
-
-class RoIMaxPool(nn.Module):
-    """The maximum of a region's map in each of h x w bins.  (B, C, H, W), B times (N, 4) -> (R, C, h, w)
-
-    The first and the last pixel of a region are divided by `stride` and rounded; bins overlap where the map's cells
-    do not divide evenly; a bin outside the map is 0.
-    """
-
-    def __init__(self, bins: int, *, stride: int) -> None:
-        super().__init__()
-        self.bins, self.stride = bins, stride
-
-    def forward(self, features: Tensor, boxes: list[Tensor]) -> Tensor:
-        first_and_last = [torch.cat([each[:, :2], each[:, 2:] - 1], 1).to(features) for each in boxes]
-        return ops.roi_pool(features, first_and_last, self.bins, 1 / self.stride)
 
 
 def whole_picture(images: Tensor) -> list[Tensor]:

@@ -15,8 +15,9 @@ import math
 import torch
 from torch import Tensor
 
+from convatlas.errors import UsageError
 from convatlas.lazy import Lazy
-from convatlas.structures import Detections, UsageError
+from convatlas.records import Detections
 
 ops = Lazy("torchvision.ops")
 
