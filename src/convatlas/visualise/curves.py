@@ -39,7 +39,7 @@ def error_figure(metrics: Rows, published_error: float | None = None) -> Figure:
         axis = sheet.add_subplot()
         draw(axis, metrics, "error")
         axis.set_title("Error")
-        values = [row.get(f"{split}_error") for row in metrics for split in ("train", "test")]
+        values = [row.get(f"{split}_error") for row in metrics for split in ("train", "val", "test")]
         known = [value for value in values if value]
         if known and max(known) > 8 * min(known):
             axis.set_yscale("log")
@@ -89,7 +89,7 @@ def percent_of_some(value: float, _: int) -> str:
 
 def draw(axis: Axes, metrics: Rows, quantity: str) -> None:
     epochs = [row["epoch"] for row in metrics]
-    for split, colour in (("train", TRAIN), ("test", TEST)):
+    for split, colour in (("train", TRAIN), ("val", TEST), ("test", TEST)):  # a run has one of the last two
         values = [nan_if_absent(row.get(f"{split}_{quantity}")) for row in metrics]
         if all(value != value for value in values):
             continue
