@@ -396,7 +396,7 @@ def run_until_killed(out: str, step: int, resume: bool) -> None:
         if done == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    Session.after_step = dies  # of this process alone
+    setattr(Session, "after_step", dies)  # noqa: B010 - of this process alone
     train(Path(out), resume=resume, every=2)
 
 
@@ -454,4 +454,4 @@ def test_the_same_checksum_is_not_yet_the_same_image(tmp_path, monkeypatch):
     twins = parts.train.select([0, 0, 1])
     twins.labels[1] = 2
     found = find_conflicts(replace(parts, train=twins), inventory.take(replace(parts, train=twins)))
-    assert [(one.index, other.index) for one, other in found if one.split == other.split == "train"] == [(0, 1)]
+    assert [(one.place, other.place) for one, other in found if one.split == other.split == "train"] == [(0, 1)]

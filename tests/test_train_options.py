@@ -40,8 +40,13 @@ def pets(tmp_path_factory) -> Path:
     return folder
 
 
-def plan(**more):
+def plan(**more) -> training.Recipe:
     return planned(Asked(**{"network": "caffe_lenet", **more}), None, False)[0]
+
+
+def size_of(recipe: training.Recipe) -> tuple[int, int]:
+    assert recipe.preprocessing is not None
+    return recipe.preprocessing.size
 
 
 @pytest.mark.parametrize(
@@ -51,7 +56,7 @@ def plan(**more):
         ({"class_weights": "balanced"}, lambda r: r.class_weights == "balanced"),
         ({"class_weights": "1,2.5"}, lambda r: r.class_weights == (1.0, 2.5)),
         ({"early_stopping": 4}, lambda r: r.stop == EarlyStopping(4) and r.keep == "best"),
-        ({"size": "30"}, lambda r: r.preprocessing.size == (30, 30) and "30 x 30" in r.notes[-1]),
+        ({"size": "30"}, lambda r: size_of(r) == (30, 30) and "30 x 30" in r.notes[-1]),
         ({"batch_size": 128, "scale_lr": True}, lambda r: r.optimizer.lr == 0.02 and "0.02" in r.notes[-1]),
         ({"batch_size": 16, "scale_lr": True, "settings": ("optimizer.lr=3",)}, lambda r: r.optimizer.lr == 3),
         ({"val_fraction": 0.1, "fraction": 0.5}, lambda r: (r.data.val_fraction, r.data.fraction) == (0.1, 0.5)),
@@ -64,7 +69,7 @@ def test_an_option_changes_its_field(asked, found):
 
 def test_crops_follow_the_size(pets):
     recipe = plan(network="squeezenet_v1_1", recipe="modern", data=str(pets), size="96x64")
-    assert recipe.preprocessing.size == (96, 64)
+    assert size_of(recipe) == (96, 64)
     crops = [step for step in recipe.augment if isinstance(step, RandomResizedCrop)]
     assert [crop.size for crop in crops] == [(96, 64)]
 
@@ -72,7 +77,7 @@ def test_crops_follow_the_size(pets):
 def test_another_size_trains(pets, tmp_path, capsys):
     arguments = ["squeezenet_v1_1", "--recipe", "modern", "--data", str(pets), "--size", "48", "--epochs", "1"]
     assert main(["train", *arguments, "--no-report", "--device", "cpu", "--out", str(tmp_path / "run")]) == 0
-    assert read(tmp_path / "run" / "recipe.toml").preprocessing.size == (48, 48)
+    assert size_of(read(tmp_path / "run" / "recipe.toml")) == (48, 48)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +86,7 @@ def test_another_size_trains(pets, tmp_path, capsys):
         (["--set", "data.spec=mnist"], "comes too late"),
         (["--set", "data=DataSource()"], "comes too late"),
         (["--set", "network=alexnet"], "comes too late"),
-        (["--set", "seed=7"], "seed has an option of its own"),
+        (["--set", "seed=7"], "the data are split by it; --seed sets it"),
         (["--set", "preprocessing.channels=7"], "images are grey or coloured"),
         (["--set", "preprocessing.std=[0.0]"], "std above 0"),
         (["--lr", "-1"], "lr is -1.0; expected more than 0"),
@@ -165,7 +170,7 @@ def test_texts_of_options():
 
 def test_a_size_that_is_no_change_changes_nothing():
     recipe = plan()
-    assert with_size(recipe, recipe.preprocessing.size) is recipe
+    assert with_size(recipe, size_of(recipe)) is recipe
 
 
 def test_a_home_folder_is_expanded_and_folders_are_made(tmp_path, monkeypatch, capsys):

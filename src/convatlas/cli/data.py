@@ -9,6 +9,7 @@ import typer
 
 from convatlas.cli.arguments import make_parent, validate_output
 from convatlas.cli.common import console, print_json, progress, visible
+from convatlas.cli.data_labels import labels
 from convatlas.cli.tables import Column, print_table
 from convatlas.structures import ConvatlasError, UsageError
 
@@ -28,7 +29,10 @@ Task = Literal["classification", "segmentation", "detection", "pose"]
 
 @app.callback()
 def group() -> None:
-    """Keeps `check` a command of its own, as long as it is the only one."""
+    """Keeps the commands apart."""
+
+
+app.command("labels")(labels)
 
 
 @app.command("check")

@@ -5,19 +5,19 @@ from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from convatlas.cli.arguments import complete_network, parse_finite, validate_folder
-from convatlas.cli.common import console, literal, progress, warn
-from convatlas.cli.data_notes import report_data
-from convatlas.cli.training_display import Manner, summarise, train_one
+from convatlas.cli.common import progress, warn
+from convatlas.cli.training_display import summarise
 from convatlas.cli.training_plan import Asked, begun, planned
+from convatlas.cli.training_run import Manner, describe, train_one
 from convatlas.structures import UsageError
 
 if TYPE_CHECKING:
-    from convatlas.training import Recipe, SaveEvery
+    from convatlas.training import SaveEvery
 
 ALONE = (
     "--resume goes on with a run as it began; it goes with --device, --workers, --save-every, --tracker and "
@@ -242,31 +242,6 @@ def command(
     for problem in trained.evaluation.problems:
         warn(f"skipped {problem.path}: {problem.reason}")
     summarise(trained, chosen, page, json=json)
-
-
-def describe(chosen: "Recipe", loaded: Any) -> None:
-    from convatlas import registry
-    from convatlas.training.summary import chooses
-
-    card = registry.card(chosen.network)
-    say = console().print
-    say(f"[bold]{card.name}[/]  {literal(card.summary)}")
-    choosing = f"{len(loaded.val):,} to choose the epoch on, " if loaded.val is not None else ""
-    say(
-        f"{literal(loaded.name)}: {len(loaded.train):,} to learn from, {choosing}{len(loaded.test):,} to test on, "
-        f"{len(loaded.classes)} classes\n"
-        f"{literal(chosen.variant)} recipe, {chosen.epochs} epochs of {chosen.batch_size}: {literal(chosen.source)}"
-    )
-    if loaded.val is None and chooses(chosen):
-        say(
-            "  There is no validation split, so the epoch is chosen on the test split, whose error will seem too "
-            "low; --val-fraction 0.1 holds one out.",
-            style="dim",
-        )
-    for note in chosen.notes:
-        say(f"  {literal(note)}", style="dim")
-    if card.task == "classification":
-        report_data(loaded)
 
 
 def parse_save_every(text: str, usual: "SaveEvery") -> "SaveEvery":

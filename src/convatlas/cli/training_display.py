@@ -6,59 +6,15 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from convatlas.cli.common import SPEAKS_AFTER, console, duration, hush, literal, print_json, progress, visible
+from convatlas.cli.common import SPEAKS_AFTER, console, duration, hush, literal, print_json, visible
 from convatlas.structures import AP_PROTOCOLS, SCORES
-
-if TYPE_CHECKING:
-    from convatlas.training import SaveEvery
 
 SPEAKS_AT_MOST = 300.0  # seconds between two lines within an epoch, in a log
 UNKNOWN = "-"  # in the place of a number that is none
-
-
-@dataclass(frozen=True)
-class Manner:
-    """Where and how a run is made, whatever it learns."""
-
-    out: Path
-    device: str | None
-    workers: int
-    overwrite: bool
-    resume: bool
-    save_every: "SaveEvery"
-    trackers: tuple[str, ...]
-    report: bool
-    quiet: bool
-
-
-def train_one(chosen: Any, loaded: Any, manner: Manner) -> tuple[Any, Path | None]:
-    """One run with its display, and the path of its report."""
-    import os
-
-    from convatlas.training import fit
-
-    with epoch_display(chosen.epochs, quiet=manner.quiet) as display:
-        trained = fit(
-            chosen,
-            loaded,
-            manner.out,
-            device=manner.device,
-            workers=manner.workers,
-            overwrite=manner.overwrite,
-            resume=manner.resume,
-            save_every=manner.save_every,
-            trackers=manner.trackers,
-            on_loading=display.loading,
-            on_progress=display.step,
-            on_epoch=display.epoch,
-            on_note=display.note,
-        )
-    wanted = manner.report and os.environ.get("RANK", "0") == "0"
-    return trained, write_report(trained, loaded) if wanted else None
 
 
 class EpochDisplay:
@@ -167,13 +123,6 @@ def number(value: float | None, digits: int) -> str:
 
 def rate(per_second: float) -> str:
     return f"{per_second:,.0f}" if per_second >= 10 else f"{per_second:.2g}"
-
-
-def write_report(trained: Any, data: Any) -> Path:
-    from convatlas import report
-
-    with progress("Writing the report") as step:
-        return report.write(trained.run.path, trained.evaluation, data.test, on_progress=step)
 
 
 def summarise(trained: Any, recipe: Any, page: Path | None, *, json: bool) -> None:

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from convatlas.data import DataSet
     from convatlas.training import DataSource, Recipe
 
+# What is settled before --set has its turn, so that a recipe with another value would not tell of its run.
+SETTLED = {
+    "network": "the network is NAME",
+    "seed": "the data are split by it; --seed sets it",
+    "data": "the data are loaded; --data, --data-root, --test-data, --val-fraction, --folds and --fraction set them",
+}
 RULES = ("balanced", "median_frequency", "inverse_log")  # by which class weights follow from the data
 
 
@@ -198,6 +204,9 @@ def with_options(chosen: "Recipe", asked: Asked) -> "Recipe":
         chosen = options.with_early_stopping(chosen, asked.early_stopping)
     if asked.size is not None:
         chosen = options.with_size(chosen, parse_size(asked.size))
+    for setting in asked.settings:
+        if reason := SETTLED.get(setting.partition("=")[0].strip().split(".")[0]):
+            raise UsageError(f"--set {setting} comes too late: {reason}")
     return changed(chosen, asked.settings)
 
 

@@ -1,10 +1,10 @@
 """Training: recipes, optimisers, losses and the loop that joins them."""
 
 from convatlas.training.loop import Progress, Trained, fit
+from convatlas.training.place import SaveEvery
 from convatlas.training.recipe import DataSource, Recipe
 from convatlas.training.recipes import TRANSFER, adapted, find, start_from, transfer, variants
 from convatlas.training.run import RunFolder, open_run
-from convatlas.training.session import SaveEvery
 from convatlas.training.sources import load_data
 from convatlas.training.summary import Summary
 

@@ -16,7 +16,7 @@ class Sample(NamedTuple):
     """One image of a data set, by its place."""
 
     split: str
-    index: int
+    place: int
     label: str
 
 
@@ -47,7 +47,7 @@ def _alike(members: list[Sample], splits: dict[str, Split]) -> Iterator[tuple[Sa
     """Each image against the first with its bytes."""
     first: dict[bytes, Sample] = {}
     for member in members:
-        content = _content(splits[member.split], member.index)
+        content = _content(splits[member.split], member.place)
         other = first.setdefault(content, member) if content else member
         if other.label != member.label:
             yield other, member
@@ -69,7 +69,7 @@ def describe_conflicts(data: DataSet, pairs: list[tuple[Sample, Sample]]) -> str
 
     def name(sample: Sample) -> str:
         split = splits[sample.split]
-        return f"{split.name(sample.index) if split is not None else sample.index} ({sample.label}, {sample.split})"
+        return f"{split.name(sample.place) if split is not None else sample.place} ({sample.label}, {sample.split})"
 
     named = "; ".join(f"{name(one)} is {name(other)}" for one, other in pairs[:_NAMED])
     more = f" and {len(pairs) - _NAMED:,} more; `convatlas data check` names all" if len(pairs) > _NAMED else ""

@@ -46,5 +46,5 @@ def mean_interval(values: Sequence[float]) -> tuple[float, tuple[float, float]]:
         (0.2, 0.0, 0.448)
     """
     mean = statistics.fmean(values)
-    half = student.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    half = float(student.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
     return mean, (max(mean - half, 0.0), min(mean + half, 1.0))

@@ -183,7 +183,8 @@ def _labels(split: Any, classes: Sequence[str]) -> list[str]:
         return [f"{os.path.basename(mask)}, {_size_of(mask)} bytes" for mask in split.masks]
     if isinstance(split, PeopleSplit):
         return [_sum_of(tuple(vars(person).values())) for person in split.people]
-    return [classes[label] if label < len(classes) else str(label) for label in split.labels.tolist()]
+    labels: list[int] = split.labels.tolist()
+    return [str(classes[label]) if label < len(classes) else str(label) for label in labels]
 
 
 def _sum_of(values: Any) -> str:

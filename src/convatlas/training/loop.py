@@ -17,11 +17,12 @@ from convatlas.evaluation.protocols import describe, with_scales
 from convatlas.structures import ConvatlasError
 from convatlas.training import distributed
 from convatlas.training.conflicts import describe_conflicts, find_conflicts
+from convatlas.training.place import Place, SaveEvery, describe_samples
 from convatlas.training.position import Position
 from convatlas.training.prepare import few_threads
 from convatlas.training.recipe import OwnRule, Recipe
 from convatlas.training.run import RunFolder
-from convatlas.training.session import Place, SaveEvery, Session, describe_samples
+from convatlas.training.session import Session
 from convatlas.training.setup import Setup, set_up
 from convatlas.training.step import NotFiniteError
 from convatlas.training.summary import Summary

@@ -204,25 +204,14 @@ def read(path: Path) -> Recipe:
         raise ConvatlasError(f"{path}: not a recipe ({error})") from error
 
 
-# What is settled before a recipe's other fields are: the data are loaded and the network is chosen by then.
-SETTLED = {
-    "network": "the network is the command's first argument",
-    "seed": "seed has an option of its own, since the data are split by it too",
-    "data": "the data are loaded already: data, its root, test_data, val_fraction, folds and fraction are options",
-}
-
-
 def changed(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     """The recipe with fields set as on the command line: "optimizer.lr=0.1", "averaging=Ema(decay=0.999)".
 
     Raises:
-        UsageError: not of the form field=value, no such field, a value that does not fit, or a field that is settled
-            before, so that the recipe would tell another story than the run.
+        UsageError: not of the form field=value, no such field, or a value that does not fit.
     """
     for setting in settings:
         path, equals, text = setting.partition("=")
-        if reason := SETTLED.get(path.strip().split(".")[0]):
-            raise UsageError(f"--set {setting} comes too late: {reason}")
         try:
             if not equals:
                 raise ValueError("expected field=value")

@@ -4,19 +4,20 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from types import TracebackType
 from typing import Any
 
 from torch import Tensor
 
 from convatlas.data import Batch, DataSet
-from convatlas.structures import ConvatlasError, UsageError
-from convatlas.training import checkpoint, interrupt, inventory
+from convatlas.structures import ConvatlasError
+from convatlas.training import checkpoint, interrupt
 from convatlas.training import run as runs
 from convatlas.training.inventory import Inventory
+from convatlas.training.place import Place
 from convatlas.training.position import Position
+from convatlas.training.resuming import go_on
 from convatlas.training.setup import Setup
 from convatlas.training.step import NotFiniteError
 from convatlas.training.summary import Summary, chooses
@@ -26,37 +27,6 @@ from convatlas.training.trackers import Trackers
 AGREE_EVERY = 8  # steps between the questions of several processes whether to save or to end
 _NAMED = 8  # samples of a bad batch that a sentence names
 _GO_ON, _SAVE, _END = range(3)
-
-
-@dataclass(frozen=True)
-class SaveEvery:
-    """When a checkpoint is written within an epoch; at its end one always is."""
-
-    steps: int | None = None
-    minutes: float | None = 5.0
-    epochs: tuple[int, ...] = ()  # from 1; their weights stay, under checkpoints/epochs
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a run is written, and what may be there before."""
-
-    out: Path
-    overwrite: bool = False
-    resume: bool = False
-    save_every: SaveEvery = SaveEvery()
-    trackers: tuple[str, ...] = ()  # besides TensorBoard
-
-
-def describe_samples(data: DataSet, place: Place) -> Inventory:
-    """What the data are made of, to be compared with what a run began with.
-
-    Raises:
-        ConvatlasError: the record of the run that is to go on can't be read.
-    """
-    written = runs.RunFolder(place.out).samples
-    before = inventory.read(written) if place.resume and written.exists() else None
-    return inventory.take(data, before)
 
 
 class Session:
@@ -81,7 +51,7 @@ class Session:
         with self._stack:
             self.setup.processes.first_does(self._open)
             if self.place.resume:
-                self._go_on()
+                self.position = go_on(self.run, self.setup, self.samples, self.note)
             self._trackers = Trackers({})
             if self.setup.processes.first:
                 self._trackers = self._stack.enter_context(
@@ -104,65 +74,6 @@ class Session:
             runs.write_text(self.run.splits, self.data.division.to_json())
         if self.samples is not None:
             self.samples.write(self.run.samples)
-
-    def _go_on(self) -> None:
-        """Restores the newest whole checkpoint, and brings what the folder tells of the run back to it.
-
-        Raises:
-            UsageError: the data are not those that the run began with.
-            ConvatlasError: there were checkpoints, and none can be used; nothing of the run is changed.
-        """
-        changed = self.setup.processes.from_first(self._changes)
-        state, problems = self.setup.processes.from_first(lambda: checkpoint.load_newest(self.run.states))
-        if state is not None:
-            self._restore(state, changed)
-            for problem in problems:
-                self.note(f"the checkpoint {problem.path} can't be used: {problem.reason}; the one before it is")
-            at = self.position
-            self.note(f"going on in epoch {at.epoch + 1} after step {at.index} of {self.setup.steps}")
-        elif problems or (self.run.metrics.exists() and self.run.rows()):
-            named = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems)
-            raise ConvatlasError(
-                f"{self.place.out} has no checkpoint that it could go on from{': ' * bool(named)}{named}; "
-                "--overwrite begins it anew"
-            )
-        elif changed:
-            raise self._other_data(changed)
-        if self.setup.processes.first:
-            self.run.rewrite(self.position.rows)
-            for old in self.run.states.glob("*.tmp"):  # left by a death while it was written
-                old.unlink(missing_ok=True)
-
-    def _changes(self) -> str | None:
-        """How the data differ from those that the run began with, as far as that was written down."""
-        if self.samples is None or not self.run.samples.exists():  # a run of an older version
-            return None
-        return inventory.compare(inventory.read(self.run.samples), self.samples)
-
-    def _other_data(self, changed: str) -> UsageError:
-        return UsageError(
-            f"--resume {self.place.out}: {changed}; it can only go on with the data that it began with, "
-            "--overwrite begins it anew"
-        )
-
-    def _restore(self, state: dict[str, Any], changed: str | None) -> None:
-        try:
-            found = (state["steps"], state["samples"])
-            position = Position(**state["position"])
-        except (KeyError, TypeError) as error:
-            raise ConvatlasError(f"the checkpoint is of another version of convatlas ({error})") from error
-        if found != (now := (self.setup.steps, len(self.setup.train.split))):
-            counts = (
-                f"the run had {found[1]} samples in {found[0]} steps an epoch, the data now have {now[1]} in {now[0]}"
-            )
-            raise self._other_data(f"{counts}: {changed}" if changed else counts)
-        if changed:
-            raise self._other_data(f"the data have changed: {changed}")
-        if position.epoch and not position.best_epoch:  # a run of an older version
-            best_first = sorted(range(position.epoch), key=lambda epoch: position.errors[epoch])
-            position.best_epoch = 1 + best_first[0] if self.setup.recipe.keep == "best" else position.epoch
-        self.position = position
-        self.setup.learner.restore(state["learner"])
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> bool | None:
         done = self._stack.__exit__(kind, error, trace)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from convatlas.structures import ConvatlasError
+from convatlas.training.position import error_of
 from convatlas.training.recipe import Recipe
 from convatlas.training.run import RunFolder, without_nan, write_text
 from convatlas.training.schedules import Plateau
@@ -80,5 +81,5 @@ def scored_epoch(run: RunFolder, recipe: Recipe) -> int | None:
     rows = run.rows() if run.metrics.exists() else []
     if not rows or recipe.keep == "last":
         return len(rows) or None
-    errors = [row.get("val_error", row.get("test_error")) for row in rows]
-    return 1 + min(range(len(rows)), key=lambda i: math.inf if errors[i] is None else errors[i])
+    errors = [error if math.isfinite(error := error_of(row)) else math.inf for row in rows]
+    return 1 + errors.index(min(errors))
