@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convatlas.cli.common import console, warn
-from convatlas.cli.data_notes import report_data
+from convatlas.cli.data_notes import report_data, report_marked
 from convatlas.cli.training_display import epoch_display, summarise, write_report
 from convatlas.cli.training_plan import begun, planned, with_options
 from convatlas.structures import UsageError
@@ -143,6 +143,8 @@ def describe(chosen: "Recipe", loaded: Any) -> None:
         console().print(f"  {note}", style="dim")
     if card.task == "classification":
         report_data(loaded)
+    else:
+        report_marked(loaded, card.task)
 
 
 def parse_save_every(text: str) -> Any:
