@@ -62,7 +62,11 @@ def problem_of(name: str, error: ConvatlasError) -> Problem:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A training and a test part with the same classes."""
+    """A training, a test and perhaps a validation split with the same classes.
+
+    Epochs are compared on `val`, so that `test` is seen once, by the weights that were chosen. Where `val` is None,
+    `test` has to serve for both.
+    """
 
     name: str
     train: Split
@@ -71,6 +75,7 @@ class DataSet:
     source: str  # where it came from, for the run's record
     division: "Division | None" = None  # where the source brought no test part
     colours: tuple[tuple[int, int, int], ...] | None = None  # of the classes, where they have any
+    val: Split | None = None
 
 
 class ArraySplit:

@@ -91,7 +91,7 @@ class DetectionSplit:
 
 @dataclass(frozen=True)
 class DetectionData:
-    """A training and a test part with the same classes."""
+    """A training, a test and perhaps a validation split with the same classes, as `data.DataSet`."""
 
     name: str
     train: DetectionSplit
@@ -99,6 +99,7 @@ class DetectionData:
     classes: tuple[str, ...]
     source: str  # where it came from, for the run's record
     division: "Division | None" = None  # where the source brought no test part
+    val: DetectionSplit | None = None
 
 
 def _masks(page: Annotated) -> Tensor:
