@@ -199,9 +199,13 @@ def test_patterns_expand_in_order_and_name_what_fits_nothing(tmp_path: Path) -> 
 
 def test_parts_are_told_by_whole_words_of_the_names() -> None:
     names = ["train-0.tar", "x_train.tar", "validation-00000-of-00001.tar", "test-0.tar"]
-    train, test = by_part([Path(name) for name in names])
-    assert [path.name for path in (*train, *test)] == [names[0], names[1], names[2]]
-    assert by_part([Path("trained.tar"), Path("contest.tar")])[1] == []
+    parts = by_part([Path(name) for name in names])
+    assert {part: [path.name for path in paths] for part, paths in parts.items()} == {
+        "train": names[:2],
+        "val": [names[2]],
+        "test": [names[3]],
+    }
+    assert list(by_part([Path("trained.tar"), Path("contest.tar")])) == ["train"]
 
 
 def parquet(path: Path, count: int, *, names: list[str] | None = None, labels: list | None = None, **other) -> None:

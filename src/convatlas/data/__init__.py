@@ -20,7 +20,7 @@ from convatlas.data.division import Division, read_division
 from convatlas.data.encoded import EncodedSplit, FileSplit, PackedSplit, ShardSplit
 from convatlas.data.loader import Batch, Loader
 from convatlas.data.preprocess import normalise, prepare
-from convatlas.data.sources import lasting, load, parts
+from convatlas.data.sources import Source, lasting, load, open_source, parts
 from convatlas.data.splits import ArraySplit, DataSet, Split
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "RandomResizedCrop",
     "ScaleJitter",
     "ShardSplit",
+    "Source",
     "Split",
     "decode",
     "default_preprocessing",
@@ -51,6 +52,7 @@ __all__ = [
     "load",
     "measured",
     "normalise",
+    "open_source",
     "parts",
     "prepare",
     "read_division",

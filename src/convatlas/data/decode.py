@@ -1,30 +1,51 @@
-"""From a picture file to 8-bit pixels, with every reader's exception turned into one sentence."""
+"""From an image file to 8-bit pixels, with every reader's exception turned into one sentence."""
 
+import warnings
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import simplejpeg
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
+from convatlas.data import bit_depth
+from convatlas.data.limits import MAX_PIXELS, check_pixels, max_pixels, read_bytes
 from convatlas.structures import ConvatlasError
 
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000", "HEIF")
+"""Pillow's names of what is read; others, such as EPS, which runs a program, are refused."""
+
 _JPEG, _SCAN = b"\xff\xd8\xff", b"\xff\xda"
+_MAX_SCANS = 400  # of a progressive JPEG, each of which passes over all pixels
 _ORIENTATION = 0x0112  # the EXIF tag
 _HALF_TURNS = 4  # its values from 5 on swap the sides
 _MAY_BE_TURNED = (b"Exif\0\0", b"tiff:Orientation")
 _COLOURS = {"Gray": "GRAY", "YCbCr": "RGB", "RGB": "RGB"}
-_USUAL_PIXELS = 1 << 26  # above, Pillow's guard against small files that unpack to gigabytes is wanted
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+_STRIP = 1 << 22  # pixels that are converted at once
+_PLAIN = ("L", "RGB", "P", "1")
+
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `check_pixels` refuses such images
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Pixels of a file and what is to be said about them."""
+
+    pixels: Tensor  # uint8 (1, H, W) or (3, H, W)
+    format: str  # Pillow's name: "JPEG", "PNG"
+    notes: tuple[str, ...] = field(default=())  # what was converted or left out
 
 
 def decode(source: str | Path | bytes, *, short_side: int | None = None) -> Tensor:
-    """The pixels of a picture as a person sees it: uint8 (1, H, W) for grey pictures, (3, H, W) RGB for all others.
+    """The pixels of an image as a person sees it: uint8 (1, H, W) for grey images, (3, H, W) RGB for all others.
 
-    EXIF orientation is applied, transparency is laid over white, 16-bit grey is scaled to 8 bits, and of an animation
-    the first frame is taken. A whole, upright JPEG goes straight to libjpeg-turbo, which Pillow calls too: the pixels
-    are the same.
+    EXIF orientation is applied, transparency is laid over white, 16-bit samples are scaled to 8 bits by the range that
+    they stand in (`bit_depth.scale_grey`), and of an animation the first frame is taken. A whole, upright JPEG goes
+    straight to libjpeg-turbo, which Pillow calls too: the pixels are the same.
 
     Args:
         source: a path, or the bytes of a file.
@@ -32,39 +53,57 @@ def decode(source: str | Path | bytes, *, short_side: int | None = None) -> Tens
             both sides still as long as this, for a fraction of the work.
 
     Raises:
-        ConvatlasError: the picture can't be decoded; the message is the reason, without the path.
+        ConvatlasError: the image can't be decoded, or has more pixels than the limit; the message is the reason,
+            without the path.
     """
+    return inspect(source, short_side=short_side, with_notes=False).pixels
+
+
+def inspect(source: str | Path | bytes, *, short_side: int | None = None, with_notes: bool = True) -> Decoded:
+    """As `decode`, with the format and what was converted; `with_notes` looks for further frames too."""
     try:
-        content = source if isinstance(source, bytes) else Path(source).read_bytes()
+        content = source if isinstance(source, bytes) else read_bytes(source)
         if not content:
             raise ConvatlasError("the file is empty")
         pixels = _jpeg(content, short_side)
-        if pixels is None:
-            with Image.open(BytesIO(content)) as picture:
-                pixels = _eight_bits(_upright(picture))
+        if pixels is not None:
+            return Decoded(_as_tensor(pixels), "JPEG")
+        with open_image(content) as picture:
+            notes = _frame_notes(picture, content) if with_notes else []
+            pixels, further = _eight_bits(picture, content)
+            kind = picture.format or ""
+        return Decoded(_as_tensor(pixels), kind, (*further, *notes))
     except ConvatlasError:
         raise
     except (
         Exception
     ) as error:  # the readers of damaged files raise anything: OSError, SyntaxError, IndexError, struct.error
         raise ConvatlasError(_reason(error)) from error
-    if pixels.ndim == 2:
-        return torch.from_numpy(pixels)[None]
-    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def _jpeg(content: bytes, short_side: int | None) -> np.ndarray | None:
-    """(H, W, 1 or 3) uint8, or None for anything but a whole, upright JPEG in grey or colour of a usual size."""
-    if not content.startswith(_JPEG) or _is_turned(content):
-        return None
-    least, factor = (short_side, 2) if short_side else (0, 1)
+def open_image(source: str | Path | bytes) -> Image.Image:
+    """Pillow's image with its header read, of the formats that are known and not above the limit of pixels.
+
+    Raises:
+        ConvatlasError: more pixels than the limit, or HEIC without its reader.
+        OSError, ValueError ...: as Pillow raises them.
+    """
+    content = source if isinstance(source, bytes) else read_bytes(source)
+    formats = [name for name in FORMATS if name in _readers()]
+    if content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS and "HEIF" not in formats:
+        _register_heif()
+        formats.append("HEIF")
+    limit = max_pixels()
+    if limit > MAX_PIXELS and Image.MAX_IMAGE_PIXELS is not None:  # asked for; Pillow has a limit of its own
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, limit)
     try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
-        if colours not in _COLOURS or int(height) * int(width) > _USUAL_PIXELS:
-            return None
-        return simplejpeg.decode_jpeg(content, _COLOURS[colours], min_height=least, min_width=least, min_factor=factor)
-    except ValueError:  # what it warns of too; Pillow decides whether that is damage, and says what
-        return None
+        picture = Image.open(BytesIO(content), formats=formats)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        numbers = [int(word) for word in str(error).replace("(", " ").split() if word.isdecimal()]
+        check_pixels(max(numbers[:1], default=limit + 1), 1)
+        raise
+    check_pixels(*picture.size)
+    return picture
 
 
 def jpeg_complaint(content: bytes) -> str | None:
@@ -78,14 +117,6 @@ def jpeg_complaint(content: bytes) -> str | None:
     return None
 
 
-def _is_turned(content: bytes) -> bool:
-    header = content[: content.find(_SCAN)]  # a thumbnail's scan comes after the mark that its EXIF begins with
-    if not any(mark in header for mark in _MAY_BE_TURNED):
-        return False
-    with Image.open(BytesIO(content)) as picture:
-        return _orientation(picture) != 1
-
-
 def picture_size(source: str | Path) -> tuple[int, int]:
     """(H, W) as stored, read from the header alone.
 
@@ -93,8 +124,10 @@ def picture_size(source: str | Path) -> tuple[int, int]:
         ConvatlasError: the header can't be read.
     """
     try:
-        with Image.open(source) as picture:
+        with open_image(source) as picture:
             return picture.height, picture.width
+    except ConvatlasError:
+        raise
     except Exception as error:
         raise ConvatlasError(_reason(error)) from error
 
@@ -106,25 +139,17 @@ def upright_size(source: str | Path) -> tuple[int, int]:
         ConvatlasError: the header can't be read.
     """
     try:
-        with Image.open(source) as picture:
-            lying = _orientation(picture) > _HALF_TURNS
+        with open_image(source) as picture:
+            lying = orientation_of(picture) > _HALF_TURNS
             return (picture.width, picture.height) if lying else (picture.height, picture.width)
+    except ConvatlasError:
+        raise
     except Exception as error:
         raise ConvatlasError(_reason(error)) from error
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "not a picture, or of an unknown format"
-    return str(error).split("\n")[0] or type(error).__name__
-
-
-def _upright(picture: Image.Image) -> Image.Image:
-    return picture if _orientation(picture) == 1 else ImageOps.exif_transpose(picture)
-
-
-def _orientation(picture: Image.Image) -> int:
-    """1 (upright) to 8."""
+def orientation_of(picture: Image.Image) -> int:
+    """How EXIF says that a picture is turned: 1 (upright) to 8."""
     try:
         orientation = picture.getexif().get(_ORIENTATION, 1)
     except Exception:  # damaged EXIF says nothing about the pixels
@@ -132,23 +157,124 @@ def _orientation(picture: Image.Image) -> int:
     return orientation if orientation in range(2, 9) else 1
 
 
-def _eight_bits(picture: Image.Image) -> np.ndarray:
-    """(H, W) or (H, W, 3) uint8, a copy that owns its memory."""
-    if picture.mode == "I" or picture.mode.startswith("I;16"):
-        return _scale_to_eight_bits(np.array(picture), sixteen=picture.mode != "I")
+def _jpeg(content: bytes, short_side: int | None) -> np.ndarray | None:
+    """(H, W, 1 or 3) uint8, or None for anything but a whole, upright JPEG in grey or colour."""
+    if not content.startswith(_JPEG):
+        return None
+    if content.count(_SCAN) > _MAX_SCANS:
+        raise ConvatlasError(f"a JPEG of more than {_MAX_SCANS} scans, which would take minutes to decode")
+    if _is_turned(content):
+        return None
+    least, factor = (short_side, 2) if short_side else (0, 1)
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
+        check_pixels(int(width), int(height))
+        if colours not in _COLOURS:
+            return None
+        return simplejpeg.decode_jpeg(content, _COLOURS[colours], min_height=least, min_width=least, min_factor=factor)
+    except ValueError:  # what it warns of too; Pillow decides whether that is damage, and says what
+        return None
+
+
+def _is_turned(content: bytes) -> bool:
+    header = content[: content.find(_SCAN)]  # a thumbnail's scan comes after the mark that its EXIF begins with
+    if not any(mark in header for mark in _MAY_BE_TURNED):
+        return False
+    with open_image(content) as picture:
+        return orientation_of(picture) != 1
+
+
+def _as_tensor(pixels: np.ndarray) -> Tensor:
+    if pixels.ndim == 2:
+        return torch.from_numpy(pixels)[None]
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _readers() -> dict:
+    Image.init()
+    return Image.OPEN
+
+
+def _register_heif() -> None:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise ConvatlasError("HEIC, which needs pillow-heif; do `pip install 'convatlas[heif]'`") from error
+    pillow_heif.register_heif_opener()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not a picture, or of an unknown format"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, MemoryError):
+        return "there is not enough memory to decode it"
+    return str(error).split("\n")[0][:300] or type(error).__name__
+
+
+def _frame_notes(picture: Image.Image, content: bytes) -> list[str]:
+    """What isn't seen in the pixels: further frames, and a mode that is converted."""
+    notes = [] if picture.mode in _PLAIN or bit_depth.is_deep_grey(picture) else [f"mode {picture.mode} of Pillow"]
+    if picture.format in ("MPO", "JPEG"):  # its further frames are previews and the other eye's
+        return notes
+    try:
+        with open_image(content) as other:
+            other.seek(1)
+    except Exception:  # EOFError where there is one frame; a damaged second frame is not read anyway
+        return notes
+    return [*notes, "several frames or pages, of which the first is read"]
+
+
+def _eight_bits(picture: Image.Image, content: bytes) -> tuple[np.ndarray, list[str]]:
+    """(H, W) or (H, W, 3) uint8, upright, a copy that owns its memory; and what was scaled."""
+    orientation = orientation_of(picture)
     if picture.mode == "F":
         raise ConvatlasError("floating-point pixels; expected 8 or 16 bits")
+    if bit_depth.is_deep_grey(picture):
+        pixels, note = bit_depth.scale_grey(picture)
+        return _turn(pixels, orientation), [note] if note else []
+    if bit_depth.is_deep_colour(picture, content):
+        picture.load()  # finds the damage that OpenCV would pass over
+        scaled = bit_depth.scale_colour(content)
+        if scaled is not None:
+            return _turn(_on_white(scaled[0]), orientation), [scaled[1]]
     grey = picture.mode in ("1", "L", "LA", "La")
+    width, height = picture.size
+    pixels = np.empty((height, width) if grey else (height, width, 3), np.uint8)
+    rows = max(1, _STRIP // width)
+    picture.load()
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        strip = picture if rows >= height else picture.crop((0, top, width, bottom))
+        pixels[top:bottom] = _strip(strip, grey=grey)
+    return _turn(pixels, orientation), []
+
+
+def _strip(picture: Image.Image, *, grey: bool) -> np.ndarray:
     if picture.has_transparency_data:
         opaque = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
-    return np.array(picture.convert("L" if grey else "RGB"))
+    return np.asarray(picture.convert("L" if grey else "RGB"))
 
 
-def _scale_to_eight_bits(values: np.ndarray, *, sixteen: bool) -> np.ndarray:
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 65535:
-        raise ConvatlasError(f"pixel values from {low} to {high}; expected 8 or 16 bits")
-    if not sixteen and high <= 255:  # mode "I" is also how some 8-bit TIFF files arrive
-        return values.astype(np.uint8)
-    return np.round(values / 257.0).astype(np.uint8)  # 65535 = 257 x 255
+def _on_white(pixels: np.ndarray) -> np.ndarray:
+    """(H, W, 3 or 4) -> (H, W, 3): transparent pixels become white."""
+    if pixels.shape[2] == 3:
+        return pixels
+    picture = Image.fromarray(pixels)
+    return np.array(Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB"))
+
+
+def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Upright pixels of a picture that EXIF says is mirrored (2, 4), upside down (3) or lying (5 to 8)."""
+    turned = {
+        2: lambda: pixels[:, ::-1],
+        3: lambda: pixels[::-1, ::-1],
+        4: lambda: pixels[::-1],
+        5: lambda: pixels.swapaxes(0, 1),
+        6: lambda: np.rot90(pixels, -1),
+        7: lambda: pixels[::-1, ::-1].swapaxes(0, 1),
+        8: lambda: np.rot90(pixels),
+    }
+    return np.ascontiguousarray(turned[orientation]()) if orientation in turned else pixels

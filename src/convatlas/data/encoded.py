@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from convatlas.data.decode import decode
+from convatlas.data.limits import read_bytes
 from convatlas.data.splits import survivors
 from convatlas.structures import ConvatlasError, Problem
 
@@ -73,8 +74,7 @@ class FileSplit(EncodedSplit):
         return self._paths[index]
 
     def encoded(self, index: int) -> bytes:
-        with open(self._paths[index], "rb") as stream:
-            return stream.read()
+        return read_bytes(self._paths[index])
 
     def _chosen(self, indices: Tensor) -> "FileSplit":
         return FileSplit([self._paths[i] for i in indices.tolist()], self.labels[indices])

@@ -5,11 +5,11 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.data.files import is_junk
+from convatlas.data.part_names import PARTS, Part, part_in
+from convatlas.structures import UsageError
 
 SUFFIXES = (".tar", ".parquet")
-_TEST_NAMES = ("val", "valid", "validation", "test")  # in this order, where several are there
-_PART = re.compile(r"(?:^|[-_.])(train|val|valid|validation|test)(?=[-_.0-9]|$)")
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _MOST = 1_000_000  # files of one pattern
@@ -42,27 +42,22 @@ def in_folder(path: Path) -> list[Path]:
     """The .tar or .parquet files of a folder, or of `data` within it, as Hugging Face has it; [] where none are."""
     for folder in (path, path / "data"):
         for suffix in SUFFIXES:
-            if files := sorted(folder.glob(f"*{suffix}")):
+            if files := sorted(file for file in folder.glob(f"*{suffix}") if not is_junk(file.name) and file.is_file()):
                 return files
     return []
 
 
-def by_part(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Training and test files by their names: `train-0007.tar`, `x_val_3.tar`. Without such names all are for training.
+def by_part(files: Sequence[Path]) -> dict[Part, list[Path]]:
+    """Files by split, train first, told by a word of their names: `train-0007.tar`, `x_val_3.tar`.
 
-    Raises:
-        ConvatlasError: there are test files and none for training.
+    Files without such a word are for training, and so are all where they have the same one.
     """
-    parts = [match.group(1) if (match := _PART.search(file.name)) else None for file in files]
-    test_name = next((name for name in _TEST_NAMES if name in parts), None)
-    train = [file for file, part in zip(files, parts, strict=True) if part == "train"]
-    if test_name is None:
-        return list(files), []
-    if not train:
-        if len(set(parts)) == 1:
-            return list(files), []
-        raise ConvatlasError(f"{files[0].parent} has files of {test_name!r} and none of 'train'; expected both")
-    return train, [file for file, part in zip(files, parts, strict=True) if part == test_name]
+    groups: dict[Part, list[Path]] = {}
+    for file in files:
+        groups.setdefault(part_in(file.name.partition(".tar")[0].partition(".parquet")[0]) or "train", []).append(file)
+    if len(groups) == 1:
+        return {"train": list(files)}
+    return {part: groups[part] for part in PARTS if part in groups}
 
 
 def _braces(pattern: str) -> Iterator[str]:

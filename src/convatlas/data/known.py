@@ -63,6 +63,8 @@ _TORCHVISION = {
 
 _ABSENT = ("not found", "not present", "does not exist")  # as torchvision puts it
 
+_IDX = ("mnist", "fashion-mnist", "kmnist")  # distributed as idx files of bytes
+
 NAMES = ("digits", *_TORCHVISION)
 
 
@@ -85,6 +87,12 @@ def digits() -> ArraySplit:
 def known_classes(name: str) -> tuple[str, ...] | None:
     """The class names that this module itself knows for a data set."""
     return _DIGITS if name == "digits" else _TORCHVISION[name].classes
+
+
+def known_folders(name: str, root: Path) -> tuple[Path, ...]:
+    """Where a data set's own files may lie below `root`: in a folder of its name, or of torchvision's for it."""
+    names = (name, name.replace("-", "_"), _TORCHVISION[name].kind)
+    return tuple(dict.fromkeys(root / part for part in names)) if name in _IDX else ()
 
 
 def torchvision_parts(name: str, root: Path, *, download: bool) -> tuple[Split, Split | None, tuple[str, ...] | None]:

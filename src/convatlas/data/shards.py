@@ -1,6 +1,5 @@
 """WebDataset shards: tar archives in which `NAME.jpg` and `NAME.cls` (or `NAME.json`) make a sample."""
 
-import json
 import tarfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,11 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from convatlas.data.encoded import ShardSplit
-from convatlas.data.folder import SUFFIXES
-from convatlas.data.labels import indexed
+from convatlas.data.files import SUFFIXES, SourceProblem
+from convatlas.data.labels import are_numbers, indexed
+from convatlas.data.limits import check_regular, parse_json, read_text
 from convatlas.structures import ConvatlasError, Problem
 
 _LABEL_SUFFIXES = (".cls", ".json")  # the first that a sample has
+_MAX_LABEL_BYTES = 1 << 20
 _JSON_NAMES = ("label", "cls", "class", "category", "target")
 
 
@@ -45,8 +46,8 @@ def read_shards(files: Sequence[Path]) -> tuple[ShardSplit, tuple[str, ...]]:
     )
     labels, classes = indexed([sample.label for sample in samples])
     listing = files[0].parent / "classes.txt"
-    if listing.is_file() and classes[0].isdecimal():
-        names = tuple(line.strip() for line in listing.read_text(encoding="utf-8").splitlines() if line.strip())
+    if listing.is_file() and are_numbers(classes):
+        names = tuple(line.strip() for line in read_text(listing).splitlines() if line.strip())
         if int(classes[-1]) >= len(names):
             raise ConvatlasError(f"label {classes[-1]} is out of range of the {len(names)} names in {listing}")
         numbers = np.array([int(name) for name in classes])
@@ -58,29 +59,36 @@ def _index(file: Path) -> tuple[list[_Sample], list[Problem]]:
     pictures: dict[str, tarfile.TarInfo] = {}
     labels: dict[str, dict[str, int | str | None]] = {}
     try:
+        check_regular(file)
         with file.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
             if stream.seek(-tarfile.BLOCKSIZE, 2) % tarfile.BLOCKSIZE or any(stream.read(tarfile.BLOCKSIZE)):
                 raise tarfile.ReadError("it is cut off before its end")  # tarfile itself takes that for the end
             stream.seek(archive.offset)
             for member in archive:
                 folder, _, base = member.name.rpartition("/")
-                if not member.isfile() or base.startswith("."):
+                if not member.isfile() or member.issparse() or base.startswith("."):
                     continue
                 stem, _, extension = base.partition(".")
                 key, suffix = f"{folder}/{stem}", f".{extension.lower().rpartition('.')[2]}"
                 if suffix in SUFFIXES:
                     pictures[key] = member
                 elif suffix in _LABEL_SUFFIXES and (content := archive.extractfile(member)) is not None:
+                    if member.size > _MAX_LABEL_BYTES:
+                        raise ConvatlasError(f"{file}:{member.name} has {member.size:,} bytes; expected a label")
                     labels.setdefault(key, {})[suffix] = _label(content.read(), suffix, f"{file}:{member.name}")
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise ConvatlasError(f"{file} is not a whole, uncompressed tar archive: {error}") from error
+    except ConvatlasError:
+        raise
+    except Exception as error:  # damaged headers make tarfile raise anything: TarError, ValueError, RecursionError
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConvatlasError(f"{file} is not a whole, uncompressed tar archive: {reason[:200]}") from error
     samples: list[_Sample] = []
     problems: list[Problem] = []
     for key, member in pictures.items():
         given = labels.get(key, {})
         label = next((given[suffix] for suffix in _LABEL_SUFFIXES if given.get(suffix) is not None), None)
         if label is None:
-            problems.append(Problem(f"{file}:{member.name}", "no label: neither .cls nor .json with one beside it"))
+            reason = "no label: neither .cls nor .json with one beside it"
+            problems.append(SourceProblem(f"{file}:{member.name}", reason, "left out"))
         else:
             samples.append(_Sample(member.name, member.offset_data, member.size, label))
     return samples, problems
@@ -89,12 +97,20 @@ def _index(file: Path) -> tuple[list[_Sample], list[Problem]]:
 def _label(content: bytes, suffix: str, name: str) -> int | str | None:
     """The label of a .cls file, or under its usual names in a .json file; None where that has none."""
     try:
-        text = content.decode("utf-8").strip()
-        if suffix != ".json":
-            return text or None
-        values = json.loads(text)
+        text = content.decode("utf-8-sig").strip()
     except ValueError as error:
         raise ConvatlasError(f"{name} is not a label: {error}") from error
+    if suffix != ".json":
+        return text or None
+    try:
+        values = parse_json(text, name)
+    except ConvatlasError as error:
+        reason = str(error).removeprefix(f"{name} is ")
+        raise ConvatlasError(f"{name} is not a label: {reason}") from error
     if not isinstance(values, dict):
-        return values if isinstance(values, (int, str)) else None
-    return next((values[key] for key in _JSON_NAMES if isinstance(values.get(key), (int, str))), None)
+        return values if _is_label(values) else None
+    return next((values[key] for key in _JSON_NAMES if _is_label(values.get(key))), None)
+
+
+def _is_label(value: object) -> bool:
+    return isinstance(value, (int, str)) and not isinstance(value, bool)

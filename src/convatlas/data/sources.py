@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,27 +12,51 @@ from convatlas.data.arrays import read_npz
 from convatlas.data.division import Division, divide
 from convatlas.data.folder import read_folder
 from convatlas.data.groups import by_part, expand, in_folder, is_pattern
-from convatlas.data.known import NAMES, default_root, digits, known_classes, torchvision_parts
+from convatlas.data.idx import find_idx, read_idx
+from convatlas.data.known import NAMES, default_root, digits, known_classes, known_folders, torchvision_parts
 from convatlas.data.lists import SUFFIXES as LISTS
 from convatlas.data.lists import read_list
 from convatlas.data.marked import load_marked
 from convatlas.data.parquet import read_parquet
+from convatlas.data.part_names import PARTS, Part
 from convatlas.data.shards import read_shards
 from convatlas.data.splits import DataSet, Split
 from convatlas.structures import ConvatlasError, UsageError
 
 _DIGITS_SEED = 0  # the held-out digits are the same for every run, so that results can be compared
-_TEST_SUFFIXES = ("_test", "_val")
+_ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 _PATHS = "a folder, a .csv, .tsv or .jsonl list, .npz, .parquet or .tar files"
 
 
 @dataclass(frozen=True)
-class _Opened:
+class Source:
+    """What a source holds before anything is held out: `data check`, `train` and `eval` all begin with it."""
+
     name: str
-    train: Split
-    test: Split | None
+    parts: Mapping[Part, Split]  # train first
     classes: tuple[str, ...] | None  # None: the source names none
     source: str
+
+    @property
+    def train(self) -> Split:
+        """The training split.
+
+        Raises:
+            ConvatlasError: the source has none.
+        """
+        if "train" not in self.parts:
+            names = " and ".join(repr(part) for part in self.parts)
+            raise ConvatlasError(
+                f"{self.source} has pictures of the part {names} and none of 'train'; expected both, or evaluate a "
+                "trained network on it"
+            )
+        return self.parts["train"]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, numbers where they have no names."""
+        count = max(int(split.labels.max()) for split in self.parts.values()) + 1
+        return self.classes or tuple(str(i) for i in range(count))
 
 
 def load(
@@ -51,16 +75,18 @@ def load(
 
     Args:
         spec: `digits`, a name of torchvision's (`mnist`, `cifar10`, `svhn`, `imagenet` ...), or
-            - a folder with one sub-folder a class, perhaps with `train` and `val` above them,
+            - a folder with one sub-folder a class, perhaps with `train`, `val` and `test` above or below them,
+            - a folder with MNIST's idx files, compressed or not,
             - a .csv, .tsv or .jsonl list of paths and labels,
             - an .npz file, or the prefix of a pair `<prefix>_train.npz` and `_test.npz`,
             - a .parquet file as Hugging Face writes it, or a folder of them,
             - a .tar shard as WebDataset writes it, a folder of them, or a pattern: `/a/x-{000..127}.tar::/b/x-*.tar`.
-              Parts are told by the names of files: train, and val or test.
+              Splits are told by the names of files: train, val and test.
         root: where named data sets lie; by default `~/.cache/convatlas`. `<root>/<name>_train.npz` and `_test.npz`
             are taken first.
         download: let torchvision fetch a named data set that isn't there.
-        test: another spec, whose test part (or whole, where it has no parts) becomes the test part.
+        test: another spec, whose test split (or whole, where it has no splits) becomes the test split. The same spec
+            stands for data that are to be evaluated: they need not have anything to learn from.
         test_fraction: of each class, where the source has no test part.
         seed: chooses these test pictures. What was chosen is the result's `division`, to be written down.
         division: chosen before, and used again where the source has no test part.
@@ -80,73 +106,106 @@ def load(
         return load_marked(
             spec, task, test=test, test_fraction=test_fraction, seed=seed, division=division, masks=masks
         )
-    opened = _open(spec, root, download)
-    train, held_out, classes, source = opened.train, opened.test, opened.classes, opened.source
+    source = open_source(spec, root=root, download=download)
+    if test is None:
+        return _divide(source, division, test_fraction=test_fraction, seed=_DIGITS_SEED if spec == "digits" else seed)
+    other = source if test == spec else open_source(test, root=root, download=download)
+    return _with_test(source, other, test)
+
+
+def _divide(source: Source, division: Division | None, *, test_fraction: float, seed: int) -> DataSet:
+    """Training, validation and test split; what the source lacks for testing is held out of its training split."""
+    train = source.train
     if len(train.labels.unique()) < 2:
-        raise ConvatlasError(f"{spec} has fewer than two classes; expected at least two to tell apart")
-    if test is not None:
-        other = _open(test, root, download)
-        held_out = other.test or other.train
-        held_out, classes = _align(held_out, other.classes, classes, test)
-        source = f"{source}; test: {other.source}"
-    made = None
+        raise ConvatlasError(f"{source.source} has fewer than two classes; expected at least two to tell apart")
+    val, held_out, made = source.parts.get("val"), source.parts.get("test"), None
     if held_out is None:
-        made = division or divide(train, test_fraction=test_fraction, seed=_DIGITS_SEED if spec == "digits" else seed)
+        val, held_out = None, val
+    if held_out is None:
+        made = division or divide(train, test_fraction=test_fraction, seed=seed)
         problems = train.problems
         train, held_out = made.apply(train)
         train.problems.extend(problems)
     if len(held_out) == 0:
         raise ConvatlasError(
-            f"{spec} leaves no test pictures with test_fraction {test_fraction}; expected at least one"
+            f"{source.source} leaves no test pictures with test_fraction {test_fraction}; expected at least one"
         )
+    return DataSet(source.name, train, held_out, source.class_names, source.source, made, val=val)
+
+
+def _with_test(source: Source, other: Source, test: str) -> DataSet:
+    """The test split of another source, or all of it where it has no splits. The same source serves as both."""
+    its = other.parts.get("test") or other.parts.get("val") or other.parts["train"]
+    if other is source:  # to be evaluated: it need not have anything to learn from
+        train = source.parts.get("train") or its
+        return DataSet(source.name, train, its, source.class_names, f"{source.source}; test: {other.source}")
+    train = source.train
+    if len(train.labels.unique()) < 2:
+        raise ConvatlasError(f"{source.source} has fewer than two classes; expected at least two to tell apart")
+    held_out, classes = _align(its, other.classes, source.classes, test)
     if classes is None:
         classes = tuple(str(i) for i in range(int(max(train.labels.max(), held_out.labels.max())) + 1))
     for split in (train, held_out):
         if int(split.labels.max()) >= len(classes):
             raise ConvatlasError(
-                f"label {int(split.labels.max())} in {source} is out of range; expected 0 to {len(classes) - 1}"
+                f"label {int(split.labels.max())} in {source.source} is out of range; expected 0 to {len(classes) - 1}"
             )
-    return DataSet(opened.name, train, held_out, classes, source, made)
+    val = source.parts.get("val")
+    return DataSet(source.name, train, held_out, classes, f"{source.source}; test: {other.source}", val=val)
 
 
 def parts(spec: str, *, root: Path | None = None, download: bool = False) -> tuple[dict[str, Split], tuple[str, ...]]:
-    """What a source holds, before anything is held out: its parts, "train" first, and its classes.
+    """What a source holds, before anything is held out: its splits, "train" first, and its classes.
 
     Raises:
         UsageError, ConvatlasError: as `load`.
     """
-    opened = _open(spec, root, download)
-    found = {"train": opened.train} | ({"test": opened.test} if opened.test is not None else {})
-    count = max(int(split.labels.max()) for split in found.values()) + 1
-    return found, opened.classes or tuple(str(i) for i in range(count))
+    source = open_source(spec, root=root, download=download)
+    found: dict[str, Split] = {part: split for part, split in source.parts.items()}  # noqa: C416
+    if "val" in found and "test" not in found and "train" in found:
+        found["test"] = found.pop("val")  # serves for both
+    return found, source.class_names
 
 
-def _open(spec: str, root: Path | None, download: bool) -> _Opened:
+def open_source(spec: str, *, root: Path | None = None, download: bool = False) -> Source:
+    """The splits and classes of a data set for classification, as they lie there.
+
+    Args:
+        spec: as for `load`.
+        root: as for `load`.
+        download: as for `load`.
+
+    Raises:
+        UsageError: unknown name, no such path, or a named data set that isn't there.
+        ConvatlasError: what is there can't be used; the message says why.
+    """
+    if "\0" in spec:
+        raise UsageError(f"data {spec!r} has a NUL in it; expected {_PATHS}")
+    return _open(spec, root, download)
+
+
+def _open(spec: str, root: Path | None, download: bool) -> Source:
     if spec in NAMES:
         return _open_named(spec, root, download)
     path = Path(spec).expanduser()
     if path.is_dir():
         try:
-            if files := in_folder(path):
-                return _open_files(path.resolve().name, files, str(path))
-            return _Opened(path.resolve().name, *read_folder(path), str(path))
+            return _open_folder(path)
         except OSError as error:
             raise UsageError(f"folder {error.filename or spec} can't be read: {error.strerror or error}") from error
     if path.is_file():
-        suffix = path.suffix.lower()
-        if suffix == ".npz":
-            return _open_npz(path, _partner(path))
-        if suffix in LISTS:
-            return _Opened(path.stem, *read_list(path), str(path))
-        if suffix in (".tar", ".parquet"):
-            return _open_files(path.stem, [path], str(path))
-        raise UsageError(f"data {spec!r} is a file of another kind; expected {_PATHS}")
+        try:
+            return _open_file(path, spec)
+        except OSError as error:
+            raise UsageError(f"file {error.filename or spec} can't be read: {error.strerror or error}") from error
     if is_pattern(spec):
         files = expand(spec)
         return _open_files(files[0].stem, files, spec)
-    pair_start = path.with_name(f"{path.name}_train.npz")
+    pair_start = path.with_name(f"{path.name}_train.npz") if path.name else path
     if pair_start.is_file():
-        return _open_npz(pair_start, _partner(pair_start))
+        return _open_npz(pair_start, _partners(pair_start))
+    if path.exists():
+        raise UsageError(f"data {spec!r} is neither a file nor a folder; expected {_PATHS}")
     if os.sep in spec or path.suffix:
         raise UsageError(f"data {spec!r} does not exist; expected {_PATHS}, or one of {', '.join(NAMES)}")
     near = difflib.get_close_matches(spec.lower(), NAMES, n=2, cutoff=0.5)
@@ -154,48 +213,86 @@ def _open(spec: str, root: Path | None, download: bool) -> _Opened:
     raise UsageError(f"unknown data {spec!r}; {hint}")
 
 
-def _open_files(name: str, files: Sequence[Path], source: str) -> _Opened:
-    """Shards or parquet files; a test part is told by the files' names."""
+def _open_folder(path: Path) -> Source:
+    name = path.resolve().name
+    if files := in_folder(path):
+        return _open_files(name, files, str(path))
+    if idx := find_idx(path):
+        return Source(name, read_idx(idx), None, str(path))
+    folder = read_folder(path)
+    return Source(name, folder.parts, folder.classes, str(path))
+
+
+def _open_file(path: Path, spec: str) -> Source:
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return _open_npz(path, _partners(path))
+    if suffix in LISTS:
+        listed = read_list(path)
+        return Source(path.stem, listed.parts, listed.classes, str(path))
+    if suffix in (".tar", ".parquet"):
+        return _open_files(path.stem, [path], str(path))
+    hint = "unpack it and give the folder" if suffix in _ARCHIVES else f"expected {_PATHS}"
+    raise UsageError(f"data {spec!r} is a file of another kind; {hint}")
+
+
+def _open_files(name: str, files: Sequence[Path], source: str) -> Source:
+    """Shards or parquet files; splits are told by the files' names."""
     read = read_shards if files[0].suffix == ".tar" else read_parquet
-    train_files, test_files = by_part(files)
-    train, classes = read(train_files)
-    if not test_files:
-        return _Opened(name, train, None, classes, source)
-    held_out, its_classes = read(test_files)
-    held_out, classes = _align(held_out, its_classes, classes, str(test_files[0]))
-    return _Opened(name, train, held_out, classes, source)
+    parts: dict[Part, Split] = {}
+    classes: tuple[str, ...] | None = None
+    for part, members in by_part(files).items():
+        split, its_classes = read(members)
+        parts[part], classes = _align(split, its_classes, classes, str(members[0])) if parts else (split, its_classes)
+    return Source(name, parts, classes, source)
 
 
-def _open_named(name: str, root: Path | None, download: bool) -> _Opened:
+def _open_named(name: str, root: Path | None, download: bool) -> Source:
     if name == "digits":
-        return _Opened(name, digits(), None, known_classes(name), "scikit-learn load_digits")
+        return Source(name, {"train": digits()}, known_classes(name), "scikit-learn load_digits")
     folder = default_root() if root is None else Path(root).expanduser()
     for stem in (name, name.replace("-", "_")):
         start = folder / f"{stem}_train.npz"
-        partner = _partner(start)
-        if start.is_file() and partner is not None:
-            found = _open_npz(start, partner)
-            return _Opened(name, found.train, found.test, found.classes or known_classes(name), found.source)
-    return _Opened(name, *torchvision_parts(name, folder, download=download), f"torchvision, {folder}")
+        if start.is_file() and (partners := _partners(start)):
+            found = _open_npz(start, partners)
+            return Source(name, found.parts, found.classes or known_classes(name), found.source)
+    try:
+        train, test, classes = torchvision_parts(name, folder, download=download)
+    except UsageError:  # it isn't there as torchvision would leave it
+        for place in known_folders(name, folder):
+            if (files := find_idx(place)) and len(files) > 1:
+                return Source(name, read_idx(files), known_classes(name), str(place))
+        raise
+    parts: dict[Part, Split] = {"train": train} if test is None else {"train": train, "test": test}
+    return Source(name, parts, classes, f"torchvision, {folder}")
 
 
-def _partner(path: Path) -> Path | None:
-    """The file with the test part of `x_train.npz`, if there is one."""
+def _partners(path: Path) -> dict[Part, Path]:
+    """The files with the validation and test split of `x_train.npz`, those that are there."""
     if not path.stem.endswith("_train"):
-        return None
+        return {}
     stem = path.stem.removesuffix("_train")
-    candidates = (path.with_name(f"{stem}{suffix}.npz") for suffix in _TEST_SUFFIXES)
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
+    partners: dict[Part, Path] = {}
+    for part in PARTS[1:]:
+        file = path.with_name(f"{stem}_{part}.npz")
+        if file.is_file():
+            partners[part] = file
+    return partners
 
 
-def _open_npz(path: Path, partner: Path | None) -> _Opened:
-    train, classes = read_npz(path)
-    name = path.stem.removesuffix("_train")
-    if partner is None:
-        return _Opened(name, train, None, classes, str(path))
-    held_out, other_classes = read_npz(partner)
-    aligned, classes = _align(held_out, other_classes, classes, str(partner))
-    return _Opened(name, train, aligned, classes, f"{path}; test: {partner}")
+def _open_npz(path: Path, partners: Mapping[Part, Path]) -> Source:
+    own, classes = read_npz(path)
+    parts: dict[Part, Split] = dict(own)
+    source = str(path)
+    for part, file in partners.items():
+        if part in parts:
+            continue
+        theirs, other_classes = read_npz(file)
+        if len(theirs) > 1:
+            raise ConvatlasError(f"{file} holds several splits itself; expected those of {path} or its own")
+        parts[part], classes = _align(next(iter(theirs.values())), other_classes, classes, str(file))
+        source += f"; {part}: {file}"
+    return Source(path.stem.removesuffix("_train"), parts, classes, source)
 
 
 def _align(
@@ -205,6 +302,10 @@ def _align(
     if classes is None:
         return held_out, its_classes
     if its_classes is None or its_classes == classes:
+        if int(held_out.labels.max()) >= len(classes):
+            raise ConvatlasError(
+                f"label {int(held_out.labels.max())} in {name} is out of range; expected 0 to {len(classes) - 1}"
+            )
         return held_out, classes
     unknown = [its_classes[i] for i in held_out.labels.unique().tolist() if its_classes[i] not in classes]
     if unknown:
