@@ -171,7 +171,7 @@ def test_the_command_on_lists_arrays_and_shards(whole: Path, capsys: pytest.Capt
     (whole / "x.csv").write_text("train/ants/0.jpg,a\ntrain/bees/0.jpg,b\ngone.jpg,b\n")
     assert cli.main(["data", "check", str(whole / "x.csv")]) == 1
     assert "gone.jpg: No such file or directory" in capsys.readouterr().out
-    np.savez(whole / "x.npz", images=np.arange(32, dtype=np.uint8).reshape(2, 4, 4), labels=[0, 1])
+    np.savez(whole / "x.npz", images=np.arange(64, dtype=np.uint8).reshape(4, 4, 4), labels=[0, 1, 0, 1])
     assert cli.main(["data", "check", str(whole / "x.npz")]) == 0
     with tarfile.open(whole / "x.tar", "w") as archive:
         for i in range(2):

@@ -10,6 +10,7 @@ import typer
 from convatlas.cli.arguments import make_parent, validate_output
 from convatlas.cli.common import console, print_json, progress, visible
 from convatlas.cli.tables import Column, print_table
+from convatlas.structures import ConvatlasError, UsageError
 
 if TYPE_CHECKING:
     from convatlas.data import Split
@@ -69,11 +70,21 @@ def check(
     from convatlas.data.check import check as check_parts
     from convatlas.data.contact import ContactSheet
 
-    parts, classes = data_sets.parts(path, root=data_root)
+    try:
+        source = data_sets.open_source(path, root=data_root)
+    except UsageError:
+        raise
+    except ConvatlasError as error:
+        report_refusal(path, str(error), json)
+        raise typer.Exit(1) from error
+    parts, classes = source.splits(), source.class_names
     others = other_files(path, parts)
     contact = ContactSheet.of(parts, classes) if sheet else None
     with progress("Reading pictures") as step:
-        checked = check_parts(parts, classes, on_progress=step, on_picture=contact.take if contact else None)
+        checked = check_parts(
+            parts, classes, refusal=data_sets.find_refusal(source, path), on_progress=step,
+            on_picture=contact.take if contact else None,
+        )  # fmt: skip
     if contact and sheet:
         contact.draw().save(make_parent(sheet), "png")
     if json:
@@ -89,15 +100,26 @@ def check(
     raise typer.Exit(1 if checked.harmful else 0)
 
 
+def report_refusal(path: str, sentence: str, json: bool) -> None:
+    """What `train` would say of data that it can't even open."""
+    from convatlas.data.findings import MEANING, Finding
+
+    if json:
+        print_json({"data": path, "harmful": 1, "findings": [asdict(Finding("refused", path, sentence))]})
+        return
+    console().print(f"[bold red]refused[/]: {MEANING['refused']}")
+    list_some([sentence])
+
+
 def other_files(path: str, parts: "Mapping[str, Split]") -> list[str]:
     """What lies in a folder of pictures and is none."""
-    from convatlas.data.folder import strays
+    from convatlas.data.files import list_others
 
     folder = Path(path).expanduser()
     files = [file for split in parts.values() for file in split.paths or ()]
     if not folder.is_dir() or not files:
         return []
-    return strays(folder, [*files, *(problem.path for split in parts.values() for problem in split.problems)])
+    return list_others(folder, [*files, *(problem.path for split in parts.values() for problem in split.problems)])
 
 
 def describe(path: str, checked: "Checked") -> None:

@@ -20,7 +20,7 @@ from convatlas.data.division import Division, read_division
 from convatlas.data.encoded import EncodedSplit, FileSplit, PackedSplit, ShardSplit
 from convatlas.data.loader import Batch, Loader
 from convatlas.data.preprocess import normalise, prepare
-from convatlas.data.sources import Source, lasting, load, open_source, parts
+from convatlas.data.sources import Source, find_refusal, lasting, load, open_source, parts
 from convatlas.data.splits import ArraySplit, DataSet, Split
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "Split",
     "decode",
     "default_preprocessing",
+    "find_refusal",
     "lasting",
     "load",
     "measured",

@@ -1,59 +1,37 @@
 """Every picture of a source, read once: which are damaged, misnamed, doubled or of an odd size; counts and colours."""
 
 import hashlib
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from statistics import median
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
 
-from convatlas.data.decode import decode, jpeg_complaint
+from convatlas.data.decode import inspect, jpeg_complaint
 from convatlas.data.encoded import EncodedSplit
+from convatlas.data.findings import HARMFUL, MEANING, Finding, Kind, finding_of
+from convatlas.data.leaks import Thumbnails, find_leaks
 from convatlas.data.splits import Split
 from convatlas.data.store import Progress, threads
 from convatlas.structures import ConvatlasError
 
-Kind = Literal[
-    "damaged", "not a picture", "leak", "conflict", "duplicate", "doubtful", "misnamed", "odd size", "blank", "unusual"
-]
-
-HARMFUL: tuple[Kind, ...] = ("damaged", "not a picture", "leak", "conflict")
-MEANING: Mapping[Kind, str] = {
-    "damaged": "can't be decoded; training skips it",
-    "not a picture": "has a picture's suffix and none of a picture's contents; training skips it",
-    "leak": "the same pixels in the training and the test part",
-    "conflict": "the same pixels in two classes",
-    "duplicate": "the same pixels twice in a class",
-    "doubtful": "decodes, but the decoder met errors in the data; training uses it",
-    "misnamed": "its suffix says another format than its contents",
-    "odd size": "its area is 16 times that of the median or a 16th, or its sides differ 4 times as much",
-    "blank": "all pixels are alike",
-    "unusual": "not 8 bits in grey or RGB; it is converted",
-}
 _SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg", ".jfif"), "MPO": (".jpg", ".jpeg"), "PNG": (".png",), "GIF": (".gif",), "BMP": (".bmp",),
-    "WEBP": (".webp",), "TIFF": (".tif", ".tiff"), "PPM": (".ppm", ".pgm", ".pbm"),
+    "JPEG": (".jpg", ".jpeg", ".jfif", ".jpe"), "MPO": (".jpg", ".jpeg"), "PNG": (".png", ".apng"), "GIF": (".gif",),
+    "BMP": (".bmp", ".dib"), "WEBP": (".webp",), "TIFF": (".tif", ".tiff"), "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "AVIF": (".avif",), "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpf", ".jpx"), "HEIF": (".heic", ".heif"),
 }  # fmt: skip
-_PLAIN = ("L", "RGB", "P", "1")
+_RANGE = re.compile(r"(?<=: 0 to )([\d,]+)(?= become)")
 _TASK = 32  # pictures a thread takes at once
 _AREAS, _ASPECTS = 16, 4
 
-
-@dataclass(frozen=True)
-class Finding:
-    """Something to be looked at, about one picture or two."""
-
-    kind: Kind
-    path: str
-    detail: str
+__all__ = ["HARMFUL", "MEANING", "Checked", "Facts", "Finding", "Kind", "check"]
 
 
 class Facts(NamedTuple):
@@ -65,7 +43,7 @@ class Facts(NamedTuple):
     height: int
     width: int
     format: str  # Pillow's name, "" for arrays
-    mode: str  # Pillow's
+    notes: tuple[str, ...]  # what was converted, of several frames
     complaint: str | None  # of the decoder
     digest: bytes  # of the decoded pixels
     mean: tuple[float, ...]  # of each channel, in [0, 1]
@@ -96,6 +74,7 @@ def check(
     parts: Mapping[str, Split],
     classes: Sequence[str],
     *,
+    refusal: str | None = None,
     on_progress: Progress | None = None,
     on_picture: Callable[[str, int, np.ndarray], None] | None = None,
 ) -> Checked:
@@ -104,6 +83,7 @@ def check(
     Args:
         parts: by name; the first is for training.
         classes: their names, in the order of the labels.
+        refusal: the sentence with which training refuses the data, if it does.
         on_progress: called with (done, total).
         on_picture: called with part, index and pixels (H, W, C) of each whole picture, in any order.
 
@@ -112,8 +92,17 @@ def check(
     """
     started = time.perf_counter()
     facts: list[Facts] = []
-    findings = [Finding("misnamed", p.path, p.reason) for split in parts.values() for p in split.problems]
-    for found in _survey(parts, on_progress, on_picture):
+    findings = [finding_of(problem) for split in parts.values() for problem in split.problems]
+    if refusal is not None:
+        findings.append(Finding("refused", "the data", refusal))
+    thumbnails = {part: Thumbnails.for_images(len(split)) for part, split in parts.items()}
+
+    def take(part: str, index: int, pixels: np.ndarray) -> None:
+        thumbnails[part].take(index, pixels)
+        if on_picture is not None:
+            on_picture(part, index, pixels)
+
+    for found in _survey(parts, on_progress, take):
         if isinstance(found, Finding):
             findings.append(found)
         else:
@@ -123,7 +112,9 @@ def check(
     for one in facts:
         findings += _looked_at(one, parts[one.part].name(one.place))
     findings += _odd_sizes(facts, parts)
+    findings += _mixed_depths(facts, parts)
     findings += _doubles(facts, parts, classes)
+    findings += _near_leaks(facts, thumbnails, parts)
     order = list(MEANING)
     sides = [sorted((one.height, one.width)) for one in facts]
     mean, std = _statistics([one for one in facts if one.part == next(iter(parts))] or facts)
@@ -144,7 +135,7 @@ def check(
 def _survey(
     parts: Mapping[str, Split],
     on_progress: Progress | None,
-    on_picture: Callable[[str, int, np.ndarray], None] | None,
+    on_picture: Callable[[str, int, np.ndarray], None],
 ) -> Iterator[Facts | Finding]:
     places = [(part, index) for part, split in parts.items() for index in range(len(split))]
 
@@ -157,8 +148,7 @@ def _survey(
                 results.append(_unreadable(parts[part].name(index), str(error)))
                 continue
             results.append(found)
-            if on_picture is not None:
-                on_picture(part, index, pixels)
+            on_picture(part, index, pixels)
         return results
 
     starts = range(0, len(places), _TASK)
@@ -173,15 +163,14 @@ def _survey(
 
 
 def _read(split: Split, part: str, index: int) -> tuple[Facts, np.ndarray]:
-    kind, mode, complaint = "", "", None
+    kind, notes, complaint = "", (), None
     if isinstance(split, EncodedSplit):
         try:
             content = split.encoded(index)
         except OSError as error:
             raise ConvatlasError(error.strerror or str(error)) from error
-        image = decode(content)
-        with Image.open(BytesIO(content)) as picture:
-            kind, mode = picture.format or "", picture.mode
+        decoded = inspect(content)
+        image, kind, notes = decoded.pixels, decoded.format, decoded.notes
         complaint = jpeg_complaint(content)
     else:
         image = split.read(index)
@@ -192,7 +181,7 @@ def _read(split: Split, part: str, index: int) -> tuple[Facts, np.ndarray]:
     squares = tuple((means**2 + deviations**2).tolist())
     label = int(split.labels[index])
     return Facts(
-        part, index, label, height, width, kind, mode, complaint, digest, tuple(means.tolist()), squares
+        part, index, label, height, width, kind, notes, complaint, digest, tuple(means.tolist()), squares
     ), pixels
 
 
@@ -209,8 +198,8 @@ def _looked_at(one: Facts, name: str) -> Iterator[Finding]:
         yield Finding("doubtful", name, one.complaint)
     if max(square - mean**2 for mean, square in zip(one.mean, one.square, strict=True)) < 1e-9:
         yield Finding("blank", name, f"every pixel is {tuple(round(255 * value) for value in one.mean)}")
-    if one.mode and one.mode not in _PLAIN:
-        yield Finding("unusual", name, f"mode {one.mode} of Pillow")
+    for note in one.notes:
+        yield Finding("unusual", name, note)
 
 
 def _odd_sizes(facts: Sequence[Facts], parts: Mapping[str, Split]) -> Iterator[Finding]:
@@ -221,6 +210,31 @@ def _odd_sizes(facts: Sequence[Facts], parts: Mapping[str, Split]) -> Iterator[F
         if not area / _AREAS < size < area * _AREAS or ratio >= aspect * _ASPECTS:
             name = parts[one.part].name(one.place)
             yield Finding("odd size", name, f"{one.width} x {one.height} pixels")
+
+
+def _mixed_depths(facts: Sequence[Facts], parts: Mapping[str, Split]) -> Iterator[Finding]:
+    """16-bit images that were read in another range than most of them."""
+    ranges = {id(one): match[1] for one in facts for note in one.notes if (match := _RANGE.search(note))}
+    counts = Counter(ranges.values())
+    if len(counts) < 2:
+        return
+    usual = counts.most_common(1)[0][0]
+    for one in facts:
+        if ranges.get(id(one), usual) != usual:
+            name = parts[one.part].name(one.place)
+            yield Finding("mixed depth", name, f"0 to {ranges[id(one)]}; most images 0 to {usual}")
+
+
+def _near_leaks(
+    facts: Sequence[Facts], thumbnails: Mapping[str, Thumbnails], parts: Mapping[str, Split]
+) -> Iterator[Finding]:
+    """Without those whose pixels are the same, which are leaks or conflicts already."""
+    digests = {(one.part, one.place): one.digest for one in facts}
+    for pair in find_leaks(thumbnails):
+        if digests[pair.part, pair.index] != digests[pair.other_part, pair.other_index]:
+            other = parts[pair.other_part].name(pair.other_index)
+            detail = f"{pair.how} {other} ({pair.other_part})"
+            yield Finding("near leak", parts[pair.part].name(pair.index), detail)
 
 
 def _doubles(facts: Sequence[Facts], parts: Mapping[str, Split], classes: Sequence[str]) -> Iterator[Finding]:

@@ -22,15 +22,16 @@ _BITS = _LOW * _LOW - 1
 _MIN_CONTRAST = 4.0  # standard deviation of the small copy's grey levels
 _BANDS = 6  # pieces of the hash, one of which has to agree: all pairs within 5 bits are found, and most within 10
 _MAX_DISTANCE = 12  # bits
-_MIN_CORRELATION = 0.985  # of the small copies
+_COPIES = 0.985  # correlation of small copies from which on two training images count as one
 _CERTAIN = 0.995  # below, no third image may be nearly as much alike: digits and X-rays all resemble one another
-_STANDS_OUT = 2.0  # by how much further from 1 the correlation with that third image has to be
-_RIVAL = 0.97
+_STANDS_OUT = 2.5  # by how much further from 1 the correlation with that third image has to be
+_RIVAL = 0.94
 _RESIZED = 1.2  # sides of two images that differ more are compared by what the smaller one can show
 _QUERIES, _CHUNK = 1024, 1 << 15  # hashes that are looked up, and pairs that are compared, at once
 
 
-class NearPair(NamedTuple):
+@dataclass(frozen=True)
+class NearPair:
     """Two images that are nearly alike, and how the second became the first."""
 
     part: str
@@ -60,15 +61,22 @@ class Thumbnails:
         self.sides[index] = min(pixels.shape[:2])
 
 
-_SYMMETRIES: tuple[tuple[str, bool, int, int], ...] = (  # name, axes exchanged, sign of odd rows and of odd columns
-    ("nearly the same as", False, 1, 1),
-    ("mirrored, nearly the same as", False, 1, -1),
-    ("mirrored, nearly the same as", False, -1, 1),
-    ("upside down, nearly the same as", False, -1, -1),
-    ("turned and mirrored, nearly the same as", True, 1, 1),
-    ("turned by a quarter, nearly the same as", True, 1, -1),
-    ("turned by a quarter, nearly the same as", True, -1, 1),
-    ("turned and mirrored, nearly the same as", True, -1, -1),
+class _Symmetry(NamedTuple):
+    how: str
+    exchanges_axes: bool
+    rows: int  # sign of odd frequencies along the rows: -1 turns their order round
+    columns: int
+
+
+_SYMMETRIES = (
+    _Symmetry("nearly the same as", False, 1, 1),
+    _Symmetry("mirrored, nearly the same as", False, 1, -1),
+    _Symmetry("mirrored, nearly the same as", False, -1, 1),
+    _Symmetry("upside down, nearly the same as", False, -1, -1),
+    _Symmetry("turned and mirrored, nearly the same as", True, 1, 1),
+    _Symmetry("turned by a quarter, nearly the same as", True, 1, -1),
+    _Symmetry("turned by a quarter, nearly the same as", True, -1, 1),
+    _Symmetry("turned and mirrored, nearly the same as", True, -1, -1),
 )
 
 
@@ -133,16 +141,17 @@ def _hashes(low: np.ndarray) -> np.ndarray:
     return (bits << np.arange(_BITS, dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
 
 
-def _symmetric(low: np.ndarray, is_exchanged: bool, rows: int, columns: int) -> np.ndarray:
+def _symmetric(low: np.ndarray, symmetry: _Symmetry) -> np.ndarray:
     """Frequencies of the images after a symmetry."""
-    signs = np.outer(np.where(np.arange(_LOW) % 2, rows, 1), np.where(np.arange(_LOW) % 2, columns, 1))
-    return (low.swapaxes(1, 2) if is_exchanged else low) * signs.astype(np.float32)
+    is_odd = np.arange(_LOW) % 2
+    signs = np.outer(np.where(is_odd, symmetry.rows, 1), np.where(is_odd, symmetry.columns, 1))
+    return (low.swapaxes(1, 2) if symmetry.exchanges_axes else low) * signs.astype(np.float32)
 
 
-def _turned(copies: np.ndarray, is_exchanged: bool, rows: int, columns: int) -> np.ndarray:
+def _turned(copies: np.ndarray, symmetry: _Symmetry) -> np.ndarray:
     """Copies after the symmetry that `_symmetric` gives frequencies of."""
-    turned = copies.swapaxes(1, 2) if is_exchanged else copies
-    return turned[:, ::rows, ::columns]
+    turned = copies.swapaxes(1, 2) if symmetry.exchanges_axes else copies
+    return turned[:, :: symmetry.rows, :: symmetry.columns]
 
 
 def _compare(later: _Index, earlier: _Index, part: str, other_part: str) -> Iterator[NearPair]:
@@ -155,12 +164,11 @@ def _compare(later: _Index, earlier: _Index, part: str, other_part: str) -> Iter
         rivals = others[found.theirs[others] != found.theirs[first]]
         if best < _CERTAIN and len(rivals):
             own = np.broadcast_to(earlier.copies[found.theirs[first]], (len(rivals), SIDE, SIDE))
-            rivals = rivals[_correlations(own, earlier.copies[found.theirs[rivals]]) < _MIN_CORRELATION]  # no copies
-            if len(rivals) and 1 - found.correlation[rivals].max() < _STANDS_OUT * (1 - best):
-                continue
-        if best >= _MIN_CORRELATION:
+            rivals = rivals[_correlations(own, earlier.copies[found.theirs[rivals]]) < _COPIES]  # no copies
+        rival = found.correlation[rivals].max() if len(rivals) else _RIVAL
+        if best >= _CERTAIN or 1 - rival >= _STANDS_OUT * (1 - best):
             mine, theirs = int(later.numbers[found.mine[first]]), int(earlier.numbers[found.theirs[first]])
-            yield NearPair(part, mine, other_part, theirs, _SYMMETRIES[found.symmetry[first]][0], float(best))
+            yield NearPair(part, mine, other_part, theirs, _SYMMETRIES[found.symmetry[first]].how, float(best))
 
 
 class _Pairs(NamedTuple):
@@ -175,8 +183,8 @@ def _alike(later: _Index, earlier: _Index) -> _Pairs:
     stored = _hashes(earlier.low)
     buckets = [_Bucket.of(stored, band) for band in range(_BANDS)]
     chunks = [_Pairs(*(np.zeros(0, kind) for kind in (np.int64, np.int64, np.int64, np.float32)))]
-    for number, (_, *symmetry) in enumerate(_SYMMETRIES):
-        turned = _symmetric(later.low, *symmetry)
+    for number, symmetry in enumerate(_SYMMETRIES):
+        turned = _symmetric(later.low, symmetry)
         asked = _hashes(turned)
         for start in range(0, len(asked), _QUERIES):
             queries = asked[start : start + _QUERIES]
@@ -197,8 +205,7 @@ def _pairs(
 ) -> _Pairs:
     smooth = (turned[mine] * earlier.low[theirs]).reshape(len(mine), _LOW * _LOW).sum(axis=1) >= _RIVAL
     mine, theirs = mine[smooth], theirs[smooth]
-    _, *symmetry = _SYMMETRIES[number]
-    some, others = _turned(later.copies[mine], *symmetry), earlier.copies[theirs]
+    some, others = _turned(later.copies[mine], _SYMMETRIES[number]), earlier.copies[theirs]
     alike = _correlations(some, others)
     sides = later.sides[mine], earlier.sides[theirs]
     was_small = (np.minimum(*sides) < SIDE) & (np.maximum(*sides) > _RESIZED * np.minimum(*sides))

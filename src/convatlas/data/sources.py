@@ -52,6 +52,13 @@ class Source:
             )
         return self.parts["train"]
 
+    def splits(self) -> dict[str, Split]:
+        """By their names, train first; a validation split without a test split serves as one."""
+        found: dict[str, Split] = {part: split for part, split in self.parts.items()}  # noqa: C416
+        if "val" in found and "test" not in found and "train" in found:
+            found["test"] = found.pop("val")
+        return found
+
     @property
     def class_names(self) -> tuple[str, ...]:
         """The classes, numbers where they have no names."""
@@ -128,7 +135,8 @@ def _divide(source: Source, division: Division | None, *, test_fraction: float, 
         train.problems.extend(problems)
     if len(held_out) == 0:
         raise ConvatlasError(
-            f"{source.source} leaves no test pictures with test_fraction {test_fraction}; expected at least one"
+            f"{source.source} leaves no test pictures with test_fraction {test_fraction}; expected at least one: two "
+            "images of a class, or a test split"
         )
     return DataSet(source.name, train, held_out, source.class_names, source.source, made, val=val)
 
@@ -161,10 +169,16 @@ def parts(spec: str, *, root: Path | None = None, download: bool = False) -> tup
         UsageError, ConvatlasError: as `load`.
     """
     source = open_source(spec, root=root, download=download)
-    found: dict[str, Split] = {part: split for part, split in source.parts.items()}  # noqa: C416
-    if "val" in found and "test" not in found and "train" in found:
-        found["test"] = found.pop("val")  # serves for both
-    return found, source.class_names
+    return source.splits(), source.class_names
+
+
+def find_refusal(source: Source, spec: str) -> str | None:
+    """The sentence with which `load` refuses a source as training data; None where it takes it."""
+    try:
+        _divide(source, None, test_fraction=0.2, seed=_DIGITS_SEED if spec == "digits" else 0)
+    except ConvatlasError as error:
+        return str(error)
+    return None
 
 
 def open_source(spec: str, *, root: Path | None = None, download: bool = False) -> Source:

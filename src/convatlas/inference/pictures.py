@@ -4,9 +4,8 @@ import glob
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from convatlas.data.files import SUFFIXES, is_junk
 from convatlas.structures import Problem
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
 
 
 def find_pictures(inputs: Iterable[str | Path]) -> tuple[list[Path], list[Problem]]:
@@ -24,7 +23,8 @@ def find_pictures(inputs: Iterable[str | Path]) -> tuple[list[Path], list[Proble
 def expand(item: str) -> Iterator[Path]:
     path = Path(item)
     if path.is_dir():
-        yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        inside = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        yield from sorted(p for p in inside if not any(map(is_junk, p.relative_to(path).parts)))
     elif path.exists():
         yield path
     elif glob.has_magic(item):

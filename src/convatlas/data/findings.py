@@ -1,0 +1,53 @@
+"""What may be wrong with a data set for classification, in kinds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from convatlas.data.files import SourceProblem
+from convatlas.structures import Problem
+
+Kind = Literal[
+    "refused", "damaged", "not a picture", "left out", "not read", "nested", "leak", "near leak", "conflict",
+    "duplicate", "doubtful", "misnamed", "split name", "link", "odd size", "blank", "mixed depth", "unusual",
+]  # fmt: skip
+
+HARMFUL: tuple[Kind, ...] = (
+    "refused", "damaged", "not a picture", "left out", "not read", "nested", "leak", "near leak", "conflict",
+)  # fmt: skip
+MEANING: Mapping[Kind, str] = {
+    "refused": "training refuses the data with this sentence",
+    "damaged": "can't be decoded; training skips it",
+    "not a picture": "has a picture's suffix and none of a picture's contents; training skips it",
+    "left out": "images that belong to no class or split, or that can't be reached; training does not see them",
+    "not read": "a kind of image that is not read; training skips it",
+    "nested": "classes that all hold the same sub-folders; training reads them as they are",
+    "leak": "the same pixels in the training and the test part",
+    "near leak": "nearly the same image in the training and the test part: resized, saved again, turned or mirrored",
+    "conflict": "the same pixels in two classes",
+    "duplicate": "the same pixels twice in a class",
+    "doubtful": "decodes, but the decoder met errors in the data; training uses it",
+    "misnamed": "its suffix says another format than its contents",
+    "split name": "a class that is called like a split",
+    "link": "a link that is not followed",
+    "odd size": "its area is 16 times that of the median or a 16th, or its sides differ 4 times as much",
+    "blank": "all pixels are alike",
+    "mixed depth": "its 16-bit values were taken to stand in another range than those of most images",
+    "unusual": "not 8 bits in grey or RGB, or one of several frames; it is converted",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to be looked at, about one image, two, or a folder."""
+
+    kind: Kind
+    path: str
+    detail: str
+
+
+def finding_of(problem: Problem) -> Finding:
+    """What a reader said of a file or folder that it did not read, or reads otherwise than it seems."""
+    kinds: dict[str, Kind] = {name: name for name in MEANING}
+    kind = problem.kind if isinstance(problem, SourceProblem) else "damaged"
+    return Finding(kinds.get(kind, "left out"), problem.path, problem.reason)
