@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convatlas.cli.common import console, warn
+from convatlas.cli.data_notes import report_data
 from convatlas.cli.training_display import epoch_display, summarise, write_report
 from convatlas.cli.training_plan import begun, planned, with_options
 from convatlas.structures import UsageError
@@ -140,6 +141,8 @@ def describe(chosen: "Recipe", loaded: Any) -> None:
     )
     for note in chosen.notes:
         console().print(f"  {note}", style="dim")
+    if card.task == "classification":
+        report_data(loaded)
 
 
 def parse_save_every(text: str) -> Any:

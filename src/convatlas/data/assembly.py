@@ -6,6 +6,8 @@ fits into a processor's cache is mirrored six times as fast. There workers put t
 once and for all, because the pages of a new file for each batch take as long as a tenth of the decoding.
 """
 
+import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,6 +25,7 @@ Request = tuple[int, tuple[int, ...]]  # epoch, indices
 
 Shelf = tuple[int, int]  # worker, place
 
+_SHARED_MEMORY = "/dev/shm"
 _AHEAD = 2  # batches that a worker prepares before they are asked for
 
 
@@ -157,6 +160,27 @@ def in_workers(assembly: Dataset, requests: Requests, *, workers: int, pin_memor
         pin_memory=pin_memory,
         generator=torch.Generator(),  # the loop's own random numbers must not depend on the number of workers
     )
+
+
+def workers_that_fit(workers: int, batch_bytes: int) -> int:
+    """The number of workers, or 0 where /dev/shm has no room for the batches that they prepare ahead.
+
+    A container often has 64 MB there, and writing beyond ends a process without a word.
+    """
+    try:
+        space = os.statvfs(_SHARED_MEMORY)
+    except (OSError, AttributeError):  # another system
+        return workers
+    needed = workers * (_AHEAD + 1) * batch_bytes
+    if not workers or needed <= space.f_bavail * space.f_frsize:
+        return workers
+    room = space.f_bavail * space.f_frsize
+    warnings.warn(
+        f"{_SHARED_MEMORY} has {room:,} bytes of room, {workers} workers need {needed:,}; the "
+        "images are read by the training process itself: make it larger (docker run --shm-size) or the batch smaller",
+        stacklevel=2,
+    )
+    return 0
 
 
 def steps_alone(augment: Sequence[Augmentation], device: torch.device) -> int:

@@ -1,32 +1,35 @@
 """Images of the test split that are nearly those of the training split: resized, saved again, turned or mirrored.
 
-A perceptual hash finds candidates and a comparison of small copies decides. The hash is that of Zauner 2010 ("pHash",
-as imagehash computes it): the signs of the 63 lowest frequencies of a discrete cosine transform of 32 x 32 grey
-values. Here the sign is taken against 0 instead of the median, because then mirroring an image only changes the signs
-of its odd frequencies, and turning it also exchanges the axes: the hashes of all eight symmetries follow from one
-transform. Images without contrast have no hash.
+A perceptual hash (`hashes`) finds candidates, and a comparison of small copies decides. Images without contrast are
+like none.
 """
 
+import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 
+from convatlas.data.hashes import BANDS, LOW, SYMMETRIES, Bucket, apply_to_copies, apply_to_frequencies, hash_signs
 from convatlas.data.part_names import PARTS
+from convatlas.data.store import threads
+from convatlas.structures import ConvatlasError
+
+if TYPE_CHECKING:
+    from convatlas.data.splits import DataSet, Split
 
 SIDE = 32  # of the small copies
-_LOW = 8  # frequencies along each axis
-_BITS = _LOW * _LOW - 1
 _MIN_CONTRAST = 4.0  # standard deviation of the small copy's grey levels
-_BANDS = 6  # pieces of the hash, one of which has to agree: all pairs within 5 bits are found, and most within 10
 _MAX_DISTANCE = 12  # bits
 _COPIES = 0.985  # correlation of small copies from which on two training images count as one
 _CERTAIN = 0.995  # below, no third image may be nearly as much alike: digits and X-rays all resemble one another
 _STANDS_OUT = 2.5  # by how much further from 1 the correlation with that third image has to be
 _RIVAL = 0.94
 _RESIZED = 1.2  # sides of two images that differ more are compared by what the smaller one can show
+_CHEAP_IMAGES, _CHEAP_BYTES = 4_000, 100_000_000
 _QUERIES, _CHUNK = 1024, 1 << 15  # hashes that are looked up, and pairs that are compared, at once
 
 
@@ -59,25 +62,6 @@ class Thumbnails:
         small = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
         self.copies[index] = small if small.ndim == 2 else cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
         self.sides[index] = min(pixels.shape[:2])
-
-
-class _Symmetry(NamedTuple):
-    how: str
-    exchanges_axes: bool
-    rows: int  # sign of odd frequencies along the rows: -1 turns their order round
-    columns: int
-
-
-_SYMMETRIES = (
-    _Symmetry("nearly the same as", False, 1, 1),
-    _Symmetry("mirrored, nearly the same as", False, 1, -1),
-    _Symmetry("mirrored, nearly the same as", False, -1, 1),
-    _Symmetry("upside down, nearly the same as", False, -1, -1),
-    _Symmetry("turned and mirrored, nearly the same as", True, 1, 1),
-    _Symmetry("turned by a quarter, nearly the same as", True, 1, -1),
-    _Symmetry("turned by a quarter, nearly the same as", True, -1, 1),
-    _Symmetry("turned and mirrored, nearly the same as", True, -1, -1),
-)
 
 
 def find_leaks(thumbnails: Mapping[str, Thumbnails]) -> list[NearPair]:
@@ -126,32 +110,13 @@ class _Index:
             spread[start : start + 4096] = thumbnails.copies[start : start + 4096].std(axis=(1, 2))
         numbers = np.flatnonzero((thumbnails.sides > 0) & (spread >= _MIN_CONTRAST))
         copies = thumbnails.copies[numbers]
-        basis = cv2.dct(np.eye(SIDE, dtype=np.float32), flags=cv2.DCT_ROWS).T[:_LOW]  # (8, 32)
-        low = np.empty((len(copies), _LOW, _LOW), np.float32)
+        basis = cv2.dct(np.eye(SIDE, dtype=np.float32), flags=cv2.DCT_ROWS).T[:LOW]  # (8, 32)
+        low = np.empty((len(copies), LOW, LOW), np.float32)
         for start in range(0, len(copies), 4096):
             low[start : start + 4096] = basis @ copies[start : start + 4096].astype(np.float32) @ basis.T
         low[:, 0, 0] = 0
         low /= np.maximum(np.sqrt((low * low).sum(axis=(1, 2), keepdims=True)), 1e-6)
         return cls(numbers, copies, thumbnails.sides[numbers], low)
-
-
-def _hashes(low: np.ndarray) -> np.ndarray:
-    """(n, 8, 8) -> (n,) uint64: a bit for the sign of each frequency but the mean"""
-    bits = (low.reshape(len(low), _LOW * _LOW)[:, 1:] > 0).astype(np.uint64)
-    return (bits << np.arange(_BITS, dtype=np.uint64)).sum(axis=1, dtype=np.uint64)
-
-
-def _symmetric(low: np.ndarray, symmetry: _Symmetry) -> np.ndarray:
-    """Frequencies of the images after a symmetry."""
-    is_odd = np.arange(_LOW) % 2
-    signs = np.outer(np.where(is_odd, symmetry.rows, 1), np.where(is_odd, symmetry.columns, 1))
-    return (low.swapaxes(1, 2) if symmetry.exchanges_axes else low) * signs.astype(np.float32)
-
-
-def _turned(copies: np.ndarray, symmetry: _Symmetry) -> np.ndarray:
-    """Copies after the symmetry that `_symmetric` gives frequencies of."""
-    turned = copies.swapaxes(1, 2) if symmetry.exchanges_axes else copies
-    return turned[:, :: symmetry.rows, :: symmetry.columns]
 
 
 def _compare(later: _Index, earlier: _Index, part: str, other_part: str) -> Iterator[NearPair]:
@@ -168,24 +133,24 @@ def _compare(later: _Index, earlier: _Index, part: str, other_part: str) -> Iter
         rival = found.correlation[rivals].max() if len(rivals) else _RIVAL
         if best >= _CERTAIN or 1 - rival >= _STANDS_OUT * (1 - best):
             mine, theirs = int(later.numbers[found.mine[first]]), int(earlier.numbers[found.theirs[first]])
-            yield NearPair(part, mine, other_part, theirs, _SYMMETRIES[found.symmetry[first]].how, float(best))
+            yield NearPair(part, mine, other_part, theirs, SYMMETRIES[found.symmetry[first]].how, float(best))
 
 
 class _Pairs(NamedTuple):
     mine: np.ndarray  # (m,) places in the later index
     theirs: np.ndarray  # (m,) places in the earlier one
-    symmetry: np.ndarray  # (m,) of `_SYMMETRIES`
+    symmetry: np.ndarray  # (m,) of `SYMMETRIES`
     correlation: np.ndarray  # (m,)
 
 
 def _alike(later: _Index, earlier: _Index) -> _Pairs:
     """Pairs whose hashes have a piece in common and whose small copies are alike, at least as rivals of better ones."""
-    stored = _hashes(earlier.low)
-    buckets = [_Bucket.of(stored, band) for band in range(_BANDS)]
+    stored = hash_signs(earlier.low)
+    buckets = [Bucket.of(stored, band) for band in range(BANDS)]
     chunks = [_Pairs(*(np.zeros(0, kind) for kind in (np.int64, np.int64, np.int64, np.float32)))]
-    for number, symmetry in enumerate(_SYMMETRIES):
-        turned = _symmetric(later.low, symmetry)
-        asked = _hashes(turned)
+    for number, symmetry in enumerate(SYMMETRIES):
+        turned = apply_to_frequencies(later.low, symmetry)
+        asked = hash_signs(turned)
         for start in range(0, len(asked), _QUERIES):
             queries = asked[start : start + _QUERIES]
             seen: list[np.ndarray] = [np.zeros(0, np.int64)]
@@ -203,9 +168,9 @@ def _alike(later: _Index, earlier: _Index) -> _Pairs:
 def _pairs(
     later: _Index, earlier: _Index, turned: np.ndarray, mine: np.ndarray, theirs: np.ndarray, number: int
 ) -> _Pairs:
-    smooth = (turned[mine] * earlier.low[theirs]).reshape(len(mine), _LOW * _LOW).sum(axis=1) >= _RIVAL
+    smooth = (turned[mine] * earlier.low[theirs]).reshape(len(mine), LOW * LOW).sum(axis=1) >= _RIVAL
     mine, theirs = mine[smooth], theirs[smooth]
-    some, others = _turned(later.copies[mine], _SYMMETRIES[number]), earlier.copies[theirs]
+    some, others = apply_to_copies(later.copies[mine], SYMMETRIES[number]), earlier.copies[theirs]
     alike = _correlations(some, others)
     sides = later.sides[mine], earlier.sides[theirs]
     was_small = (np.minimum(*sides) < SIDE) & (np.maximum(*sides) > _RESIZED * np.minimum(*sides))
@@ -230,28 +195,35 @@ def _correlations(some: np.ndarray, others: np.ndarray) -> np.ndarray:
     return (a * b).sum(axis=1) / np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
 
 
-@dataclass(frozen=True)
-class _Bucket:
-    """Hashes in the order of one of their pieces."""
+def find_cheaply(data: "DataSet") -> list[NearPair]:
+    """Test images that are nearly training images, as `find_leaks`; [] unasked where reading them takes long.
 
-    shift: int
-    mask: int
-    order: np.ndarray  # (n,) places of the hashes
-    keys: np.ndarray  # (n,) their pieces, ascending
+    Looked at are up to 4,000 images in memory or in files of 100 MB together. Damaged ones are passed over.
+    """
+    splits = {"train": data.train, "test": data.test}
+    if sum(map(len, splits.values())) > _CHEAP_IMAGES or sum(map(_size, splits.values())) > _CHEAP_BYTES:
+        return []
+    thumbnails = {name: Thumbnails.for_images(len(split)) for name, split in splits.items()}
 
-    @classmethod
-    def of(cls, hashes: np.ndarray, band: int) -> "_Bucket":
-        first, last = band * _BITS // _BANDS, (band + 1) * _BITS // _BANDS
-        mask = (1 << (last - first)) - 1
-        pieces = ((hashes >> np.uint64(first)) & np.uint64(mask)).astype(np.uint32)
-        order = np.argsort(pieces, kind="stable")
-        return cls(first, mask, order, pieces[order])
+    def take(name: str, index: int) -> None:
+        try:
+            image = splits[name].read(index, 2 * SIDE)
+        except ConvatlasError:
+            return  # the loader names it
+        thumbnails[name].take(index, np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
 
-    def candidates(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs (place among the queries, place among the hashes) that have this piece in common."""
-        pieces = ((queries >> np.uint64(self.shift)) & np.uint64(self.mask)).astype(np.uint32)
-        first = np.searchsorted(self.keys, pieces, "left")
-        counts = np.searchsorted(self.keys, pieces, "right") - first
-        rows = np.repeat(np.arange(len(queries)), counts)
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        return rows, self.order[np.repeat(first, counts) + within]
+    with ThreadPoolExecutor(threads()) as pool:
+        places = [(name, index) for name, split in splits.items() for index in range(len(split))]
+        list(pool.map(lambda place: take(*place), places))
+    return find_leaks(thumbnails)
+
+
+def _size(split: "Split") -> int:
+    """Bytes of the files of a split; those of images in memory don't count."""
+    total = 0
+    for path in split.paths or ():
+        try:
+            total += os.stat(path).st_size
+        except (OSError, ValueError):
+            continue
+    return total

@@ -12,7 +12,17 @@ import torch
 from torch import Tensor
 
 from convatlas.data import store
-from convatlas.data.assembly import Assembled, Assembly, Requests, Shelves, apply, framing, in_workers, steps_alone
+from convatlas.data.assembly import (
+    Assembled,
+    Assembly,
+    Requests,
+    Shelves,
+    apply,
+    framing,
+    in_workers,
+    steps_alone,
+    workers_that_fit,
+)
 from convatlas.data.augment import Augmentation
 from convatlas.data.buffers import Buffers
 from convatlas.data.preprocess import Framing, normalise
@@ -112,8 +122,11 @@ class Loader:
         if store.fits(split, preprocessing, framing=self._framing, limit_bytes=memory_limit_bytes):
             pictures = store.prepare_all(split, preprocessing, framing=self._framing, on_progress=on_progress)
             self._pictures = pictures.to(self.device) if isinstance(pictures, Tensor) else pictures
-        elif check:
-            store.check_all(split, on_progress)
+        else:
+            sample_bytes = preprocessing.channels * preprocessing.size[0] * preprocessing.size[1]
+            self.workers = workers_that_fit(workers, batch_size * sample_bytes)
+            if check:
+                store.check_all(split, on_progress)
         self._labels = split.labels.to(self.device)
 
     def __len__(self) -> int:
