@@ -8,6 +8,7 @@ import gzip
 import re
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -27,14 +28,14 @@ _PIECE = 1 << 24
 Files = dict[Part, dict[Literal["images", "labels"], Path]]
 
 
-def find_idx(folder: Path) -> Files:
+def find_idx(folder: Path, below: Sequence[str] = _SUB_FOLDERS) -> Files:
     """The idx files of a folder by split: `train-images-idx3-ubyte.gz`, `t10k-labels.idx1-ubyte` ...; {} without any.
 
     Raises:
         OSError: the folder can't be read.
         ConvatlasError: it holds several sets.
     """
-    for sub in _SUB_FOLDERS:
+    for sub in below:
         place = folder / sub
         files: Files = {}
         sets: set[str] = set()

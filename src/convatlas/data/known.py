@@ -90,9 +90,9 @@ def known_classes(name: str) -> tuple[str, ...] | None:
 
 
 def known_folders(name: str, root: Path) -> tuple[Path, ...]:
-    """Where a data set's own files may lie below `root`: in a folder of its name, or of torchvision's for it."""
+    """Where a data set's own files may lie: in a folder of its name or of torchvision's below `root`, or in `root`."""
     names = (name, name.replace("-", "_"), _TORCHVISION[name].kind)
-    return tuple(dict.fromkeys(root / part for part in names)) if name in _IDX else ()
+    return tuple(dict.fromkeys((*(root / part for part in names), root))) if name in _IDX else ()
 
 
 def torchvision_parts(name: str, root: Path, *, download: bool) -> tuple[Split, Split | None, tuple[str, ...] | None]:

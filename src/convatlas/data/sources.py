@@ -274,7 +274,7 @@ def _open_named(name: str, root: Path | None, download: bool) -> Source:
         train, test, classes = torchvision_parts(name, folder, download=download)
     except UsageError:  # it isn't there as torchvision would leave it
         for place in known_folders(name, folder):
-            if (files := find_idx(place)) and len(files) > 1:
+            if (files := find_idx(place, ("", "raw"))) and len(files) > 1:
                 return Source(name, read_idx(files), known_classes(name), str(place))
         raise
     parts: dict[Part, Split] = {"train": train} if test is None else {"train": train, "test": test}
