@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from convatlas.data import bit_depth
-from convatlas.data.limits import MAX_PIXELS, check_pixels, max_pixels, read_bytes
+from convatlas.data.limits import MAX_PIXELS, check_pixels, max_pixels, read_bytes, refuse_pixels
 from convatlas.structures import ConvatlasError
 
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000", "HEIF")
@@ -99,9 +99,8 @@ def open_image(source: str | Path | bytes) -> Image.Image:
     try:
         picture = Image.open(BytesIO(content), formats=formats)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        numbers = [int(word) for word in str(error).replace("(", " ").split() if word.isdecimal()]
-        check_pixels(max(numbers[:1], default=limit + 1), 1)
-        raise
+        count = next((int(word) for word in str(error).replace("(", " ").split() if word.isdecimal()), limit + 1)
+        raise ConvatlasError(refuse_pixels(f"{count:,}", count)) from error
     check_pixels(*picture.size)
     return picture
 

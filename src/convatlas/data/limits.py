@@ -35,13 +35,15 @@ def check_pixels(width: int, height: int, path: str | Path | None = None) -> Non
     Raises:
         ConvatlasError: it has more; the message begins with the path where one is given, and tells how to allow it.
     """
-    limit = _limit(PIXELS_VARIABLE, MAX_PIXELS)
-    if width * height > limit:
-        name = "" if path is None else f"{path}: "
+    if width * height > max_pixels():
         raise ConvatlasError(
-            f"{name}{width} x {height} pixels are more than the limit of {limit:,}; "
-            f"set {PIXELS_VARIABLE}={width * height} to decode it"
+            ("" if path is None else f"{path}: ") + refuse_pixels(f"{width} x {height}", width * height)
         )
+
+
+def refuse_pixels(described: str, count: int) -> str:
+    """The sentence about an image of more pixels than the limit, and how to allow it."""
+    return f"{described} pixels are more than the limit of {max_pixels():,}; set {PIXELS_VARIABLE}={count} to decode it"
 
 
 def max_pixels() -> int:
