@@ -31,3 +31,14 @@ def report_data(loaded: "DataSet") -> None:
             f"seem lower than it is: {visible(loaded.test.name(first.index))} is {first.how} "
             f"{visible(loaded.train.name(first.other_index))}; `convatlas data check` names all"
         )
+
+
+def report_marked(loaded: "DataSet", task: str) -> None:
+    """Warn in one line of what is left out of data with masks, boxes or joints; the run names each at its end."""
+    splits = [split for split in (loaded.train, loaded.val, loaded.test) if split is not None]
+    problems = list(dict.fromkeys(problem for split in splits for problem in split.problems))
+    if problems:
+        warn(
+            f"{len(problems):,} things in the data need a look, such as {visible(problems[0].path)}: "
+            f"{visible(problems[0].reason)}; `convatlas data check --task {task}` names all and what training does"
+        )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convatlas.cli.common import console, literal, progress
-from convatlas.cli.data_notes import report_data
+from convatlas.cli.data_notes import report_data, report_marked
 from convatlas.cli.training_display import epoch_display
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def describe(chosen: "Recipe", loaded: Any) -> None:
         say(f"  {literal(note)}", style="dim")
     if card.task == "classification":
         report_data(loaded)
+    else:
+        report_marked(loaded, card.task)
 
 
 @dataclass(frozen=True)

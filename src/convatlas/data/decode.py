@@ -121,7 +121,7 @@ def exif_orientation(content: bytes) -> int:
     if content.startswith(_JPEG) and not _is_turned(content):
         return 1
     try:
-        with Image.open(BytesIO(content)) as picture:
+        with open_image(content) as picture:
             return orientation_of(picture)
     except Exception:  # what it can't open `decode` refuses
         return 1

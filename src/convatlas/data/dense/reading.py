@@ -1,14 +1,13 @@
 """A mask file as it is: the numbers or colours of its pixels, its palette, and how it lies."""
 
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from convatlas.data import limits
-from convatlas.data.decode import exif_orientation
+from convatlas.data.decode import exif_orientation, open_image
 from convatlas.structures import ConvatlasError
 
 _NUMBERS = ("L", "P", "I", "I;16", "I;16L", "I;16B")
@@ -44,8 +43,7 @@ def read_mask(path: str | Path) -> MaskFile:
     """
     try:
         content = limits.read_bytes(path)
-        with Image.open(BytesIO(content)) as picture:
-            limits.check_pixels(picture.width, picture.height)
+        with open_image(content) as picture:
             _refuse_inexact(picture, content)
             pixels = _pixels(picture)
             palette = _palette(picture) if picture.mode == "P" else None
