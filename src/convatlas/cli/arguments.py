@@ -167,7 +167,7 @@ def validate_output(path: Path | None, name: str, suffixes: tuple[str, ...] = ()
     if path.is_dir():
         raise UsageError(f"{name} is {path}, a folder; expected the name of a file")
     if suffixes and path.suffix.lower() not in suffixes:
-        ending = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}" if len(suffixes) > 1 else suffixes[0]
+        ending = " or ".join(suffixes)
         raise UsageError(f"{name} is {path}; expected a name that ends in {ending}")
     validate_folder(path.parent, name)
 

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any, TextIO, cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,10 +21,35 @@ UNWRAPPED = 1_000_000  # characters: no line of a file or a pipe is broken
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+class AboveBars:
+    """A stream for a console of its own: while a progress bar of rich is shown, lines go above it.
+
+    rich puts a proxy in the place of the standard streams then, which a second console would look through, and write
+    into the line of the bar.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.encoding = stream.encoding
+
+    def write(self, text: str) -> int:
+        return self.stream.write(text)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
+
+
 def console() -> Console:
     """Standard output; when that is no terminal, without colours and without wrapping."""
     hush()
-    return Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else UNWRAPPED)
+    width = None if sys.stdout.isatty() else UNWRAPPED
+    return Console(file=cast("IO[str]", AboveBars(sys.stdout)), highlight=False, emoji=False, width=width)
 
 
 def visible(text: str) -> str:
@@ -67,7 +92,7 @@ def warn(sentence: str) -> None:
     """A line on standard error that does not end the command; in a terminal it is broken between words."""
     line = f"convatlas: {visible(sentence)}"
     if sys.stderr.isatty():
-        Console(stderr=True, highlight=False, emoji=False).print(line, markup=False)
+        Console(file=cast("IO[str]", AboveBars(sys.stderr)), highlight=False, emoji=False).print(line, markup=False)
     else:
         print(line, file=sys.stderr)
 
