@@ -6,6 +6,7 @@ The public names are those of `__all__`; they are resolved on first use, so that
 import importlib
 from typing import TYPE_CHECKING
 
+from convatlas.caches import settle_matplotlib
 from convatlas.structures import ConvatlasError, UsageError
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ _MODULES = {name: f"convatlas.api.{module}" for module, names in _PLACES.items()
     "names": "convatlas.registry",
     "to_fully_convolutional": "convatlas.evaluation.dense",
 }
+
+
+settle_matplotlib()
 
 
 def __getattr__(name: str) -> object:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from convatlas.caches import cache_folder
 from convatlas.data.encoded import FileSplit
 from convatlas.data.splits import ArraySplit, Split
 from convatlas.structures import ConvatlasError, UsageError
@@ -69,7 +70,7 @@ NAMES = ("digits", *_TORCHVISION)
 
 
 def default_root() -> Path:
-    return Path.home() / ".cache" / "convatlas"
+    return cache_folder()
 
 
 def digits() -> ArraySplit:

@@ -4,19 +4,16 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
 
 from convatlas import facts, registry
 from convatlas.analysis.verify import verify
 from convatlas.inference.opening import open_source
 from convatlas.inference.trained import TrainedNetwork
 from convatlas.report.published import dataset_name, plural
-from convatlas.report.tables import flatten
 from convatlas.structures import ConvatlasError, NetworkCard
-from convatlas.training.plain import plain
-from convatlas.training.recipe import DataSource, Recipe
+from convatlas.training.recipe import Recipe
 from convatlas.training.recipes import PUBLISHED
 from convatlas.training.run import RunFolder
 
@@ -25,6 +22,11 @@ OWN = """@software{convatlas,
   title   = {convatlas: an atlas of the classic convolutional networks in which every published fact is executable},
   version = {VERSION},
 }"""
+# what is said of a recipe, what the data decide, and how fast it is computed
+NOT_TRAINING = (
+    "network", "variant", "source", "expected", "results", "cost", "notes", "small_data_epochs", "preprocessing",
+    "seed", "data", "compile", "channels_last", "shard", "fine_tune",
+)  # fmt: skip
 _DEPARTS = re.compile(r"^Departs +(.*?)(?=^[A-Z]\w+ {2,}|^\s*$|\Z)", re.MULTILINE | re.DOTALL)
 
 
@@ -112,23 +114,31 @@ def _of_recipe(recipe: Recipe, epochs: int) -> Iterator[str]:
         return
     if recipe.variant != published.variant:
         yield f"The recipe is {recipe.variant}, not the published one ({published.source})."
-    ours, theirs = _settings(recipe), _settings(published)
-    for name in dict.fromkeys((*theirs, *ours)):
-        old, new = theirs.get(name, "none"), ours.get(name, "none")
-        if old != new:
-            yield f"{name.replace('_', ' ')}: {new} instead of {old}."
+    for name, theirs in vars(published).items():
+        if name not in NOT_TRAINING:
+            yield from _changes(name.replace("_", " "), theirs, vars(recipe)[name])
+    if recipe.fine_tune != published.fine_tune and recipe.fine_tune is not None:
+        yield f"Training started from the weights {Path(recipe.fine_tune.weights).name}."
     printed = published.results[0].data if published.results else ""
     if printed:
         yield f"The data are {dataset_name(recipe)}; the published result is for {printed}."
 
 
-def _settings(recipe: Recipe) -> dict[str, str]:
-    """What a recipe does, by field; what is only said of it, and what the data decide, is left out."""
-    bare: dict[str, Any] = plain(
-        replace(recipe, source="", variant="", expected="", cost="", notes=(), results=(), preprocessing=None, seed=0,
-                small_data_epochs=None, data=DataSource(), compile="auto", channels_last=False)
-    )  # fmt: skip
-    return {name: str(value) for name, value in flatten(bare) if name != "format"}
+def _changes(name: str, theirs: object, ours: object) -> Iterator[str]:
+    """A sentence for each field of a value that differs, or one for the whole where it is of another kind."""
+    if theirs == ours:
+        return
+    if is_dataclass(theirs) and type(theirs) is type(ours):
+        for field, old in vars(theirs).items():
+            yield from _changes(f"{name}.{field.replace('_', ' ')}", old, vars(ours)[field])
+    else:
+        yield f"{name}: {_as_words(ours)} instead of {_as_words(theirs)}."
+
+
+def _as_words(value: object) -> str:
+    if value is None or value == ():
+        return "none"
+    return " and ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _sides(size: tuple[int, ...] | list[int]) -> str:

@@ -1,7 +1,6 @@
 """The fastest engine for a network on this machine: measured once, then remembered."""
 
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from convatlas.caches import cache_folder
 from convatlas.inference.engines.build import Engine, build
 from convatlas.structures import ConvatlasError, ExportedProgram, Shape
 from convatlas.training.run import environment, write_text
@@ -157,6 +157,5 @@ def remember(key: str, choice: Choice) -> None:
 
 
 def _file() -> Path:
-    """`engines.json` in the folder that CONVATLAS_CACHE names, or in the user's cache folder."""
-    folder = os.environ.get("CONVATLAS_CACHE")
-    return (Path(folder) if folder else Path.home() / ".cache" / "convatlas") / "engines.json"
+    """`engines.json` in the cache folder."""
+    return cache_folder() / "engines.json"
