@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from convatlas.cli.common import console, only_for, print_json, progress, warn
+from convatlas.cli.common import console, literal, only_for, print_json, progress, visible, warn
 
 MANY, FEWER = 60, 20  # above this number of classes only so many are listed
 
@@ -120,10 +120,10 @@ def show(network: str, dataset: str, found: Any, interval: tuple[float, float], 
     top5 = f", top-5 {percent(found.top5_error)}" if found.top5_error is not None else ""
     low, high = interval
     head = f"{network} on {dataset}: {len(found.labels):,} test pictures, {found.protocol}, {found.seconds:.1f} s"
-    out.print(head, markup=False)
+    out.print(visible(head), markup=False)
     out.print(f"error {percent(found.top1_error)} (95% interval {percent(low)} to {percent(high)}){top5}")
     for result in printed:
-        out.print(f"published: {result}", markup=False)
+        out.print(visible(f"published: {result}"), markup=False)
     out.print(f"loss {found.loss:.4f}\n")
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("class", no_wrap=True)
@@ -131,7 +131,7 @@ def show(network: str, dataset: str, found: Any, interval: tuple[float, float], 
         table.add_column(heading, justify="right")
     shown = rows if len(rows) <= MANY else sorted(rows, key=lambda row: row.recall)[:FEWER]
     for row in shown:
-        table.add_row(row.name, f"{row.n:,}", percent(row.recall), percent(row.precision), percent(row.f1))
-    out.print(table, markup=False)
+        table.add_row(literal(row.name), f"{row.n:,}", percent(row.recall), percent(row.precision), percent(row.f1))
+    out.print(table)
     if len(shown) < len(rows):
         out.print(f"the {len(shown)} classes of lowest recall; --json has all {len(rows)}")

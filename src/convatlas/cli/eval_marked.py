@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from convatlas.cli.common import console, print_json, progress, warn
+from convatlas.cli.common import console, literal, print_json, progress, warn
 from convatlas.structures import UsageError
 
 PROTOCOLS = ("voc07", "voc10", "coco")
@@ -181,5 +181,5 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for heading in headings[1:]:
         table.add_column(heading, justify="right")
     for row in rows:
-        table.add_row(*row)
-    console().print(table, markup=False)
+        table.add_row(*map(literal, row))
+    console().print(table)

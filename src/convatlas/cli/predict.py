@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from convatlas.cli.common import only_for, print_json, progress, warn
+from convatlas.cli.common import csv_text, only_for, print_json, progress, visible, warn
 from convatlas.structures import Prediction, UsageError
 
 
@@ -109,7 +109,8 @@ def print_lines(predictions: Iterable[Prediction]) -> int:
     for prediction in predictions:
         count += 1
         ranked = zip(prediction.classes, prediction.probabilities, strict=True)
-        typer.echo(f"{prediction.path}: {', '.join(f'{name} {100 * value:.1f}%' for name, value in ranked)}")
+        said = ", ".join(f"{name} {100 * value:.1f}%" for name, value in ranked)
+        typer.echo(visible(f"{prediction.path}: {said}"))
     return count
 
 
@@ -121,6 +122,7 @@ def print_csv(predictions: Iterable[Prediction]) -> int:
     for prediction in predictions:
         count += 1
         ranked = zip(prediction.classes, prediction.probabilities, strict=True)
-        writer.writerows((prediction.path, rank, name, f"{value:.6f}") for rank, (name, value) in enumerate(ranked, 1))
+        path = csv_text(prediction.path)
+        writer.writerows((path, rank, csv_text(name), f"{value:.6f}") for rank, (name, value) in enumerate(ranked, 1))
         sys.stdout.flush()
     return count

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from convatlas.cli.common import console, print_json, progress, warn
+from convatlas.cli.common import console, print_json, progress, visible, warn
 from convatlas.structures import Problem
 
 Row = dict[str, Any]
@@ -51,7 +51,7 @@ def predict(
         print_json({"network": opened.name, "predictions": rows, "problems": [asdict(p) for p in problems]})
     else:
         for row in rows:
-            console().print(line(row), markup=False, soft_wrap=True, highlight=False)
+            console().print(visible(line(row)), markup=False, soft_wrap=True, highlight=False)
     for problem in problems:
         warn(f"{problem.path}: {problem.reason}")
     return len(rows)

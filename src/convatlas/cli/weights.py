@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from convatlas.cli.common import console, print_json, progress
+from convatlas.cli.common import console, print_json, progress, visible
 from convatlas.cli.tables import Column, print_table
 from convatlas.structures import ConvatlasError, UsageError
 
@@ -103,12 +103,12 @@ def show(
     say(f"{file}: {describe(opened)}", markup=False)
     print_notes(opened)
     for name, count in not_finite(opened.tensors).items():
-        say(f"  {name} holds {count:,} values that are NaN or infinite", markup=False)
+        say(visible(f"  {name} holds {count:,} values that are NaN or infinite"), markup=False)
     if opened.card is not None:
         print_card(opened.card)
     width = max(map(len, shapes), default=0)
     for name, shape in shapes.items():
-        say(f"  {name:<{width}}  {' x '.join(map(str, shape)) or 'one value'}", markup=False)
+        say(visible(f"  {name:<{width}}  {' x '.join(map(str, shape)) or 'one value'}"), markup=False)
 
 
 @app.command("list")
@@ -246,7 +246,7 @@ def print_notes(opened: "Read") -> None:
         console().print(say, markup=False, soft_wrap=True)
     for note in opened.notes:
         chosen = "the raw ones are in" in note or note.startswith("taken: averaged")
-        console().print(f"  {note}{' (--take raw)' if chosen else ''}", markup=False, soft_wrap=True)
+        console().print(visible(f"  {note}{' (--take raw)' if chosen else ''}"), markup=False, soft_wrap=True)
 
 
 def print_card(card: dict[str, Any]) -> None:
@@ -267,7 +267,7 @@ def print_card(card: dict[str, Any]) -> None:
     }
     for label, value in lines.items():
         if value:
-            console().print(f"  {label:<10}{value}", markup=False)
+            console().print(visible(f"  {label:<10}{value}"), markup=False)
 
 
 def in_words(entry: dict[str, Any]) -> str:
