@@ -118,9 +118,9 @@ def test_misfit_lists_names_and_shapes(tmp_path: Path) -> None:
     with pytest.raises(ConvatlasError) as caught:
         weights.load_into(net, tensors)
     message = str(caught.value)
-    assert "1 missing:\n    bn1.bias (16,)" in message
-    assert "1 left over:\n    extra.weight (2, 5)" in message
-    assert "1 misshapen:\n    fc.weight is (9, 64), expected (4, 64)" in message
+    assert "1 missing: bn1.bias (16,)" in message
+    assert "1 left over: extra.weight (2, 5)" in message
+    assert "1 misshapen: fc.weight is (9, 64), expected (4, 64)" in message
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 

@@ -60,6 +60,11 @@ def visible(text: str) -> str:
     return UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
+def csv_text(text: str) -> str:
+    """`visible`, and with an apostrophe before what a spreadsheet would take for a formula: "'=cmd"."""
+    return f"'{visible(text)}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else visible(text)
+
+
 def literal(text: object) -> str:
     """`visible`, and safe inside of rich's markup: "[/red]" stays what it is."""
     return escape(visible(str(text)))

@@ -178,7 +178,7 @@ def show(
     out.print(visible(f"{network} on {dataset}: {', '.join(filter(None, parts))}"), markup=False)
     out.print(f"error {percent(found.top1_error)} (95% interval {percent(low)} to {percent(high)}){top5}")
     for result in printed:
-        out.print(f"published: {result}", markup=False)
+        out.print(visible(f"published: {result}"), markup=False)
     out.print(f"loss {found.loss:.4f}\n")
     shown = rows if len(rows) <= MANY else sorted(rows, key=lambda row: row.recall)[:FEWER]
     columns = [Column("class", wrap=12), *(Column(name, right=True) for name in ("n", "recall", "precision", "F1"))]

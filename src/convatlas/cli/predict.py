@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from convatlas.cli.arguments import complete_network, validate_folder
-from convatlas.cli.common import only_for, print_json, progress, visible, warn
+from convatlas.cli.common import csv_text, only_for, print_json, progress, visible, warn
 from convatlas.structures import Prediction, UsageError
 
 
@@ -142,6 +142,7 @@ def print_csv(predictions: Iterable[Prediction]) -> int:
     for prediction in predictions:
         count += 1
         ranked = zip(prediction.classes, prediction.probabilities, strict=True)
-        writer.writerows((prediction.path, rank, name, f"{value:.6f}") for rank, (name, value) in enumerate(ranked, 1))
+        path = csv_text(prediction.path)
+        writer.writerows((path, rank, csv_text(name), f"{value:.6f}") for rank, (name, value) in enumerate(ranked, 1))
         sys.stdout.flush()
     return count

@@ -272,7 +272,7 @@ def print_notes(opened: "Read") -> None:
         console().print(say, markup=False, soft_wrap=True)
     for note in opened.notes:
         chosen = "the raw ones are in" in note or note.startswith("taken: averaged")
-        console().print(f"  {note}{' (--take raw)' if chosen else ''}", markup=False, soft_wrap=True)
+        console().print(visible(f"  {note}{' (--take raw)' if chosen else ''}"), markup=False, soft_wrap=True)
 
 
 def print_card(card: dict[str, Any]) -> None:

@@ -63,6 +63,8 @@ def check_file(path: Path) -> None:
         if not kind:
             check_regular(path)
             return
+    except ConvatlasError:
+        kind = "is a device, pipe or socket"
     except ValueError:  # a NUL byte in the name
         kind = "no such file"
     except OSError as error:

@@ -21,6 +21,7 @@ from convatlas.weights.numbers import check_finite
 from convatlas.weights.settings import apply_settings
 
 _LISTED = 12
+_LONGEST = 120  # characters of a tensor's name in a message
 
 
 @dataclass(frozen=True)
@@ -192,18 +193,19 @@ def _check_fit(net: nn.Module, tensors: Mapping[str, Tensor], source: str) -> No
             f"{source} are those of {type(net).__name__} without its head: missing {', '.join(missing)}; a training for "
             "other classes can start from them"
         )
-    lines = [f"{source} do not fit {type(net).__name__}:"]
-    lines += _listed("missing", (f"{name} {expected[name]}" for name in missing), len(missing))
-    lines += _listed("left over", (f"{name} {found[name]}" for name in left_over), len(left_over))
     shapes = (f"{name} is {found[name]}, expected {expected[name]}" for name in misshapen)
-    lines += _listed("misshapen", shapes, len(misshapen))
-    raise Misfit("\n".join(lines))
+    parts = [
+        *_listed("missing", (f"{name} {expected[name]}" for name in missing), len(missing)),
+        *_listed("left over", (f"{name} {found[name]}" for name in left_over), len(left_over)),
+        *_listed("misshapen", shapes, len(misshapen)),
+    ]
+    raise Misfit(f"{source} do not fit {type(net).__name__}: {'; '.join(parts)}")
 
 
 def _check_types(net: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
     """Raises ConvatlasError where whole or complex numbers stand for weights: they would need a scale, or lose a part."""
     wrong = [
-        f"{name} ({str(tensors[name].dtype).removeprefix('torch.')})"
+        f"{_printable(name)} ({str(tensors[name].dtype).removeprefix('torch.')})"
         for name, value in net.state_dict().items()
         if name in tensors and value.is_floating_point() and not tensors[name].is_floating_point()
     ]
@@ -216,8 +218,15 @@ def _check_types(net: nn.Module, tensors: Mapping[str, Tensor], source: str) -> 
 
 
 def _listed(what: str, entries: Iterable[str], count: int) -> list[str]:
+    """ "2 missing: fc.weight (10, 64), fc.bias (10,)"; nothing where there are none."""
     if count == 0:
         return []
-    shown = [f"    {entry}" for entry, _ in zip(entries, range(_LISTED), strict=False)]
-    rest = [f"    and {count - _LISTED} more"] if count > _LISTED else []
-    return [f"  {count} {what}:", *shown, *rest]
+    shown = [_printable(entry) for entry, _ in zip(entries, range(_LISTED), strict=False)]
+    rest = f" and {count - _LISTED} more" if count > _LISTED else ""
+    return [f"{count} {what}: {', '.join(shown)}{rest}"]
+
+
+def _printable(name: str) -> str:
+    """A name of a file without control characters, and no longer than a line."""
+    text = name if name.isprintable() else name.encode("unicode_escape").decode("ascii")
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

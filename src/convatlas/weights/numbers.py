@@ -78,6 +78,6 @@ def _dense(tensor: Tensor, name: str, source: object) -> Tensor:
 
 
 def _some(names: Iterable[str]) -> str:
-    listed = list(names)
+    listed = [name if name.isprintable() else name.encode("unicode_escape").decode("ascii") for name in names]
     more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
     return f"{', '.join(listed[:_LISTED])}{more}"

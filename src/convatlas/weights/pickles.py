@@ -111,7 +111,7 @@ def read_pickled(path: Path) -> tuple[Any, tuple[str, ...]]:
             message tells how to convert it.
     """
     with path.open("rb") as file:
-        head, plain = file.read(16), False
+        head, plain, content = file.read(16), False, file
         if head[:2] == b"PK":
             names = _archive_names(file, path)
         elif head[:3] in (b"\x1f\x8b\x08", b"BZh") or head[:6] == b"\xfd7zXZ\0":
@@ -119,10 +119,10 @@ def read_pickled(path: Path) -> tuple[Any, tuple[str, ...]]:
         elif not head.startswith((b"\x80", b"(", b"}", b"]")) and tarfile.is_tarfile(path):
             raise damaged(path, _of_tar(path))
         else:
-            names = _legacy_names(file, path)
+            file.seek(0)
+            content = io.BytesIO(file.read())  # of which no more can be asked for than there is
+            names = _legacy_names(content, path)
             plain = _MAGIC not in head
-        file.seek(0)
-        content = file if head[:2] == b"PK" else io.BytesIO(file.read())  # no more can be asked for than there is
         foreign = _refuse_active(names, path)
         if plain:
             raise damaged(
@@ -184,7 +184,6 @@ def _archive_names(file: BinaryIO, path: Path) -> set[str]:
 
 def _legacy_names(file: BinaryIO, path: Path) -> set[str]:
     """The same of a file of before torch 1.6: some pickles, and then the numbers."""
-    file.seek(0)
     names: set[str] = set()
     for count in range(_MAX_PICKLES):
         try:
