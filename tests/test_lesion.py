@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from convatlas import registry
+from convatlas.blocks.residual import Residual
 from convatlas.structures import UsageError
 from convatlas.visualise import lesion
 
 
-class Scale(nn.Module):
+class Scale(Residual):
     """x + a x, as a block: its residual has derivative a."""
 
     def __init__(self, factor: float) -> None:

@@ -8,7 +8,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 LISTED = 8
 COMMON_NAMES = {

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 
-from convatlas.structures import LayerRecord
+from convatlas.records import LayerRecord
 
 _KINDS_SHOWN = 4
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from convatlas.analysis.block_notation import Step
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 BYTES = 4  # of a value in float32
 

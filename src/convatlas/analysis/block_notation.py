@@ -18,7 +18,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 Operation = Literal["conv", "local", "fc", "pool", "relu"]
 

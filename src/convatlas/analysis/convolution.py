@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 Mode = Literal["full", "same", "valid"]
 Planes = NDArray[np.float64]  # (C, H, W)

@@ -103,8 +103,8 @@ def network(name: str) -> Network:
         UsageError: unknown name.
     """
     card = registry.card(name)
-    records = trace_network(card.name)
-    modules = dict(build_on_meta(card.name).named_modules())
+    records = trace_network(card)
+    modules = dict(build_on_meta(card).named_modules())
     layers = tuple(
         Layer(record, field, settings(modules.get(record.name), record.kind))
         for record, field in zip(records, receptive_fields(records), strict=True)

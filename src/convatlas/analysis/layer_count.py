@@ -4,7 +4,8 @@ from convatlas.analysis.block_count import BYTES, BlockCount, StepCount
 from convatlas.analysis.receptive_field import path_fields
 from convatlas.analysis.trace import trace_network
 from convatlas.analysis.verify import QUANTITIES, select_layers
-from convatlas.structures import LayerRecord, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import LayerRecord
 
 NONLINEAR = ("relu", "leaky_relu", "prelu", "tanh", "sigmoid", "elu", "squash")
 

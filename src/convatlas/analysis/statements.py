@@ -18,7 +18,7 @@ from convatlas.analysis.receptive_field import receptive_fields
 from convatlas.analysis.trace import trace_network
 from convatlas.analysis.verify import QUANTITIES, select_layers, weight_layers
 from convatlas.facts.statements import Judgement, Statement, Survey
-from convatlas.structures import LayerRecord
+from convatlas.records import LayerRecord
 
 Value = int | float | Fraction | bool | str | tuple["Value", ...]
 

@@ -22,7 +22,8 @@ from convatlas.analysis.reads import function_reads, module_reads
 from convatlas.analysis.shapes import quick_output
 from convatlas.analysis.window import Window, module_window, slice_steps
 from convatlas.errors import UsageError
-from convatlas.records import CountsItself, LayerRecord, Reads, Shape
+from convatlas.network import Network
+from convatlas.records import CountsItself, LayerRecord, NetworkCard, Reads, Shape
 
 FILLS = frozenset({"normal_", "uniform_", "fill_", "zero_", "trunc_normal_", "bernoulli_", "random_", "constant_"})
 FILLS |= {"zeros_", "ones_", "xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_"}
@@ -115,24 +116,40 @@ def find_layer(records: Sequence[LayerRecord], name: str) -> LayerRecord:
 
 
 @functools.lru_cache(maxsize=256)
-def trace_network(name: str, input_shape: Shape | None = None, *, training: bool = False) -> tuple[LayerRecord, ...]:
-    """The trace of a registered network on `meta`, at its published input unless another shape (C, H, W) is given.
+def trace_network(
+    network: str | NetworkCard, input_shape: Shape | None = None, *, training: bool = False
+) -> tuple[LayerRecord, ...]:
+    """Traces a registered network on `meta`, without storage for its weights.
+
+    Args:
+        network: its card, or its name.
+        input_shape: (C, H, W); None: as published.
+        training: in train mode, with the auxiliary heads.
 
     Raises:
         UsageError: unknown name, or a shape that the network can't take.
+
+    Example:
+        >>> [record.name for record in trace_network("caffe_lenet")][:2]
+        ['conv1', 'pool1']
     """
-    shape = input_shape or registry.card(name).input_shape
-    return trace(build_on_meta(name, in_channels=shape[0]), shape, training=training)
+    card = registry.card(network) if isinstance(network, str) else network
+    shape = input_shape or card.input_shape
+    return trace(build_on_meta(card, in_channels=shape[0]), shape, training=training)
 
 
-def build_on_meta(name: str, *, in_channels: int | None = None) -> nn.Module:
-    """A registered network without storage for its weights.
+def build_on_meta(network: str | NetworkCard, *, in_channels: int | None = None) -> Network:
+    """Builds a registered network without storage for its weights.
+
+    Args:
+        network: its card, or its name.
+        in_channels: None: as published.
 
     Raises:
         UsageError: unknown name.
     """
     with torch.device("meta"), _Uninitialised():
-        return registry.build(name, in_channels=in_channels)
+        return registry.build(network, in_channels=in_channels)
 
 
 class _Uninitialised(TorchFunctionMode):

@@ -93,8 +93,8 @@ def verify(name: str) -> tuple[Row, ...]:
         reason = f"facts/papers/{card.paper}.toml has no [networks.{card.name}]"
         return (Row(card.name, "ledger", None, "an entry", "none", "fails", "", "", reason),)
     heads = ledger.totals is not None and ledger.totals.parameters_with_aux is not None
-    training = trace_network(card.name, training=True) if heads else ()
-    return compare(ledger, trace_network(card.name), card.input_shape, training)
+    training = trace_network(card, training=True) if heads else ()
+    return compare(ledger, trace_network(card), card.input_shape, training)
 
 
 def compare(

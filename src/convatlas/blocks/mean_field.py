@@ -61,6 +61,6 @@ class MeanField(nn.Module):
         for unary, picture in zip(logits, pictures, strict=True):
             features = pixel_features(size, self.position_px, picture.detach(), self.colour)
             kernels = (gaussian_kernel(features, "pixel"), spatial)
-            found = mean_field(unary.flatten(1).T, kernels, weights, self.compatibility, iterations)
-            refined.append(found.T.view_as(unary))
+            logits_of_one = mean_field(unary.flatten(1).T, kernels, weights, self.compatibility, iterations)
+            refined.append(logits_of_one.T.view_as(unary))
         return torch.stack(refined)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.lazy import Lazy
 from convatlas.ops.boxes import suppress
-from convatlas.ops.regions import easy
+from convatlas.ops.regions import without_difficult
 from convatlas.ops.selective_search import proposals_for
 from convatlas.ops.svm_fitting import Fitting, SvmSettings
 from convatlas.records import Detections, Objects
@@ -112,11 +112,11 @@ class WithSvms(nn.Module):
 
     def make_room(self, tensors: Mapping[str, Tensor], prefix: str = "") -> None:
         """Has SVMs of the shapes that weights have, or none where they have none."""
-        found = [tensors[name] for part in _PARTS if (name := f"{prefix}svms.{part}") in tensors]
+        parts = [tensors[name] for part in _PARTS if (name := f"{prefix}svms.{part}") in tensors]
         self.svms = None
-        if len(found) == len(_PARTS):
+        if len(parts) == len(_PARTS):
             device = next(self.parameters()).device
-            weight, bias, box_weight = (torch.empty(value.shape, device=device) for value in found[:-1])
+            weight, bias, box_weight = (torch.empty(value.shape, device=device) for value in parts[:-1])
             self.svms = SvmHeads(weight, bias, box_weight, layer=LAYERS[0]).to(device)
 
     @torch.no_grad()
@@ -137,7 +137,7 @@ class WithSvms(nn.Module):
             self._fitting = Fitting(self.num_svms, self.svm_settings)
         fitting = self._fitting
         if fitting.scale is None:
-            for image, each in zip(images, map(easy, targets), strict=True):
+            for image, each in zip(images, map(without_difficult, targets), strict=True):
                 if len(each.boxes):
                     fitting.gather(_numpy(*self.describe(image, each.boxes, (layer,)))[0], each.labels)
         else:

@@ -67,8 +67,8 @@ class MirroredSequential(nn.Sequential):
         switches: list[Switches] = []
         for layer in self:
             if isinstance(layer, SwitchPool2d):
-                x, found = layer(x)
-                switches.append(found)
+                x, places = layer(x)
+                switches.append(places)
             elif isinstance(layer, SwitchUnpool2d):
                 x = layer(x, switches.pop())
             else:

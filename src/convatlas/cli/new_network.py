@@ -135,7 +135,7 @@ def write_table(root: Path, name: str) -> Path:
     if not found or f'structure_confidence = "{UNVERIFIED}' not in own:
         place = path.relative_to(root)
         raise ConvatlasError(f"{place} has no entry for {card.name} that is unverified; its table stays as it is")
-    rows = "".join(f"  {row},\n" for row in layer_table(trace_network(card.name)).splitlines())
+    rows = "".join(f"  {row},\n" for row in layer_table(trace_network(card)).splitlines())
     own = TABLE.sub("", own if own.endswith("\n") else f"{own}\n") + f"layers = [\n{rows}]\n"
     write_file(path, head + found + own + following + after)
     return path

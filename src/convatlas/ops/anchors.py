@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from convatlas.lazy import Lazy
 from convatlas.ops.boxes import BACKGROUND, decode, encode, match_anchors
-from convatlas.ops.regions import draw, easy
+from convatlas.ops.regions import sample_places, without_difficult
 from convatlas.records import Objects
 
 ops = Lazy("torchvision.ops")
@@ -92,8 +92,8 @@ def propose(
         iou_above: what overlaps a more certain box by more is suppressed.
         smallest: boxes with a shorter side are left out.
     """
-    found = _most_certain(outputs, anchors, size, before=before, smallest=smallest)
-    return [boxes[ops.nms(boxes, certain, iou_above)[:after]] for boxes, certain in found]
+    candidates = _most_certain(outputs, anchors, size, before=before, smallest=smallest)
+    return [boxes[ops.nms(boxes, certain, iou_above)[:after]] for boxes, certain in candidates]
 
 
 @torch.no_grad()
@@ -112,12 +112,12 @@ def propose_on_levels(
         _most_certain(level, own, size, before=before, smallest=smallest)
         for level, own in zip(outputs.levels, anchors, strict=True)
     ]
-    found = []
+    proposals = []
     for of_picture in zip(*every, strict=True):
         boxes, certain = (torch.cat(values) for values in zip(*of_picture, strict=True))
         level = torch.cat([torch.full_like(each, i) for i, (_, each) in enumerate(of_picture)])
-        found.append(boxes[ops.batched_nms(boxes, certain, level, iou_above)[:after]])
-    return found
+        proposals.append(boxes[ops.batched_nms(boxes, certain, level, iou_above)[:after]])
+    return proposals
 
 
 def _most_certain(
@@ -125,14 +125,14 @@ def _most_certain(
 ) -> list[tuple[Tensor, Tensor]]:
     """Each picture's boxes, (N, 4), and how certain they are, (N,), before any suppression."""
     scores, codes = outputs.flat()
-    found = []
+    candidates = []
     for certain, code in zip(scores.softmax(2)[..., 1], codes, strict=True):
         boxes = ops.clip_boxes_to_image(decode(code, anchors), size)
-        kept = ops.remove_small_boxes(boxes, smallest)
-        boxes, certain = boxes[kept], certain[kept]
+        large_enough = ops.remove_small_boxes(boxes, smallest)
+        boxes, certain = boxes[large_enough], certain[large_enough]
         best = certain.argsort(descending=True, stable=True)[:before]
-        found.append((boxes[best], certain[best]))
-    return found
+        candidates.append((boxes[best], certain[best]))
+    return candidates
 
 
 class AnchorTargets(NamedTuple):
@@ -155,13 +155,13 @@ def sample_anchors(
         size: H, W of the picture.
         count: of the chosen; background makes up for objects that are not there.
     """
-    objects = easy(objects)
+    objects = without_difficult(objects)
     height, width = size
     limits = anchors.new_tensor([width, height])
     inside = ((anchors[:, :2] >= 0) & (anchors[:, 2:] <= limits)).all(1).nonzero().squeeze(1)
     matches = match_anchors(ops.box_iou(objects.boxes, anchors[inside]))
-    near = draw(matches >= 0, int(positive * count))
-    far = draw(matches == BACKGROUND, count - len(near))
+    near = sample_places(matches >= 0, int(positive * count))
+    far = sample_places(matches == BACKGROUND, count - len(near))
     codes = anchors.new_zeros(len(near) + len(far), 4)
     codes[: len(near)] = encode(objects.boxes[matches[near]], anchors[inside[near]])
     is_object = torch.zeros(len(codes), dtype=torch.int64, device=anchors.device)

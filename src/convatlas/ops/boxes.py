@@ -147,5 +147,5 @@ def suppress(
     row, label = (scores > score_above).nonzero(as_tuple=True)
     candidates, certain = per_class[row, label], scores[row, label]
     lowest = torch.cat([per_class.flatten(), per_class.new_zeros(1)]).amin()
-    kept = ops.batched_nms(candidates - lowest, certain, label, iou_above)[:most]  # it takes no coordinates below 0
-    return Detections(candidates[kept], label[kept], certain[kept])
+    chosen = ops.batched_nms(candidates - lowest, certain, label, iou_above)[:most]  # it takes no coordinates below 0
+    return Detections(candidates[chosen], label[chosen], certain[chosen])

@@ -134,5 +134,5 @@ def _simplex(features: Tensor) -> tuple[Tensor, Tensor]:
 def _find(numbers: Tensor, wanted: Tensor) -> Tensor:
     """Where each wanted number stands in the sorted `numbers`; their count where it is missing."""
     place = torch.searchsorted(numbers, wanted)
-    found = numbers[place.clamp(max=len(numbers) - 1)] == wanted
-    return torch.where(found, place, len(numbers))
+    known = numbers[place.clamp(max=len(numbers) - 1)] == wanted
+    return torch.where(known, place, len(numbers))

@@ -35,11 +35,11 @@ class Regions:
     nearest: Tensor  # (N,) int64: which of the `easy` objects each overlaps most; 0 where there is none
 
 
-def easy(objects: Objects) -> Objects:
+def without_difficult(objects: Objects) -> Objects:
     """Without the objects that are marked as difficult, which the releases leave out in training."""
-    kept = ~objects.difficult
-    masks = None if objects.masks is None else objects.masks[kept]
-    return Objects(objects.boxes[kept], objects.labels[kept], objects.difficult[kept], masks)
+    usable = ~objects.difficult
+    masks = None if objects.masks is None else objects.masks[usable]
+    return Objects(objects.boxes[usable], objects.labels[usable], objects.difficult[usable], masks)
 
 
 @torch.no_grad()
@@ -61,7 +61,7 @@ def sample_regions(
         foreground: at most this part of them have an IoU of at least `foreground_iou` with an object.
         background_iou: the others have a largest IoU in this half-open range.
     """
-    objects = easy(objects)
+    objects = without_difficult(objects)
     boxes = torch.cat([objects.boxes, proposals.to(objects.boxes)])
     classes = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
     codes = torch.zeros_like(boxes)
@@ -70,8 +70,8 @@ def sample_regions(
     if len(objects.boxes):
         largest, nearest = ops.box_iou(boxes, objects.boxes).max(1)
     low, high = background_iou
-    near = draw(largest >= foreground_iou, round(foreground * count))
-    far = draw((largest >= low) & (largest < high), count - len(near))
+    near = sample_places(largest >= foreground_iou, round(foreground * count))
+    far = sample_places((largest >= low) & (largest < high), count - len(near))
     if len(near):
         classes[near] = objects.labels[nearest[near]] + 1
         codes[near] = encode(objects.boxes[nearest[near]], boxes[near], variances=SSD_VARIANCES)
@@ -79,10 +79,10 @@ def sample_regions(
     return Regions(boxes[chosen], classes[chosen], codes[chosen], nearest[chosen])
 
 
-def draw(wanted: Tensor, most: int) -> Tensor:
+def sample_places(wanted: Tensor, max_places: int) -> Tensor:
     """At most so many of the places where `wanted` is true, drawn at random."""
     places = wanted.nonzero().squeeze(1)
-    return places[torch.randperm(len(places), device=places.device)[:most]]
+    return places[torch.randperm(len(places), device=places.device)[:max_places]]
 
 
 def region_losses(scores: Tensor, codes: Tensor, regions: Sequence[Regions]) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from convatlas.errors import UsageError
 
 REMEMBERED = 4096  # pictures
 
-_found: "OrderedDict[tuple[bytes, int], Tensor]" = OrderedDict()
+_remembered: "OrderedDict[tuple[bytes, int], Tensor]" = OrderedDict()
 
 
 def selective_search(picture: Tensor, *, smallest: int = 20) -> Tensor:
@@ -35,13 +35,13 @@ def selective_search(picture: Tensor, *, smallest: int = 20) -> Tensor:
     """
     bgr = _as_bytes(picture)
     key = hashlib.sha256(bgr.tobytes() + repr(bgr.shape).encode()).digest(), smallest
-    if key in _found:
-        _found.move_to_end(key)
+    if key in _remembered:
+        _remembered.move_to_end(key)
     else:
-        _found[key] = _search(bgr, smallest)
-        if len(_found) > REMEMBERED:
-            _found.popitem(last=False)
-    return _found[key].to(picture.device)
+        _remembered[key] = _search(bgr, smallest)
+        if len(_remembered) > REMEMBERED:
+            _remembered.popitem(last=False)
+    return _remembered[key].to(picture.device)
 
 
 def search(picture: Tensor, *, smallest: int = 20) -> Tensor:
@@ -71,9 +71,9 @@ def _search(bgr: np.ndarray, smallest: int) -> Tensor:
     search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
     search.setBaseImage(bgr)
     search.switchToSelectiveSearchFast()
-    found = np.asarray(search.process(), dtype=np.int64).reshape(-1, 4)  # x, y, w, h
-    found = found[(found[:, 2:] >= smallest).all(1)]
-    boxes = np.unique(np.concatenate([found[:, :2], found[:, :2] + found[:, 2:]], 1), axis=0)
+    rectangles = np.asarray(search.process(), dtype=np.int64).reshape(-1, 4)  # x, y, w, h
+    rectangles = rectangles[(rectangles[:, 2:] >= smallest).all(1)]
+    boxes = np.unique(np.concatenate([rectangles[:, :2], rectangles[:, :2] + rectangles[:, 2:]], 1), axis=0)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     level = np.argsort(np.argsort(-areas, kind="stable"), kind="stable") + 1  # 1: the largest, merged last
     order = np.argsort(level * np.random.default_rng(0).random(len(boxes)), kind="stable")

@@ -133,8 +133,8 @@ class Fitting:
         each.joined += len(hard)
         if each.plane is None or each.joined > self.settings.refit_after:
             each.fit(self.settings)
-            kept = np.concatenate(each.negatives)
-            each.negatives = [kept[each.margins(kept) >= EASY]] if each.plane is not None else [kept]
+            negatives = np.concatenate(each.negatives)
+            each.negatives = [negatives[each.margins(negatives) >= EASY]] if each.plane is not None else [negatives]
             each.joined = 0
 
     def _gather_boxes(self, each: _Class, pool5: np.ndarray, proposals: Tensor, own: Tensor, overlaps: Tensor) -> None:
@@ -172,15 +172,15 @@ class Fitting:
 
     def state(self) -> dict[str, Tensor]:
         """All that was gathered, by name."""
-        found = {} if self.scale is None else {"scale": torch.tensor(self.scale, dtype=torch.float64)}
+        state = {} if self.scale is None else {"scale": torch.tensor(self.scale, dtype=torch.float64)}
         for label, each in enumerate(self._classes):
             for name in _ROWS:
                 if rows := getattr(each, name):
-                    found[f"{label}.{name}"] = torch.from_numpy(np.concatenate(rows))
+                    state[f"{label}.{name}"] = torch.from_numpy(np.concatenate(rows))
             if each.plane is not None:
-                found[f"{label}.plane"] = torch.from_numpy(each.plane)
-            found[f"{label}.joined"] = torch.tensor(each.joined)
-        return found
+                state[f"{label}.plane"] = torch.from_numpy(each.plane)
+            state[f"{label}.joined"] = torch.tensor(each.joined)
+        return state
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         self.scale = float(state["scale"]) if "scale" in state else None

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from convatlas.blocks.residual import SubsampleAndPad
 from convatlas.structures import ConvatlasError
 from convatlas.visualise.backward import evaluating, find_layer
 
 Pair = tuple[int, int]
 SAME = frozenset({"dropout", "contiguous", "clone", "local_response_norm"})  # functions that pass the signal
-SHORTCUT_A = "SubsampleAndPad"
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class _Tracer(fx.Tracer):
     """Looks into every module but torch's own and the shortcuts of option A, which ask for their input's axes."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return type(m).__name__ == SHORTCUT_A or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, SubsampleAndPad) or super().is_leaf_module(m, module_qualified_name)
 
 
 class _Recorded(fx.Interpreter):
@@ -178,7 +178,7 @@ def _undo(graph: fx.GraphModule, recorded: _Recorded, node: fx.Node, signal: Ten
 
 def _undo_module(module: nn.Module, x: Tensor, signal: Tensor) -> Tensor:
     size = (x.shape[2], x.shape[3]) if x.dim() == 4 else (1, 1)
-    if type(module).__name__ == SHORTCUT_A:
+    if isinstance(module, SubsampleAndPad):
         below = torch.zeros_like(x)
         below[:, :, :: module.stride, :: module.stride] = signal[:, : x.shape[1]]
         return below

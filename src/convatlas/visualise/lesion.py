@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.analysis.trace import trace
+from convatlas.blocks.residual import Residual
 from convatlas.structures import UsageError
 from convatlas.visualise import backward
 from convatlas.visualise.style import MUTED, PUBLISHED, TEST, TRAIN, house_style
@@ -55,13 +56,13 @@ class Paths:
 
 
 def residual_ends(net: nn.Module, x: Tensor) -> dict[str, str]:
-    """Block -> the module that ends its residual, for every block with a `shortcut`, in the order of the forward pass.
+    """Block -> the module that ends its residual, for every residual block, in the order of the forward pass.
 
     Raises:
         UsageError: the network has no such block.
     """
     records = trace(net, tuple(x.shape[1:]), device=x.device)
-    blocks = [name for name, module in net.named_modules() if isinstance(getattr(module, "shortcut", None), nn.Module)]
+    blocks = [name for name, module in net.named_modules() if isinstance(module, Residual)]
     found: dict[str, str] = {}
     for record in records:
         block = record.name.rpartition("/")[0]
@@ -129,7 +130,7 @@ def exchangeable(net: nn.Module, blocks: Sequence[str]) -> list[list[str]]:
     groups: dict[tuple[Any, ...], list[str]] = {}
     for block in blocks:
         module = net.get_submodule(block)
-        if isinstance(module.shortcut, nn.Identity):
+        if isinstance(module, Residual) and isinstance(module.shortcut, nn.Identity):
             shapes = tuple((name, tuple(weight.shape)) for name, weight in module.named_parameters())
             groups.setdefault(shapes, []).append(block)
     return [group for group in groups.values() if len(group) > 1]
@@ -155,7 +156,7 @@ def lesions(
         draws: random choices for each number of parts.
     """
     random = np.random.default_rng(seed)
-    plain = not any(isinstance(getattr(module, "shortcut", None), nn.Module) for module in net.modules())
+    plain = not any(isinstance(module, Residual) for module in net.modules())
     ends = {name: name for name in same_shape_layers(net)} if plain else residual_ends(net, x)
     if not ends:
         raise UsageError(f"{type(net).__name__} has neither residual blocks nor convolutions that keep the shape")

@@ -82,8 +82,8 @@ class SiftWords(nn.Module):
         grey = x.detach().mean(dim=1)
         low, high = grey.amin(dim=(1, 2), keepdim=True), grey.amax(dim=(1, 2), keepdim=True)
         pictures = (255 * (grey - low) / (high - low).clamp_min(1e-6)).round().to(torch.uint8).cpu().numpy()
-        found = [sift.compute(picture, places)[1] for picture in pictures]
-        return torch.from_numpy(np.stack(found).round().astype(np.uint8))
+        descriptors = [sift.compute(picture, places)[1] for picture in pictures]
+        return torch.from_numpy(np.stack(descriptors).round().astype(np.uint8))
 
     def words(self, descriptors: Tensor) -> Tensor:
         """Histograms over the nearest words.  (B, P, 128) -> (B, V)"""

@@ -42,10 +42,10 @@ class Join(nn.Module):
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         if self.training and self.columns > 1:
-            kept = torch.rand(self.columns, device="cpu") >= DROP_PATH
-            if not kept.any():
-                kept[torch.randint(self.columns, (), device="cpu")] = True
-            maps = [x for x, keep in zip(maps, kept.tolist(), strict=True) if keep]
+            survives = torch.rand(self.columns, device="cpu") >= DROP_PATH
+            if not survives.any():
+                survives[torch.randint(self.columns, (), device="cpu")] = True
+            maps = [x for x, keep in zip(maps, survives.tolist(), strict=True) if keep]
         total = maps[0]
         for x in maps[1:]:
             total = total + x

@@ -138,9 +138,9 @@ class NormalisedWidth(nn.Module):
         inked = (x > self.paper + 0.5).any(dim=1).any(dim=1)  # (B, W) columns
         left = inked.to(torch.uint8).argmax(dim=1)
         right = W - 1 - inked.flip(1).to(torch.uint8).argmax(dim=1)
-        found = inked.any(dim=1)
-        scale = torch.where(found, (right - left + 1) / self.width, 1.0)[:, None].to(x)  # of the input by the output
-        middle = torch.where(found, (left + right) / 2, (W - 1) / 2)[:, None].to(x)
+        has_ink = inked.any(dim=1)
+        scale = torch.where(has_ink, (right - left + 1) / self.width, 1.0)[:, None].to(x)  # of the input by the output
+        middle = torch.where(has_ink, (left + right) / 2, (W - 1) / 2)[:, None].to(x)
         source = middle + scale * (torch.arange(W, device=x.device) - (W - 1) / 2)  # (B, W) columns of the input
         rows = (2 * torch.arange(H, device=x.device) + 1).to(x) / H - 1
         across = ((2 * source + 1) / W - 1)[:, None, :].expand(B, H, W)

@@ -43,19 +43,19 @@ FROM_A = ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")
 def blocks(column: Column, in_channels: int, dims: int) -> "OrderedDict[str, nn.Module]":
     """conv1_1, relu1_1, ..., pool5.  (B, in_channels, H, W) -> (B, 512, H / 32, W / 32)"""
     of = layers(dims)
-    made: OrderedDict[str, nn.Module] = OrderedDict()
+    modules: OrderedDict[str, nn.Module] = OrderedDict()
     channels = in_channels
     for block, (rows, width) in enumerate(zip(column, WIDTHS, strict=True), start=1):
         for place, row in enumerate(rows, start=1):
             if row == "lrn":
                 # Krizhevsky's constants; torch divides alpha by the 5 neighbours.
-                made["lrn"] = nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2)
+                modules["lrn"] = nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2)
                 continue
-            made[f"conv{block}_{place}"] = of.conv(channels, width, row, padding=row // 2)
-            made[f"relu{block}_{place}"] = nn.ReLU()
+            modules[f"conv{block}_{place}"] = of.conv(channels, width, row, padding=row // 2)
+            modules[f"relu{block}_{place}"] = nn.ReLU()
             channels = width
-        made[f"pool{block}"] = of.max_pool(2)
-    return made
+        modules[f"pool{block}"] = of.max_pool(2)
+    return modules
 
 
 class VGG(Network, nn.Sequential):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from convatlas.blocks.inception import ConvBN
 from convatlas.blocks.init import initialise
+from convatlas.blocks.residual import Residual
 from convatlas.network import Network
 from convatlas.registry import register
 
@@ -30,7 +31,7 @@ def _separable(in_channels: int, out_channels: int) -> nn.Sequential:
     )
 
 
-class Block(nn.Sequential):
+class Block(Residual, nn.Sequential):
     """Separable convolutions, each after a ReLU, beside a shortcut.  (B, C, H, W) -> (B, N, H/s, W/s), s is 1 or 2
 
     `channels` are those of the input and after each convolution. A block that does not keep them pools with stride 2,

@@ -128,7 +128,7 @@ def fitted(
 ) -> list[Detections]:
     """The regions, B times (N, 4), of pictures of H x W pixels, fitted to each class and thinned out."""
     counts = [len(each) for each in proposals]
-    found = []
+    detections = []
     for boxes, probabilities, own in zip(
         proposals,
         outputs.scores.softmax(1).split(counts),
@@ -137,8 +137,10 @@ def fitted(
     ):
         moved = decode(own[:, 1:], boxes.unsqueeze(1), variances=SSD_VARIANCES)  # (N, K, 4)
         moved = ops.clip_boxes_to_image(moved, size)
-        found.append(suppress(moved, probabilities[:, 1:], score_above=score_above, iou_above=iou_above, most=most))
-    return found
+        detections.append(
+            suppress(moved, probabilities[:, 1:], score_above=score_above, iou_above=iou_above, most=most)
+        )
+    return detections
 
 
 class FastRCNN(RegionNetwork):

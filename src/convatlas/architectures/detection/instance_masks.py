@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from convatlas.errors import UsageError
 from convatlas.lazy import Lazy
-from convatlas.ops.regions import Regions, easy
+from convatlas.ops.regions import Regions, without_difficult
 from convatlas.records import Objects
 
 ops = Lazy("torchvision.ops")
@@ -27,7 +27,7 @@ def mask_targets(regions: Regions, objects: Objects) -> Tensor:
     """
     if objects.masks is None:
         raise UsageError("targets have no masks; expected data with one for each object, as COCO's segmentations")
-    masks = easy(objects).masks
+    masks = without_difficult(objects).masks
     near = regions.classes > 0
     boxes = regions.boxes[near]
     if masks is None or not len(boxes):

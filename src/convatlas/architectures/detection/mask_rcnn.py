@@ -204,10 +204,10 @@ class MaskRCNN(Network):
         levels = self.features(images)
         regions = propose_on_levels(self.judged(levels), self.anchors(levels), size, before=1000, after=proposals)
         scored = self.classify(align_on_levels(self.roi_align_box, levels, regions))
-        found = fitted(scored, regions, size, score_above=score_above, iou_above=iou_above, most=most)
-        logits = self.draw(align_on_levels(self.roi_align_mask, levels, [each.boxes for each in found]))
+        detections = fitted(scored, regions, size, score_above=score_above, iou_above=iou_above, most=most)
+        logits = self.draw(align_on_levels(self.roi_align_mask, levels, [each.boxes for each in detections]))
         result = []
-        for each, own in zip(found, logits.split([len(each.labels) for each in found]), strict=True):
+        for each, own in zip(detections, logits.split([len(each.labels) for each in detections]), strict=True):
             chosen = own[torch.arange(len(own), device=own.device), each.labels + 1].sigmoid()
             result.append(replace(each, masks=paste(chosen, each.boxes, size, above=mask_above)))
         return result

@@ -114,11 +114,11 @@ def multibox_detections(
     boxes = decode(outputs.codes, outputs.boxes, variances=SSD_VARIANCES)
     scores = outputs.logits.softmax(-1)[..., 1:]
     limits = {"score_above": score_above, "iou_above": iou_above}
-    found = [
+    detections = [
         suppress(*picture, **limits, most=most, most_per_class=most_per_class)
         for picture in zip(boxes, scores, strict=True)
     ]
-    return [replace(picture, boxes=ops.clip_boxes_to_image(picture.boxes, size)) for picture in found]
+    return [replace(picture, boxes=ops.clip_boxes_to_image(picture.boxes, size)) for picture in detections]
 
 
 class L2Norm(nn.Module):
@@ -161,9 +161,9 @@ class MultiBoxDetector(Network, ABC):
         codes, logits = [], []
         for (name, row), features in zip(self.rows.items(), maps, strict=True):
             # B x boxes C x H x W  ->  B x H W boxes x C
-            for found, head in ((codes, f"{name}_mbox_loc"), (logits, f"{name}_mbox_conf")):
+            for per_map, head in ((codes, f"{name}_mbox_loc"), (logits, f"{name}_mbox_conf")):
                 rows = self.get_submodule(head)(features).permute(0, 2, 3, 1)
-                found.append(rows.reshape(len(x), -1, rows.shape[-1] // row.count))
+                per_map.append(rows.reshape(len(x), -1, rows.shape[-1] // row.count))
         boxes = default_boxes(tuple(self.rows.values()), [(m.shape[2], m.shape[3]) for m in maps])
         return MultiBoxOutputs(torch.cat(codes, 1), torch.cat(logits, 1), boxes.to(x.device))
 

@@ -23,7 +23,7 @@ from convatlas.blocks.region_svms import LAYERS, SvmHeads, WithSvms
 from convatlas.errors import UsageError
 from convatlas.lazy import Lazy
 from convatlas.ops.boxes import decode
-from convatlas.ops.regions import easy, sample_regions
+from convatlas.ops.regions import sample_regions, without_difficult
 from convatlas.ops.selective_search import proposals_for
 from convatlas.records import Objects, Traits
 from convatlas.registry import register
@@ -80,15 +80,15 @@ class RCNN(WithSvms, CaffeNet):
 
     def features(self, windows: Tensor, layers: Sequence[str] = ("fc7",)) -> tuple[Tensor, ...]:
         """The outputs of these layers, rectified.  (N, C, 227, 227) -> (N, D) each"""
-        wanted, found = [_rectified(layer) for layer in layers], {}
+        wanted, outputs = [_rectified(layer) for layer in layers], {}
         x = windows
         for name, layer in self.named_children():
             x = layer(x)
             if name in wanted:
-                found[name] = x.flatten(1)
-            if len(found) == len(set(wanted)):
+                outputs[name] = x.flatten(1)
+            if len(outputs) == len(set(wanted)):
                 break
-        return tuple(found[name] for name in wanted)
+        return tuple(outputs[name] for name in wanted)
 
     def describe(self, image: Tensor, boxes: Tensor, layers: Sequence[str] = ("fc7",)) -> tuple[Tensor, ...]:
         """As `features`, of each region of a picture.  (C, H, W), (N, 4) -> (N, D) each"""
@@ -129,7 +129,7 @@ class RCNN(WithSvms, CaffeNet):
 
     def _hinge(self, images: Tensor, targets: list[Objects], given: list[Tensor]) -> dict[str, Tensor]:
         windows, signs = [], []
-        for image, each, boxes in zip(images, map(easy, targets), given, strict=True):
+        for image, each, boxes in zip(images, map(without_difficult, targets), given, strict=True):
             far = boxes[(ops.box_iou(boxes, each.boxes) < 0.3).all(1)]
             far = far[torch.randperm(len(far), device=far.device)[: max(AT_ONCE // len(images), 1)]]
             windows.append(warp(image, torch.cat([each.boxes, far])))

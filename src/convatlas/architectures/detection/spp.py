@@ -117,10 +117,10 @@ class SPPDetector(WithSvms, Network):
         if unknown:
             raise UsageError(f"layer is {unknown[0]!r}; expected one of {', '.join(LAYERS)}")
         x = self.pyramids(image, boxes)
-        found = {"pool5": x}
+        outputs = {"pool5": x}
         for name in self.head_layers:
-            found[name] = x = self.get_submodule(name)(x)
-        return tuple(found[layer.replace("fc", "relu")] for layer in layers)
+            outputs[name] = x = self.get_submodule(name)(x)
+        return tuple(outputs[layer.replace("fc", "relu")] for layer in layers)
 
     def pyramids(self, image: Tensor, boxes: Tensor) -> Tensor:
         """Each window pooled at its own scale; a scale that no window takes costs nothing.  -> (N, 12800)"""

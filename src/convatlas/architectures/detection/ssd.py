@@ -101,12 +101,12 @@ class SSD(MultiBoxDetector):
     def maps(self, x: Tensor) -> list[Tensor]:
         """After the ReLU of each map's convolution; conv4_3's scaled.  (B, C, H, W) -> six or seven (B, C, H, W)"""
         ends = {"relu4_3", "relu7", *(f"{name}_relu" for name in self.rows)}
-        found = []
+        feature_maps = []
         for name in self.trunk:
             x = self.get_submodule(name)(x)
             if name in ends:
-                found.append(x)
-        return [self.conv4_3_norm(found[0]), *found[1:]]
+                feature_maps.append(x)
+        return [self.conv4_3_norm(feature_maps[0]), *feature_maps[1:]]
 
     def start_from(self, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
         """Copies the layers of the same names; of VGG-16's fc6 and fc7 every fourth unit, at every third position.

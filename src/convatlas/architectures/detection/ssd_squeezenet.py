@@ -69,12 +69,12 @@ class SSDSqueezeNet(MultiBoxDetector):
 
     def maps(self, x: Tensor) -> list[Tensor]:
         """(B, C, H, W) -> six maps, (B, C, H, W) each; those of the encoder scaled to the same length everywhere."""
-        found = []
+        feature_maps = []
         for name in self.encoder:
             x = self.get_submodule(name)(x)
             if name in ("fire5", "fire9"):
-                found.append(x)
-        fire5, fire9 = self.fire5_norm(found[0]), self.fire9_norm(found[1])
+                feature_maps.append(x)
+        fire5, fire9 = self.fire5_norm(feature_maps[0]), self.fire9_norm(feature_maps[1])
         maps = [fire5, x := fire9]
         for stage in (10, 11, 12, 13):
             for name in (f"conv{stage}_1", f"relu_conv{stage}_1", f"conv{stage}_2", f"relu_conv{stage}_2"):

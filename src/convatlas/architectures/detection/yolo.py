@@ -136,24 +136,24 @@ def yolo_losses(grid: Tensor, targets: Sequence[Objects], size: tuple[int, int])
 
     The confidence of a responsible box is to be its IoU with the object, as it is now.
     """
-    found, (places, boxes, labels) = cells(grid), mark(targets, size)
+    predictions, (places, boxes, labels) = cells(grid), mark(targets, size)
     each = torch.arange(len(labels), device=grid.device)
-    predicted = found.boxes()[places].detach()
+    predicted = predictions.boxes()[places].detach()
     box = responsible(predicted, boxes)
     overlap = paired_iou(predicted[each, box], boxes)
     wanted = ops.box_convert(boxes, "xyxy", "cxcywh")
     corners = torch.stack([places[2], places[1]], 1)
-    centre_error = found.centres[places][each, box] - (wanted[:, :2] * SIDE - corners)
-    root_error = found.roots[places][each, box] - wanted[:, 2:].sqrt()
-    confidence = found.confidences[places][each, box]
-    class_error = found.classes[places] - nn.functional.one_hot(labels, found.classes.shape[3])
-    empty = torch.ones_like(found.confidences, dtype=torch.bool)
+    centre_error = predictions.centres[places][each, box] - (wanted[:, :2] * SIDE - corners)
+    root_error = predictions.roots[places][each, box] - wanted[:, 2:].sqrt()
+    confidence = predictions.confidences[places][each, box]
+    class_error = predictions.classes[places] - nn.functional.one_hot(labels, predictions.classes.shape[3])
+    empty = torch.ones_like(predictions.confidences, dtype=torch.bool)
     empty[(*places, box)] = False
     sums = {
         "centre": COORDINATE_WEIGHT * centre_error.square().sum(),
         "size": COORDINATE_WEIGHT * root_error.square().sum(),
         "object": (confidence - overlap).square().sum(),
-        "no_object": EMPTY_WEIGHT * found.confidences[empty].square().sum(),
+        "no_object": EMPTY_WEIGHT * predictions.confidences[empty].square().sum(),
         "class": class_error.square().sum(),
     }
     return {name: value / len(targets) for name, value in sums.items()}
@@ -212,31 +212,31 @@ def yolo_detections(
     grid: Tensor, size: tuple[int, int], *, score_above: float, iou_above: float, most: int | None
 ) -> list[Detections]:
     """Decoded to pictures of (H, W) pixels, suppressed in each class, and then clipped."""
-    found = cells(grid)
-    scores = (found.classes[:, :, :, None] * found.confidences[..., None]).flatten(1, 3)
-    boxes = found.boxes().flatten(1, 3) * grid.new_tensor([size[1], size[0], size[1], size[0]])
-    kept = [
+    predictions = cells(grid)
+    scores = (predictions.classes[:, :, :, None] * predictions.confidences[..., None]).flatten(1, 3)
+    boxes = predictions.boxes().flatten(1, 3) * grid.new_tensor([size[1], size[0], size[1], size[0]])
+    detections = [
         suppress(*picture, score_above=score_above, iou_above=iou_above, most=most)
         for picture in zip(boxes, scores, strict=True)
     ]
-    return [replace(picture, boxes=ops.clip_boxes_to_image(picture.boxes, size)) for picture in kept]
+    return [replace(picture, boxes=ops.clip_boxes_to_image(picture.boxes, size)) for picture in detections]
 
 
 def _convolutions(rows: Rows, in_channels: int) -> "OrderedDict[str, nn.Module]":
     """conv1, leaky_conv1, pool1, ...  (B, in_channels, H, W) -> (B, 1024, h, w)"""
-    made: OrderedDict[str, nn.Module] = OrderedDict()
+    modules: OrderedDict[str, nn.Module] = OrderedDict()
     channels, convolutions, pools = in_channels, 0, 0
     for row in rows:
         if row == "pool":
             pools += 1
-            made[f"pool{pools}"] = nn.MaxPool2d(2)
+            modules[f"pool{pools}"] = nn.MaxPool2d(2)
             continue
         filters, kernel, stride = row
         convolutions += 1
-        made[f"conv{convolutions}"] = nn.Conv2d(channels, filters, kernel, stride, kernel // 2)
-        made[f"leaky_conv{convolutions}"] = nn.LeakyReLU(0.1)
+        modules[f"conv{convolutions}"] = nn.Conv2d(channels, filters, kernel, stride, kernel // 2)
+        modules[f"leaky_conv{convolutions}"] = nn.LeakyReLU(0.1)
         channels = filters
-    return made
+    return modules
 
 
 def pretraining_net(*, num_classes: int = 1000, in_channels: int = 3) -> nn.Sequential:

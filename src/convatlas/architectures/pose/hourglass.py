@@ -121,10 +121,10 @@ class StackedHourglass(Network):
         x = self.r5(self.r4(self.pool(x)))
         heat_maps: list[Tensor] = []
         for number, stack in self.stacks.items():
-            features, found = stack(x)
-            heat_maps.append(found)
+            features, joints = stack(x)
+            heat_maps.append(joints)
             if number in self.remaps:
-                x = self.remaps[number](x, features, found)
+                x = self.remaps[number](x, features, joints)
         *earlier, last = heat_maps
         return AuxiliaryOutputs(last, tuple(earlier)) if self.training and earlier else last
 

@@ -87,8 +87,8 @@ class ClassificationBranch(nn.Module):
         for name in self.encoder:
             layer = self.get_submodule(name)
             if isinstance(layer, SwitchPool2d):
-                x, found = layer(x)
-                switches.append(found)
+                x, places = layer(x)
+                switches.append(places)
             else:
                 x = layer(x)
         fc6 = self.relu6(self.fc6(x))
@@ -160,9 +160,9 @@ class DecoupledNet(Network):
         evidence = self.classification(images)
         labels = range(1, evidence.scores.shape[1] + 1)
         there = torch.stack([(targets == label).flatten(1).any(1) for label in labels], 1)
-        found = {}
+        losses = {}
         if self.classification.cls_score_voc.weight.requires_grad:
-            found["classes"] = F.binary_cross_entropy_with_logits(evidence.scores.amax((2, 3)), there.to(images))
+            losses["classes"] = F.binary_cross_entropy_with_logits(evidence.scores.amax((2, 3)), there.to(images))
         if self.segmentation.get_submodule("seg_score_voc").get_parameter("weight").requires_grad:
             marked = there.any(1, keepdim=True)
             drawn = torch.multinomial((there | ~marked).float(), 1)[:, 0]
@@ -170,8 +170,8 @@ class DecoupledNet(Network):
             void = targets == VOID
             one = (targets == drawn[:, None, None] + 1).long().masked_fill(void, VOID)
             each = F.cross_entropy(logits, one, ignore_index=VOID, reduction="none").flatten(1).sum(1)
-            found["pixels"] = (each * marked[:, 0] / (~void).flatten(1).sum(1).clamp_min(1)).mean()
-        return found
+            losses["pixels"] = (each * marked[:, 0] / (~void).flatten(1).sum(1).clamp_min(1)).mean()
+        return losses
 
     def forward(self, x: Tensor) -> Tensor:
         evidence = self.classification(x)

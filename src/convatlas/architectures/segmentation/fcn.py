@@ -75,12 +75,12 @@ class FCN(Network):
 
     def encode(self, x: Tensor) -> tuple[Tensor, ...]:
         """The maps of the skips from the input on, and the last one."""
-        kept: list[Tensor] = []
+        skips: list[Tensor] = []
         for name in self.trunk:
             x = self.get_submodule(name)(x)
             if name in self.skips:
-                kept.append(x)
-        return *kept, x
+                skips.append(x)
+        return *skips, x
 
     def start_from(self, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
         """Copies the layers of the same names, of a classifier or of the stage before: 32s to 16s to 8s.
