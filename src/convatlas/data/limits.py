@@ -25,6 +25,7 @@ USUAL_RATIO = 16  # a file may always unfold to so many times its size
 MAX_DEPTH = 100  # nested lists and tables
 MAX_DIGITS = 4_000  # of one integer; Python itself refuses above 4,300
 _MAX_YAML_NODES = 1_000_000
+_MAX_DOTS = 500  # between two equals signs of a line of TOML
 _MAX_YAML_BYTES = 1 << 24
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
@@ -63,11 +64,16 @@ def check_unpacked(unpacked_bytes: int, path: str | Path, packed_bytes: int = 0)
         ConvatlasError: the message tells how to allow it.
     """
     limit = _limit(UNPACKED_VARIABLE, MAX_UNPACKED_BYTES)
-    if unpacked_bytes > max(limit, USUAL_RATIO * packed_bytes):
+    if unpacked_bytes > max_unpacked(packed_bytes):
         raise ConvatlasError(
             f"{path} unfolds to {unpacked_bytes:,} bytes, more than the limit of {limit:,}; "
             f"set {UNPACKED_VARIABLE}={unpacked_bytes} to read it"
         )
+
+
+def max_unpacked(packed_bytes: int = 0) -> int:
+    """The bytes that contents of so many may unfold to."""
+    return max(_limit(UNPACKED_VARIABLE, MAX_UNPACKED_BYTES), USUAL_RATIO * packed_bytes)
 
 
 def check_regular(path: str | Path) -> int:
@@ -165,6 +171,8 @@ def load_toml(path: str | Path) -> dict[str, Any]:
 def parse_toml(text: str, path: str | Path) -> dict[str, Any]:
     """The tables of a TOML text; `path` is for messages."""
     deep = f"{path} is nested more than {MAX_DEPTH} deep; expected plain tables"
+    if any(part.count(".") > _MAX_DOTS for line in text.splitlines() for part in line.split("=")):
+        raise ConvatlasError(deep)  # the parser takes time by the square of a key's parts
     try:
         values = tomllib.loads(text)
     except RecursionError as error:
