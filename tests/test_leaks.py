@@ -88,16 +88,16 @@ def test_train_says_it_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture
 
 @pytest.mark.data
 def test_photographs_in_disguise_are_found_and_others_are_not(data_root: Path) -> None:
-    source = open_source(str(data_root / "ants_bees"))
-    train = Thumbnails.for_images(len(source.parts["train"]))
-    others = Thumbnails.for_images(len(source.parts["val"]))
-    for thumbnails, part in ((train, "train"), (others, "val")):
-        for i in range(len(source.parts[part])):
-            thumbnails.take(i, source.parts[part].read(i).permute(1, 2, 0).numpy())
+    splits = open_source(str(data_root / "ants_bees")).splits()
+    train = Thumbnails.for_images(len(splits["train"]))
+    others = Thumbnails.for_images(len(splits["test"]))
+    for thumbnails, part in ((train, "train"), (others, "test")):
+        for i in range(len(splits[part])):
+            thumbnails.take(i, splits[part].read(i).permute(1, 2, 0).numpy())
     assert find_leaks({"train": train, "test": others}) == []
     disguised = Thumbnails.for_images(40)
     for i in range(40):
-        pixels = Image.fromarray(np.rot90(source.parts["train"].read(i, 200).permute(1, 2, 0).numpy(), i % 4))
+        pixels = Image.fromarray(np.rot90(splits["train"].read(i, 200).permute(1, 2, 0).numpy(), i % 4))
         content = encoded(pixels.resize((pixels.width // 2, pixels.height // 2)), "jpeg", quality=50)
         from convatlas.data import decode
 

@@ -143,7 +143,7 @@ def test_arrays_with_splits_of_keras_and_medmnist(tmp_path: Path) -> None:
     assert found.counts == {"train": 12, "test": 4}
     medmnist = {f"{part}_{what}": value for i, part in enumerate(("train", "val", "test"))
                 for what, value in (("images", images ^ i * 31), ("labels", labels[:, None]))}  # fmt: skip
-    np.savez_compressed(tmp_path / "med.npz", **medmnist)
+    np.savez_compressed(tmp_path / "med.npz", allow_pickle=False, **medmnist)
     assert look(tmp_path / "med.npz").counts == {"train": 12, "val": 12, "test": 12}
 
 
