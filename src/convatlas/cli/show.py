@@ -5,6 +5,7 @@ import re
 import sys
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -58,13 +59,25 @@ def command(
     costs: Annotated[
         bool, typer.Option("--cost", help="Show FLOPs, memory that is held, bytes moved and FLOPs per byte instead.")
     ] = False,
+    draw: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw the network instead, as its paper's figure would.")
+    ] = None,
+    fold: Annotated[
+        int | None,
+        typer.Option(min=0, max=9, help="Parts of a name that stay apart when drawn; 0 draws every layer."),
+    ] = None,
 ) -> None:
     """The layer table of a network: operation, output, parameters, connections, multiply-adds, memory, receptive field.
 
     For one sample in float32. A receptive field of "11 / 4" sees 11 x 11 pixels, and its neighbour starts 4 pixels on.
     With --cost: FLOPs (a multiply-add is two), activations held while a layer runs, and bytes that it moves.
     """
+    if fold is not None and draw is None:
+        raise UsageError("--fold is for drawings; expected --draw FILE.svg with it")
     page = collect(name, None if input_shape is None else parse_shape(input_shape))
+    if draw is not None:
+        write_drawing(page, draw, fold)
+        return
     columns = COST_COLUMNS if costs else COLUMNS
     if output_format is Format.text:
         print_text(page, columns)
@@ -72,6 +85,23 @@ def command(
         print_markdown(page, columns)
     else:
         {Format.csv: print_csv, Format.json: print_page_json}[output_format](page)
+
+
+def write_drawing(page: Page, path: Path, fold: int | None) -> None:
+    """Writes the network as SVG; makes the folder.
+
+    Raises:
+        UsageError: the file is not called .svg.
+    """
+    from convatlas.analysis.trace import trace_network
+    from convatlas.visualise.drawing import draw_network
+
+    if path.suffix.lower() != ".svg":
+        raise UsageError(f"--draw is {path}; expected a file called .svg")
+    svg = draw_network(page.card.name, trace_network(page.card.name, page.input_shape), fold=fold)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(svg, encoding="utf-8")
+    console().print(f"{path}: {page.card.name}, {len(svg) / 1000:.0f} kB; open it in a browser", markup=False)
 
 
 def parse_shape(text: str) -> Shape:
@@ -156,7 +186,32 @@ def totals(page: Page) -> tuple[str, ...]:
         + (f" · {sums.intensity:.3g} FLOPs per byte" if sums.intensity else ""),
     )
     left_out = (("multiply-adds", sums.uncounted), ("FLOPs", sums.uncounted_flops))
+    lines = (*lines, *subtotals(page))
     return (*lines, *(f"not counted as {what}: {', '.join(names)}" for what, names in left_out if names))
+
+
+def subtotals(page: Page) -> tuple[str, ...]:
+    """ "conv: 14.71 M parameters (10.6%), 15.35 G multiply-adds (99.2%), in 13 layers", by kind of layer."""
+    kinds: dict[str, list[LayerRecord]] = {}
+    for row in page.layers:
+        kinds.setdefault(row.record.kind, []).append(row.record)
+    lines = []
+    for kind, records in kinds.items():
+        parameters = sum(record.parameters for record in records)
+        multiply_adds = sum(record.multiply_adds or 0 for record in records)
+        if not parameters and not multiply_adds:
+            continue
+        parts = [
+            f"{scaled(count) or 0} {what} ({100 * count / total:.1f}%)"
+            for what, count, total in (
+                ("parameters", parameters, page.cost.parameters),
+                ("multiply-adds", multiply_adds, page.cost.multiply_adds),
+            )
+            if count and total
+        ]
+        layers = f"{len(records)} layer{'s' if len(records) > 1 else ''}"
+        lines.append(f"{kind.replace('_', ' ')}: {', '.join(parts)}, in {layers}")
+    return tuple(lines) if len(lines) > 1 else ()
 
 
 CELLS = {
