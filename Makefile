@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-all check format clean
+.PHONY: demo test test-all check format wheel clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -18,6 +18,12 @@ test: $(READY)
 
 test-all: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m ''
+
+# Builds the wheel and tries it in an environment of its own, which takes what the wheel depends on from .venv.
+wheel: $(READY)
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist
+	CONVATLAS_DIST=dist $(BIN)/python -m pytest -m slow tests/test_wheel.py
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -249,3 +249,15 @@ def test_every_network_says_what_it_returns_in_training_and_its_loss() -> None:
             continue
         assert LOSS_WORDS[type(published.loss).__name__] in said, (name, said)
         assert ("AuxiliaryOutputs" in said) == bool(published.auxiliary_weight), name
+
+
+def test_the_page_of_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).resolve().parents[1] / "docs" / "python.md"
+    monkeypatch.chdir(tmp_path)
+    for name in set(convatlas.__all__) - {"__version__"}:
+        assert f"`{name}" in page.read_text(encoding="utf-8"), name
+    said: list[str] = []
+    parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    example = parser.get_doctest(page.read_text(encoding="utf-8"), {}, page.name, str(page), 0)
+    assert len(example.examples) > 15
+    assert runner.run(example, out=said.append).failed == 0, "".join(said)

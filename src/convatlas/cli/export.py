@@ -70,6 +70,7 @@ def command(
         "format": found.format,
         "opset": found.opset,
         "bytes": found.size_bytes,
+        "program": str(found.program) if found.program else None,
     }
     if quantised is None:
         written["difference"] = found.difference
@@ -117,5 +118,7 @@ def show(written: dict[str, Any], accuracy: dict[str, float]) -> None:
             f"int8; the most probable class is the float network's for {100 * written['agreement']:.1f}% of the "
             f"{written['calibration_pictures']} pictures that set the ranges"
         )
+    if written["program"]:
+        typer.echo(f"{written['program']}: runs it on onnxruntime, numpy and Pillow alone")
     if accuracy:
         typer.echo(", ".join(f"{name.replace('_', ' ')} {100 * value:.2f}%" for name, value in accuracy.items()))

@@ -29,6 +29,6 @@ def predict(model, file, top_k=5):
 if __name__ == "__main__":
     import sys
 
-    for name, probability in predict(*sys.argv[1:3]):
+    for name, probability in predict(sys.argv[1], sys.argv[2]):
         print(f"{name}: {100 * probability:.2f}%")
 # --- end ---

@@ -20,6 +20,6 @@ def predict(model, file, min_score=0.5):
 if __name__ == "__main__":
     import sys
 
-    for name, score, (x1, y1, x2, y2) in predict(*sys.argv[1:3]):
+    for name, score, (x1, y1, x2, y2) in predict(sys.argv[1], sys.argv[2]):
         print(f"{name} {score:.3f}: {x1:.1f}, {y1:.1f}, {x2:.1f}, {y2:.1f}")
 # --- end ---

@@ -26,6 +26,6 @@ def predict(model, file):
 if __name__ == "__main__":
     import sys
 
-    for name, x, y, score in predict(*sys.argv[1:3]):
+    for name, x, y, score in predict(sys.argv[1], sys.argv[2]):
         print(f"{name}: {x:.1f}, {y:.1f} ({score:.3f})")
 # --- end ---

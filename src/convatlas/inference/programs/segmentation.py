@@ -21,7 +21,7 @@ def predict(model, file):
 if __name__ == "__main__":
     import sys
 
-    mask, names = predict(*sys.argv[1:3])
+    mask, names = predict(sys.argv[1], sys.argv[2])
     Image.fromarray(mask).save(sys.argv[3])
     for label, count in zip(*np.unique(mask, return_counts=True), strict=True):
         print(f"{names[label] if names else label}: {100 * count / mask.size:.2f}% of the pixels")
