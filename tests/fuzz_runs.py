@@ -88,7 +88,9 @@ def damage_bytes(data: bytes, rng: random.Random) -> bytes:
         elif kind == 1:
             del out[start:]
         elif kind == 2:
-            out[start : start + 8] = rng.choice((0, 1, 2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1)).to_bytes(8, "little")
+            out[start : start + 8] = rng.choice((0, 1, 2**31 - 1, 2**32 - 1, 2**63 - 1, 2**64 - 1)).to_bytes(
+                8, "little"
+            )
         elif kind == 3:
             out[start:start] = out[start : start + size]
         else:
@@ -202,7 +204,12 @@ def commands(kind: str, run: Path, onnx: Path, image: Path, out: Path) -> list[l
         return [["train", "--resume", str(run)]]
     listed = [["runs", str(run.parent)], ["runs", str(run.parent), "--differences", "--json"]]
     again = ["train", "--recipe", str(run / "recipe.toml"), "--out", str(out)]
-    chosen = {"recipe": [*listed, predict, evaluate, again], "metrics": listed, "environment": listed, "summary": listed}
+    chosen = {
+        "recipe": [*listed, predict, evaluate, again],
+        "metrics": listed,
+        "environment": listed,
+        "summary": listed,
+    }
     return chosen.get(kind, [predict, evaluate])
 
 

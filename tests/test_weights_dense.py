@@ -107,7 +107,9 @@ def enet_of_torch(net: nn.Module) -> Lua:
             conv = torch7_sequential(torch7_layer(parts["conv"]), Lua("nn.SpatialMaxPooling"), kind="nn.ConcatTable")
             return torch7_sequential(conv, Lua("nn.JoinTable"), *(torch7_layer(parts[n]) for n in ("bn", "prelu")))
         others = [torch7_layer(part) for name, part in parts.items() if name.startswith("skip")]
-        main = [torch7_layer(part) for name, part in parts.items() if not name.startswith(("skip", "prelu_out", "act_out"))]
+        main = [
+            torch7_layer(part) for name, part in parts.items() if not name.startswith(("skip", "prelu_out", "act_out"))
+        ]
         out = parts.get("prelu_out", parts.get("act_out"))
         last = torch7_layer(out) if out is not None else Lua("nn.ReLU")
         return two_branches(main, others or [Lua("nn.Identity")], last)

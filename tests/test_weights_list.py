@@ -14,7 +14,6 @@ from convatlas.weights.published import was_read
 from convatlas.weights.settings import apply_settings, check_settings
 from foreign import caffe_layers, caffemodel, random_net
 
-
 CARD_OF_LENET5 = weights.make_card("lenet5", num_classes=10, in_channels=1)
 
 

@@ -25,7 +25,8 @@ app = typer.Typer(
 TAKE = Annotated[
     str | None,
     typer.Option(
-        metavar="raw|averaged|ENTRY", help="Of a checkpoint with several: the raw or the averaged weights, or an entry.",
+        metavar="raw|averaged|ENTRY",
+        help="Of a checkpoint with several: the raw or the averaged weights, or an entry.",
         show_default="averaged where there are both",
     ),
 ]
@@ -50,7 +51,7 @@ def import_(
 ) -> None:
     """Translate a file of Caffe, MatConvNet, Darknet, Torch7, Keras, torchvision or timm into ours."""
     from convatlas import registry, weights
-    from convatlas.weights.formats.contents import Misfit
+    from convatlas.weights.formats.contents import MisfitError
 
     try:
         opened = weights.open_file(file, to, take=take)
@@ -61,7 +62,7 @@ def import_(
             )
         network = registry.card(to if to is not None else opened.card["network"] if opened.card else "")
         net = weights.build(opened, network.name)
-    except Misfit as error:
+    except MisfitError as error:
         if to is None:
             raise
         raise UsageError(f"--to {to} contradicts the file: {error}") from error
@@ -116,7 +117,7 @@ def list_(
     network: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only for this network.")] = None,
     json: JSON = False,
 ) -> None:
-    """Which published weights exist: from where, under which licence, and whether they fit, read or by documentation."""
+    """Which published weights exist: from where, under which licence, whether they fit and who says so."""
     from convatlas import weights
 
     rows = weights.published(network)

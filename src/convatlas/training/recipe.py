@@ -170,7 +170,9 @@ def read(path: Path) -> Recipe:
     except ConvatlasError as error:
         raise ConvatlasError(f"{path}: not a recipe ({str(error).removeprefix(f'{path} ')})") from error
     if (found := values.pop("format", None)) != FORMAT:
-        raise ConvatlasError(f"{path}: recipe format {str(found)[:60]}; this version of convatlas reads format {FORMAT}")
+        raise ConvatlasError(
+            f"{path}: recipe format {str(found)[:60]}; this version of convatlas reads format {FORMAT}"
+        )
     try:
         return typed(Recipe, values, "")
     except UsageError as error:  # of a value that is out of range

@@ -154,7 +154,9 @@ def _read_pickled(path: Path, take: str | None) -> Contents:
     if not inert:
         return contents
     named = f"{', '.join(inert[:3])}{' and others' if len(inert) > 3 else ''}"
-    return replace(contents, notes=(*contents.notes, f"its Python objects ({named}) were not made; nothing was executed"))
+    return replace(
+        contents, notes=(*contents.notes, f"its Python objects ({named}) were not made; nothing was executed")
+    )
 
 
 def _unwrapped(format_name: str, content: Any, path: Path, take: str | None) -> Contents:

@@ -22,7 +22,9 @@ def plain_numbers(tensors: Mapping[str, Tensor], source: object) -> tuple[dict[s
     empty = [name for name, tensor in tensors.items() if tensor.is_meta]
     if empty:
         raise ConvatlasError(f"weights {source} hold shapes without values in {_some(empty)} (tensors of device meta)")
-    stored = {storage.data_ptr(): storage.nbytes() for storage in map(_storage, tensors.values()) if storage is not None}
+    stored = {
+        storage.data_ptr(): storage.nbytes() for storage in map(_storage, tensors.values()) if storage is not None
+    }
     taken = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     check_unpacked(taken, f"weights {source}", sum(stored.values()))  # strides may repeat what is stored
     plain: dict[str, Tensor] = {}
@@ -59,7 +61,8 @@ def check_finite(tensors: Mapping[str, Tensor], source: object) -> None:
     if counts:
         parts = [f"{name} ({count:,} of {tensors[name].numel():,})" for name, count in counts.items()]
         raise ConvatlasError(
-            f"{source} are not finite numbers: NaN or infinite in {_some(parts)}; the training that made them diverged, "
+            f"{source} are not finite numbers: NaN or infinite in {_some(parts)}; the training that made them "
+            "diverged, "
             "or the file is damaged"
         )
 

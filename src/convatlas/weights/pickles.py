@@ -21,20 +21,23 @@ from convatlas.data.limits import check_unpacked
 from convatlas.structures import ConvatlasError
 from convatlas.weights.formats.contents import damaged
 
-_ACTIVE = frozenset(  # modules whose functions act on the machine, or call what they are given
-    "asyncio builtins code codeop commands ctypes functools importlib io marshal multiprocessing nt operator os pathlib "
-    "pickle platform posix pty runpy shutil signal site socket subprocess sys tempfile threading types urllib "
-    "webbrowser".split()
-)
-_PLAIN = frozenset(  # of those modules, classes of values; they become inert like all others
-    "builtins.bool builtins.complex builtins.dict builtins.float builtins.frozenset builtins.int builtins.list "
-    "builtins.object builtins.range builtins.set builtins.slice builtins.str builtins.tuple functools.partial "
-    "pathlib.Path pathlib.PosixPath pathlib.PurePosixPath pathlib.WindowsPath types.SimpleNamespace".split()
-)
+# modules whose functions act on the machine, or call what they are given
+_ACTIVE = frozenset((
+    "asyncio", "builtins", "code", "codeop", "commands", "ctypes", "functools", "importlib", "io", "marshal",
+    "multiprocessing", "nt", "operator", "os", "pathlib", "pickle", "platform", "posix", "pty", "runpy", "shutil",
+    "signal", "site", "socket", "subprocess", "sys", "tempfile", "threading", "types", "urllib", "webbrowser",
+))  # fmt: skip
+# of those modules, classes of values; they become inert like all others
+_PLAIN = frozenset((
+    "builtins.bool", "builtins.complex", "builtins.dict", "builtins.float", "builtins.frozenset", "builtins.int",
+    "builtins.list", "builtins.object", "builtins.range", "builtins.set", "builtins.slice", "builtins.str",
+    "builtins.tuple", "functools.partial", "pathlib.Path", "pathlib.PosixPath", "pathlib.PurePosixPath",
+    "pathlib.WindowsPath", "types.SimpleNamespace",
+))  # fmt: skip
 _MAX_PICKLES = 8  # in a file of before torch 1.6: numbers, the contents, the keys of the storages
 _MAX_NAMES = 1000
 _MAX_TUPLES = 50  # one in another; a hash of deep ones would overflow the stack
-_MAGIC = 0x1950A86A20F9469CFC6C .to_bytes(10, "little")  # of what torch.save wrote before 1.6
+_MAGIC = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")  # of what torch.save wrote before 1.6
 _WAY_OUT = "torch.save(torch.load(FILE, weights_only=False), OUT)"
 
 
@@ -122,7 +125,8 @@ def _archive_names(file: BinaryIO, path: Path) -> set[str]:
             inner = {member.filename.partition("/")[2]: member for member in members}
             if "constants.pkl" in inner:
                 raise damaged(
-                    path, "it is a TorchScript program; convert it by torch.save(torch.jit.load(FILE).state_dict(), OUT)"
+                    path,
+                    "it is a TorchScript program; convert it by torch.save(torch.jit.load(FILE).state_dict(), OUT)",
                 )
             if "data.pkl" not in inner:
                 shown = ", ".join(member.filename for member in members[:3])

@@ -37,7 +37,9 @@ def check_settings(settings: Any, source: object) -> Settings:
             kind, low, high = _LIMITS.get(attribute, (None, 0, 0))
             if kind is None or type(value) is not kind or not low <= value <= high:
                 known = ", ".join(_LIMITS)
-                raise ConvatlasError(f"the card of {source} sets {path}.{attribute} to {str(value)[:60]!r}; known are {known}")
+                raise ConvatlasError(
+                    f"the card of {source} sets {path}.{attribute} to {str(value)[:60]!r}; known are {known}"
+                )
     return settings
 
 

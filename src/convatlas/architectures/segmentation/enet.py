@@ -21,7 +21,6 @@ from convatlas.architectures.classification.enet import Encoder, norm
 from convatlas.blocks.unpool import Switches, SwitchUnpool2d
 from convatlas.registry import register
 
-
 Activation = Callable[[int], nn.Module]  # channels -> layer
 
 

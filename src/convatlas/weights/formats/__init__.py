@@ -59,7 +59,9 @@ def read_foreign(path: Path, ending: str | None = None) -> Contents:
     except MemoryError as error:
         raise damaged(path, "it takes more memory than there is") from error
     except (RuntimeError, OverflowError, RecursionError) as error:  # torch's and numpy's own bounds
-        raise damaged(path, f"damaged ({str(error).splitlines()[0] if str(error) else type(error).__name__})") from error
+        raise damaged(
+            path, f"damaged ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+        ) from error
 
 
 __all__ = ["BYTES", "READERS", "Contents", "damaged", "darknet", "deep_compression", "read_foreign"]
