@@ -1,4 +1,4 @@
-"""Runs, recipes, checkpoints and exported files that were damaged: a result, or one sentence that says what is wrong."""
+"""Runs, recipes, checkpoints and exported files that were damaged: a result, or a sentence that says what is wrong."""
 
 import json
 import os

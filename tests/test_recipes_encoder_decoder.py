@@ -12,8 +12,8 @@ from convatlas.training.prepare import make_optimizer
 GREY, COLOUR = Preprocessing(size=(572, 572), channels=1), Preprocessing(size=(360, 480))
 NAMES = [
     "unet", "unet_phseg_v5_release", "segnet_camvid", "segnet_basic", "fcn_basic_camvid", "enet_cityscapes_512",
-    "enet_640x360", "enet_relu_decoder_512", "deconvnet_voc", "decouplednet_voc", "stacked_hourglass_1", "stacked_hourglass_2",
-    "stacked_hourglass_8",
+    "enet_640x360", "enet_relu_decoder_512", "deconvnet_voc", "decouplednet_voc", "stacked_hourglass_1",
+    "stacked_hourglass_2", "stacked_hourglass_8",
 ]  # fmt: skip
 
 

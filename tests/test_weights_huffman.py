@@ -167,7 +167,7 @@ LAYER = huffman.encode(np.array([0, 1], np.float32), np.eye(4, 40, dtype=np.uint
     (b"HUF", "8 bytes are announced at byte 0, 3 are left"),
     (huffman.MAGIC + bytes(4) + b"x", "its checksum is not that of its contents"),
     (sealed(struct.pack("<I", 1 << 31)), "2147483648 bytes are announced"),
-    (sealed(struct.pack("<I", 200_000) + b"[" * 200_000), "its header is no JSON"),
+    (sealed(struct.pack("<I", 200_000) + b"[" * 200_000), "its header is (not JSON|nested)"),
     (headed([]), "its header is no object of a card and layers"),
     (headed({"card": CARD, "layers": [["a", [4, 0]]]}), "its header has a layer"),
     (headed({"card": CARD, "layers": [["a", []]]}), "its header has a layer"),

@@ -57,7 +57,7 @@ def import_(
 ) -> None:
     """Translate a file of Caffe, MatConvNet, Darknet, Torch7, Keras, torchvision or timm into ours."""
     from convatlas import registry, weights
-    from convatlas.weights.formats.contents import Misfit
+    from convatlas.weights.formats.contents import MisfitError
 
     validate_output(out, "--out", (".safetensors",))
     try:
@@ -73,7 +73,7 @@ def import_(
             raise UsageError(f"--to is {to}, but the card of {file} says {network.name}; leave --to out")
         with progress("Translating"):
             net = weights.build(opened, network.name)
-    except Misfit as error:
+    except MisfitError as error:
         if to is None:
             raise
         raise UsageError(f"--to {to} contradicts the file: {error}") from error
@@ -136,7 +136,7 @@ def list_(
     ] = None,
     json: JSON = False,
 ) -> None:
-    """Which published weights exist: from where, under which licence, and whether they fit, read or by documentation."""
+    """Which published weights exist: from where, under which licence, whether they fit and who says so."""
     from convatlas import weights
 
     rows = weights.published(network)

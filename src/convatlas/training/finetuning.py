@@ -9,6 +9,7 @@ Classification", ACL 2018, section 3.2: a learning rate for each layer, and the 
 import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,8 @@ def head_of(network: str, fine_tune: FineTune | None = None) -> frozenset[str]:
 @functools.cache
 def _lacking_head(network: str, path: str) -> frozenset[str]:
     """The parameters of the head, if the weights of that network have none of them ("notop")."""
+    if not Path(path).is_file():  # weights of a hub, which have their heads
+        return frozenset()
     tensors, card = weights.read(path, network)
     if card is None or registry.card(card["network"]).name != network:
         return frozenset()

@@ -64,7 +64,8 @@ def check_card(card: Any, source: object) -> dict[str, Any]:
     for entry, most in (("num_classes", MAX_CLASSES), ("in_channels", MAX_CHANNELS)):
         if type(card.get(entry)) is not int or not 1 <= card[entry] <= most:
             raise ConvatlasError(
-                f"the card of {source} has {entry} {_short(card.get(entry))}; expected a whole number from 1 to {most:,}"
+                f"the card of {source} has {entry} {_short(card.get(entry))}; expected a whole number "
+                f"from 1 to {most:,}"
             )
     card = {"classes": None, "preprocessing": None} | card
     _check_classes(card, source)
@@ -110,9 +111,9 @@ def _check_preprocessing(entry: Any, source: object) -> None:
         raise ConvatlasError(
             f"the card of {source} has preprocessing {_short(entry)}; expected an object with fields of {sorted(known)}"
         )
-    channels = entry.get("channels", 3)
+    channels, size = entry.get("channels", 3), entry["size"]
     checks: dict[str, bool] = {
-        "size": isinstance(entry["size"], (list, tuple)) and len(entry["size"]) == 2 and all(map(_is_side, entry["size"])),
+        "size": isinstance(size, (list, tuple)) and len(size) == 2 and all(map(_is_side, size)),
         "channels": type(channels) is int and 1 <= channels <= MAX_CHANNELS,
         "resize": entry.get("resize", "none") in ("none", "short_side", "fit", "stretch"),
         "resize_to": _is_side(entry["resize_to"]) if entry.get("resize_to") is not None

@@ -19,23 +19,10 @@ from convatlas.weights.prefixes import strip_prefixes
 AVERAGED, RAW = "averaged", "raw"
 _MAX_DEPTH = 32
 _MAX_VISITS = 100_000  # of containers, before those that were seen are left
-_ENTRIES = frozenset(
-    [
-        "state_dict",
-        "model_state_dict",
-        "model_state",
-        "model",
-        "model_dict",
-        "net",
-        "net_state_dict",
-        "network",
-        "network_state_dict",
-        "module",
-        "params",
-        "weights",
-        "state",
-    ]
-)
+_ENTRIES = frozenset((
+    "state_dict", "model_state_dict", "model_state", "model", "model_dict", "net", "net_state_dict", "network",
+    "network_state_dict", "module", "params", "weights", "state",
+))  # fmt: skip
 _AVERAGED = re.compile(r"(^|_)(ema|swa|averaged|polyak)(_|$)|(^|_)ema\d*$")
 _TRAINING = re.compile(
     r"optim|sched|scaler|rng|random|callback|loops?$|hyper|^args$|^opts?$|config|cfg|criterion|(^|_)loss|metric|history"

@@ -13,7 +13,7 @@ from convatlas.blocks.inception import AuxiliaryHead
 from convatlas.structures import ConvatlasError, MakesRoom, UsageError
 from convatlas.weights.files import check_file, read_file, read_file_card
 from convatlas.weights.formats import Contents
-from convatlas.weights.formats.contents import Misfit
+from convatlas.weights.formats.contents import MisfitError
 from convatlas.weights.hubs import read_hub
 from convatlas.weights.layouts import translate_contents
 from convatlas.weights.layouts.layout import headless, skeleton
@@ -189,8 +189,9 @@ def _check_fit(net: nn.Module, tensors: Mapping[str, Tensor], source: str) -> No
         _check_types(net, tensors, source)
         return
     if not left_over and not misshapen and set(missing) == headless(net):
-        raise Misfit(
-            f"{source} are those of {type(net).__name__} without its head: missing {', '.join(missing)}; a training for "
+        raise MisfitError(
+            f"{source} are those of {type(net).__name__} without its head: missing {', '.join(missing)}; a "
+            "training for "
             "other classes can start from them"
         )
     shapes = (f"{name} is {found[name]}, expected {expected[name]}" for name in misshapen)
@@ -199,11 +200,11 @@ def _check_fit(net: nn.Module, tensors: Mapping[str, Tensor], source: str) -> No
         *_listed("left over", (f"{name} {found[name]}" for name in left_over), len(left_over)),
         *_listed("misshapen", shapes, len(misshapen)),
     ]
-    raise Misfit(f"{source} do not fit {type(net).__name__}: {'; '.join(parts)}")
+    raise MisfitError(f"{source} do not fit {type(net).__name__}: {'; '.join(parts)}")
 
 
 def _check_types(net: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Raises ConvatlasError where whole or complex numbers stand for weights: they would need a scale, or lose a part."""
+    """Raises ConvatlasError where whole or complex numbers stand for weights: they need a scale, or lose a part."""
     wrong = [
         f"{_printable(name)} ({str(tensors[name].dtype).removeprefix('torch.')})"
         for name, value in net.state_dict().items()
@@ -212,7 +213,8 @@ def _check_types(net: nn.Module, tensors: Mapping[str, Tensor], source: str) -> 
     if wrong:
         more = f" and {len(wrong) - _LISTED} more" if len(wrong) > _LISTED else ""
         raise ConvatlasError(
-            f"{source} are not floating-point numbers in {', '.join(wrong[:_LISTED])}{more}; expected float32, float16, "
+            f"{source} are not floating-point numbers in {', '.join(wrong[:_LISTED])}{more}; expected float32, "
+            "float16, "
             "bfloat16 or float64, so restore quantised values first"
         )
 

@@ -61,7 +61,8 @@ def check_finite(tensors: Mapping[str, Tensor], source: object) -> None:
     if counts:
         parts = [f"{name} ({count:,} of {tensors[name].numel():,})" for name, count in counts.items()]
         raise ConvatlasError(
-            f"{source} are not finite numbers: NaN or infinite in {_some(parts)}; the training that made them diverged, "
+            f"{source} are not finite numbers: NaN or infinite in {_some(parts)}; the training that made them "
+            "diverged, "
             "or the file is damaged"
         )
 

@@ -21,64 +21,19 @@ from convatlas.data.limits import check_unpacked
 from convatlas.structures import ConvatlasError
 from convatlas.weights.formats.contents import damaged
 
-_ACTIVE = frozenset(  # modules whose functions act on the machine, or call what they are given
-    [
-        "asyncio",
-        "builtins",
-        "code",
-        "codeop",
-        "commands",
-        "ctypes",
-        "functools",
-        "importlib",
-        "io",
-        "marshal",
-        "multiprocessing",
-        "nt",
-        "operator",
-        "os",
-        "pathlib",
-        "pickle",
-        "platform",
-        "posix",
-        "pty",
-        "runpy",
-        "shutil",
-        "signal",
-        "site",
-        "socket",
-        "subprocess",
-        "sys",
-        "tempfile",
-        "threading",
-        "types",
-        "urllib",
-        "webbrowser",
-    ]
-)
-_PLAIN = frozenset(  # of those modules, classes of values; they become inert like all others
-    [
-        "builtins.bool",
-        "builtins.complex",
-        "builtins.dict",
-        "builtins.float",
-        "builtins.frozenset",
-        "builtins.int",
-        "builtins.list",
-        "builtins.object",
-        "builtins.range",
-        "builtins.set",
-        "builtins.slice",
-        "builtins.str",
-        "builtins.tuple",
-        "functools.partial",
-        "pathlib.Path",
-        "pathlib.PosixPath",
-        "pathlib.PurePosixPath",
-        "pathlib.WindowsPath",
-        "types.SimpleNamespace",
-    ]
-)
+# modules whose functions act on the machine, or call what they are given
+_ACTIVE = frozenset((
+    "asyncio", "builtins", "code", "codeop", "commands", "ctypes", "functools", "importlib", "io", "marshal",
+    "multiprocessing", "nt", "operator", "os", "pathlib", "pickle", "platform", "posix", "pty", "runpy", "shutil",
+    "signal", "site", "socket", "subprocess", "sys", "tempfile", "threading", "types", "urllib", "webbrowser",
+))  # fmt: skip
+# of those modules, classes of values; they become inert like all others
+_PLAIN = frozenset((
+    "builtins.bool", "builtins.complex", "builtins.dict", "builtins.float", "builtins.frozenset", "builtins.int",
+    "builtins.list", "builtins.object", "builtins.range", "builtins.set", "builtins.slice", "builtins.str",
+    "builtins.tuple", "functools.partial", "pathlib.Path", "pathlib.PosixPath", "pathlib.PurePosixPath",
+    "pathlib.WindowsPath", "types.SimpleNamespace",
+))  # fmt: skip
 _MAX_PICKLES = 8  # in a file of before torch 1.6: numbers, the contents, the keys of the storages
 _MAX_NAMES = 1000
 _MAX_TUPLES = 50  # one in another; a hash of deep ones would overflow the stack

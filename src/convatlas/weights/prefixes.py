@@ -12,25 +12,11 @@ _TRANSPARENT = frozenset(
     ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module", "_ddp_module")
 )
 _CHILD = "module"  # of DataParallel and AveragedModel, at any depth
-_ATTRIBUTES = frozenset(  # under which a program keeps its network
-    [
-        "model",
-        "net",
-        "network",
-        "state_dict",
-        "model_state_dict",
-        "model_state",
-        "ema",
-        "model_ema",
-        "ema_model",
-        "state_dict_ema",
-        "params_ema",
-        "params",
-        "averaged_model",
-        "swa_model",
-        "weights",
-    ]
-)
+# under which a program keeps its network
+_ATTRIBUTES = frozenset((
+    "model", "net", "network", "state_dict", "model_state_dict", "model_state", "ema", "model_ema", "ema_model",
+    "state_dict_ema", "params_ema", "params", "averaged_model", "swa_model", "weights",
+))  # fmt: skip
 _BESIDE = ("criterion", "loss", "metric", "accuracy", "train_", "val_", "valid_", "test_")  # of Lightning's modules
 _COUNTER = "n_averaged"
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -43,7 +43,8 @@ def _row(entries: dict[str, Any]) -> Published:
     """A row of the list; what nobody read does not fit exactly, but as its documentation says."""
     read = tuple(entries.get("sha256", ()))
     unread = entries["fits"] == "exactly" and not read
-    return Published(**(entries | {"sha256": read} | ({"fits": BY_DOCUMENTATION} if unread else {})))
+    row = Published(**{key: value for key, value in entries.items() if key != "sha256"}, sha256=read)
+    return replace(row, fits=BY_DOCUMENTATION) if unread else row
 
 
 def was_read(path: Path) -> Published | None:

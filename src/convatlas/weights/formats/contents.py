@@ -29,7 +29,7 @@ class Contents:
     notes: tuple[str, ...] = ()  # what was done to find the tensors: wrappers taken off, a choice between two networks
 
 
-class Misfit(ConvatlasError):
+class MisfitError(ConvatlasError):
     """Weights that were read, and are not those of the network that was asked for."""
 
 

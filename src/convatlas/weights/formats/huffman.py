@@ -89,8 +89,7 @@ def read(data: memoryview, source: object) -> Contents:
     card, shapes = _header(bytes(cursor.take(cursor.number("I"))), source)
     tensors, room = {}, Room(source, len(data))
     for name, shape in shapes.items():
-        room.take(4 * math.prod(shape))
-        tensors[f"{name}.weight"], tensors[f"{name}.bias"] = _layer(cursor, name, shape)
+        tensors[f"{name}.weight"], tensors[f"{name}.bias"] = _layer(cursor, name, shape, room)
     if cursor.left:
         raise damaged(source, f"{cursor.left} bytes are left over after its {len(shapes)} layers")
     return Contents("Huffman", tensors, layers=tuple(shapes), card=card)
@@ -114,7 +113,7 @@ def _header(text: bytes, source: object) -> tuple[Any, dict[str, tuple[int, ...]
     return header["card"], shapes
 
 
-def _layer(cursor: Cursor, name: str, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def _layer(cursor: Cursor, name: str, shape: tuple[int, ...], room: Room) -> tuple[Tensor, Tensor]:
     source, size = f"{cursor.source}, layer {name}", math.prod(shape)
     count, shared = cursor.number("I"), cursor.number("B")
     codebook = np.frombuffer(bytes(4) + cursor.take(4 * shared), "<f4").astype(np.float32)
@@ -123,6 +122,7 @@ def _layer(cursor: Cursor, name: str, shape: tuple[int, ...]) -> tuple[Tensor, T
     streams = [cursor.take(length) for length in cursor.numbers("I", 2)]
     if not count <= size < _SPAN * (count + 1):
         raise damaged(source, f"{count} stored weights and their gaps can't be {size} weights")
+    room.take(4 * size)
     stored, gaps = (
         prefix_code.decode(stream, own, count, source) for stream, own in zip(streams, lengths, strict=True)
     )

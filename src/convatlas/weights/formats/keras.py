@@ -112,7 +112,7 @@ class _Reader:
             yield LayerName(join(layer, place), (place or layer).rpartition(".")[2]), arrays
 
     def tree(self, file: h5py.File, config: Any) -> Iterator[tuple[LayerName, dict[str, np.ndarray]]]:
-        """Keras 3: groups within groups, each with `vars` 0, 1, ..., of which config.json or an attribute tells names."""
+        """Keras 3: groups within groups, each with `vars` 0, 1, ..., which config.json or attributes name."""
         stack: list[tuple[h5py.Group, LayerName, dict[str, LayerName], int]] = [
             (file, LayerName("", ""), children(config), 0)
         ]

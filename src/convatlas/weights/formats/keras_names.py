@@ -67,15 +67,12 @@ def entry_names(layer: LayerName, arrays: Sequence[np.ndarray]) -> tuple[str, ..
     """The names of a layer's numbered variables, by its class or, where that is unknown, by their shapes."""
     count = len(arrays)
     vectors = all(array.ndim == 1 and array.shape == arrays[0].shape for array in arrays)
-    for kind, names in _ORDERS.items():
-        if layer.kind.startswith(kind):
-            break
-    else:
-        names = _NORM if vectors and count in (3, 4) else ("gamma", "beta") if vectors and count == 2 else ()
-        if not vectors and count <= 2 and arrays[0].ndim >= 2:
-            names = ("kernel", "bias")
-        elif not vectors and count == 3 and arrays[0].ndim == 2:
-            names = _RECURRENT
+    names = next((names for kind, names in _ORDERS.items() if layer.kind.startswith(kind)), None)
+    if names is None and vectors:
+        names = _NORM if count in (3, 4) else ("gamma", "beta") if count == 2 else ()
+    elif names is None:
+        kernel = arrays[0].ndim >= 2
+        names = ("kernel", "bias") if kernel and count <= 2 else _RECURRENT if kernel and count == 3 else ()
     if names == _NORM and count == 3:  # without gamma
         names = names[1:]
     return tuple(names[index] if index < len(names) else f"variable{index}" for index in range(count))

@@ -9,7 +9,7 @@ from convatlas import registry
 from convatlas.blocks.dims import CONVS
 from convatlas.structures import ConvatlasError, Preprocessing
 from convatlas.weights.formats import BYTES, Contents, darknet, deep_compression
-from convatlas.weights.formats.contents import Misfit
+from convatlas.weights.formats.contents import MisfitError
 from convatlas.weights.layouts.caffe import GOOGLENET_MEAN, pictures
 from convatlas.weights.layouts.layout import Translated, card_for, pairs, skeleton
 
@@ -50,7 +50,7 @@ def translate(contents: Contents, source: object, network: str | None) -> Transl
                 source=f"{contents.format}: {release}",
             )
     if wanted is not None:
-        raise Misfit(f"weights {source} have another size than the layers of {wanted} take in {contents.format}")
+        raise MisfitError(f"weights {source} have another size than the layers of {wanted} take in {contents.format}")
     return None
 
 
