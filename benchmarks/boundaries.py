@@ -1,12 +1,12 @@
 """What makes boundaries better: mean IU, boundary F1 and mean IU near borders of several ways to predict CamVid.
 
     python benchmarks/boundaries.py --data-root FOLDER [--run RUN ...] [--factors 8 16 32] [--crf NAME ...]
-        [--pictures 0] [--search 12] [--slices RUN ...]
+        [--images 0] [--search 12] [--slices RUN ...]
 
 FOLDER holds train/ and val/ with images/ and masks/ (SegNet's division: 0 to 10, 11 is void). A way to predict is a
 trained run, or, as the best that a network of that stride could know, the truth itself: its classes' shares in squares
 of 8, 16 or 32 pixels, up-sampled bilinearly. Each is measured alone, and those that --crf names also refined by the
-fully connected CRF, whose weights are searched on training pictures as DeepLab does, for the highest mean IU. Runs of
+fully connected CRF, whose weights are searched on training images as DeepLab does, for the highest mean IU. Runs of
 --slices are of ISBI's membranes, each measured on its own test part. The result goes to benchmarks/results/, with how
 each run was trained. Runs differ in one thing, for example the skips of FCN-8s:
 
@@ -47,25 +47,25 @@ from convatlas.training.run import environment
 CLASSES, CAMVID_VOID = 11, 11
 DOUBT = 0.01  # added to the pooled truth before its logarithm: nobody is certain
 GRID = {"bilateral_weight": (1.0, 4.0), "position_px": (30.0, 67.0), "colour": (3.0, 6.0)}
-Predict = Callable[[Tensor, Tensor], Tensor]  # picture (3, H, W) and its mask (H, W) -> logits (K, H, W)
+Predict = Callable[[Tensor, Tensor], Tensor]  # image (3, H, W) and its mask (H, W) -> logits (K, H, W)
 
 
 def read(folder: Path, limit: int) -> list[tuple[Tensor, Tensor]]:
-    """Pictures uint8 (3, H, W) with masks (H, W), void 255; `limit` of them, evenly spaced, or all for 0."""
+    """Images uint8 (3, H, W) with masks (H, W), void 255; `limit` of them, evenly spaced, or all for 0."""
     paths = sorted((folder / "images").iterdir())
     chosen = paths[:: max(1, len(paths) // limit)][:limit] if limit else paths
     found = []
     for path in chosen:
-        picture = torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)
+        image = torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)
         mask = torch.from_numpy(np.array(Image.open(folder / "masks" / f"{path.stem}.png"))).long()
-        found.append((picture, torch.where(mask == CAMVID_VOID, VOID, mask)))
+        found.append((image, torch.where(mask == CAMVID_VOID, VOID, mask)))
     return found
 
 
 def pooled_truth(factor: int) -> Predict:
     """What is left of the truth at a stride; void pixels are of no class."""
 
-    def predict(picture: Tensor, mask: Tensor) -> Tensor:
+    def predict(image: Tensor, mask: Tensor) -> Tensor:
         classes = F.one_hot(torch.where(mask == VOID, CLASSES, mask), CLASSES + 1)[..., :CLASSES]
         shares = F.avg_pool2d(classes.permute(2, 0, 1)[None].float(), factor, ceil_mode=True, count_include_pad=False)
         return (F.interpolate(shares, mask.shape, mode="bilinear")[0] + DOUBT).log()
@@ -74,20 +74,20 @@ def pooled_truth(factor: int) -> Predict:
 
 
 def trained(run: str) -> Predict:
-    """A run's network on whole pictures."""
+    """A run's network on whole images."""
     source = open_source(run)
     segmenter = Segmenter(source.net, source.preprocessing)
-    return lambda picture, mask: segmenter.logits(picture).clone()  # no inference tensor: the CRF keeps it
+    return lambda image, mask: segmenter.logits(image).clone()  # no inference tensor: the CRF keeps it
 
 
-def measure(predict: Predict, crf: DenseCRF | None, pictures: list[tuple[Tensor, Tensor]]) -> dict[str, Any]:
+def measure(predict: Predict, crf: DenseCRF | None, images: list[tuple[Tensor, Tensor]]) -> dict[str, Any]:
     meter, boundary, trimap = ConfusionMeter(CLASSES), BoundaryMeter(CLASSES), TrimapMeter(CLASSES)
     seconds = []
-    for picture, mask in pictures:
-        logits = predict(picture, mask)
+    for image, mask in images:
+        logits = predict(image, mask)
         started = time.perf_counter()
         if crf is not None:
-            logits = crf(logits, picture)
+            logits = crf(logits, image)
         seconds.append(time.perf_counter() - started)
         for each in (meter, boundary, trimap):
             each.add(logits.argmax(0)[None], mask[None])
@@ -103,14 +103,14 @@ def measure(predict: Predict, crf: DenseCRF | None, pictures: list[tuple[Tensor,
     }
 
 
-def search(predict: Predict, pictures: list[tuple[Tensor, Tensor]]) -> DenseCRF:
+def search(predict: Predict, images: list[tuple[Tensor, Tensor]]) -> DenseCRF:
     """The grid's best by mean IU; the spatial kernel weighs half as much as the bilateral one."""
-    known = [(predict(picture, mask), picture, mask) for picture, mask in pictures]
+    known = [(predict(image, mask), image, mask) for image, mask in images]
 
     def mean_iu(crf: DenseCRF) -> float:
         meter = ConfusionMeter(CLASSES)
-        for logits, picture, mask in known:
-            marginals = crf(logits, picture)
+        for logits, image, mask in known:
+            marginals = crf(logits, image)
             meter.add(marginals.argmax(0)[None], mask[None])
         return scores(meter.confusion).mean_iu
 
@@ -161,8 +161,8 @@ def main() -> None:
     parser.add_argument("--factors", type=int, nargs="*", default=[8, 16, 32])
     parser.add_argument("--crf", nargs="*", help="ways that are refined too; without the option, all")
     parser.add_argument("--slices", action="append", default=[], help="a run folder of ISBI's membranes")
-    parser.add_argument("--pictures", type=int, default=0, help="of the validation part; 0 takes all")
-    parser.add_argument("--search", type=int, default=12, help="training pictures to search the CRF's weights on")
+    parser.add_argument("--images", type=int, default=0, help="of the validation part; 0 takes all")
+    parser.add_argument("--search", type=int, default=12, help="training images to search the CRF's weights on")
     parser.add_argument("--threads", type=int, default=0, help="0 leaves torch's own choice")
     arguments = parser.parse_args()
     if arguments.threads:
@@ -171,7 +171,7 @@ def main() -> None:
     ways |= {Path(run).name: trained(run) for run in arguments.run}
     train, val = (
         read(arguments.data_root / "train", arguments.search),
-        read(arguments.data_root / "val", arguments.pictures),
+        read(arguments.data_root / "val", arguments.images),
     )
     rows: dict[str, dict[str, Any]] = {}
     for name, predict in ways.items():

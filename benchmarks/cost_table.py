@@ -29,7 +29,7 @@ def subjects(name: str) -> dict[str, Callable[[], int]]:
     """Each gives its multiply-adds, so that a wrong table is not called a fast one."""
     shape = registry.card(name).input_shape
     net, light = registry.build(name).eval(), build_on_meta(name).eval()
-    picture = torch.zeros(1, *shape)
+    image = torch.zeros(1, *shape)
 
     def ours() -> int:
         return cost(trace(light, shape)).multiply_adds
@@ -37,12 +37,12 @@ def subjects(name: str) -> dict[str, Callable[[], int]]:
     def info(device: str) -> int:
         subject, size = (light, (1, *shape)) if device == "meta" else (net, None)
         table = torchinfo.summary(
-            subject, input_size=size, input_data=None if size else picture, device=device, verbose=0, depth=9
+            subject, input_size=size, input_data=None if size else image, device=device, verbose=0, depth=9
         )
         return table.total_mult_adds
 
     def count() -> int:
-        counter = fvcore.nn.FlopCountAnalysis(net, picture)
+        counter = fvcore.nn.FlopCountAnalysis(net, image)
         counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         return int(counter.total())
 

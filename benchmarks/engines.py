@@ -5,7 +5,7 @@
 Each way to compute runs in a process of its own, so that none shares an allocator or threads with another, and they
 take turns in random order: in each round every process does two forward passes, of which the second counts, while the
 others wait. `auto` chooses in its process, as
-`convatlas predict` does from 200 pictures on. "ONNX Runtime alone" and "OpenVINO alone" are what a user would write:
+`convatlas predict` does from 200 images on. "ONNX Runtime alone" and "OpenVINO alone" are what a user would write:
 torchvision's network through torch's exporter, and a session with default settings but for the threads and float32.
 "int8" is the network quantised on noise: its speed is measured here, its accuracy with `convatlas export --data`.
 """

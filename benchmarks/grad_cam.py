@@ -2,7 +2,7 @@
 
     python benchmarks/grad_cam.py [--networks squeezenet_v1_1 resnet18 vgg16 cifar_resnet20] [--rounds 25]
 
-Both get the same network, picture, class and layer, the last with maps; the values must agree. The ratio is one of user
+Both get the same network, image, class and layer, the last with maps; the values must agree. The ratio is one of user
 time, so that other work on the machine counts as little as it can; the system's time beside it is mostly what the
 allocator takes to get pages back that it gave away, and goes up and down from process to process. The result goes to
 benchmarks/results/.
@@ -67,7 +67,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     result = {
-        "what": "Grad-CAM of one picture, CPU milliseconds on one thread; ratio: captum's over convatlas'",
+        "what": "Grad-CAM of one image, CPU milliseconds on one thread; ratio: captum's over convatlas'",
         "date": datetime.now(UTC).date().isoformat(),
         "rounds": arguments.rounds,
         "networks": {name: measure(name, arguments.rounds) for name in arguments.networks},

@@ -1,6 +1,6 @@
-"""`hog_svm_detector` on marked pictures: what detection was worth before convolutional networks.
+"""`hog_svm_detector` on marked images: what detection was worth before convolutional networks.
 
-    python benchmarks/hog_detector.py --data FOLDER [--components 1] [--pictures N]
+    python benchmarks/hog_detector.py --data FOLDER [--components 1] [--images N]
 
 FOLDER is anything that `convatlas.data.detection.open_detection` opens. The result goes to benchmarks/results/.
 """
@@ -21,12 +21,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True)
     parser.add_argument("--components", type=int, default=1, help="templates of a class, by aspect")
-    parser.add_argument("--pictures", type=int, help="of each part at most, to try it out")
+    parser.add_argument("--images", type=int, help="of each part at most, to try it out")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
 
     found = open_detection(arguments.data)
-    train, test = (part.select(range(len(part))[: arguments.pictures]) for part in (found.train, found.test))
+    train, test = (part.select(range(len(part))[: arguments.images]) for part in (found.train, found.test))
     started = time.perf_counter()
     detector = train_hog_svm(train, found.classes, components=arguments.components)
     training_s = time.perf_counter() - started
@@ -34,13 +34,13 @@ def main() -> None:
     truth = [test.objects(index) for index in range(len(test))]
     by_2007 = summarise_detections(evaluation.detections, truth, found.classes, "voc07")
     result = {
-        "what": f"hog_svm_detector on {found.name}: {len(train)} pictures for training, {len(test)} for testing",
+        "what": f"hog_svm_detector on {found.name}: {len(train)} images for training, {len(test)} for testing",
         "date": datetime.now(UTC).date().isoformat(),
         "ap50_voc10": dict(zip(found.classes, evaluation.ap.tolist(), strict=True)),
         "mean_ap50_voc10": evaluation.mean_ap,
         "mean_ap50_voc07": by_2007.mean_ap,
         "training_s": round(training_s, 1),
-        "seconds_a_picture": round(evaluation.seconds / len(test), 3),
+        "seconds_a_image": round(evaluation.seconds / len(test), 3),
         "environment": environment("cpu"),
     }
     arguments.output.mkdir(parents=True, exist_ok=True)

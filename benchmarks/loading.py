@@ -4,8 +4,8 @@
     python benchmarks/loading.py small --data cifar10_jpeg_train.npz [--rounds 5]
 
 `photos`: JPEG files of any folder become batches of 224-pixel crops of random area and aspect, mirrored and normalised.
-The reference is torchvision's: PIL pictures in an ImageFolder, RandomResizedCrop, flip, normalise, in a DataLoader.
-`small`: 32-pixel pictures in memory with pad-4 crop, mirror and normalisation, one by one as torchvision's CIFAR10 does
+The reference is torchvision's: PIL images in an ImageFolder, RandomResizedCrop, flip, normalise, in a DataLoader.
+`small`: 32-pixel images in memory with pad-4 crop, mirror and normalisation, one by one as torchvision's CIFAR10 does
 it, and as one gather over the batch. The result goes to benchmarks/results/.
 """
 
@@ -69,17 +69,17 @@ def photos(folder: Path, *, workers: int, repeat: int, batch: int) -> dict[str, 
         ways[f"torchvision, PIL, {number} workers"] = timed(count, lambda _, loader=theirs: loader)
         ways[f"convatlas, {number} workers"] = timed(count, lambda epoch, loader=ours: loader.epoch(epoch))
     kept = Loader(split, preprocessing, memory_limit_bytes=1 << 40, **settings)
-    ways["convatlas, decoded pictures in memory"] = timed(count, kept.epoch)
+    ways["convatlas, decoded images in memory"] = timed(count, kept.epoch)
     return ways
 
 
 def small(path: Path, *, workers: int, count: int, batch: int) -> dict[str, Way]:
     split = data.load(str(path)).train
-    pictures = torch.stack([split.read(i) for i in range(count)])
+    images = torch.stack([split.read(i) for i in range(count)])
     labels = split.labels[:count]
     mean, std = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
     found = torchvision.datasets.CIFAR10.__new__(torchvision.datasets.CIFAR10)
-    found.data, found.targets, found.target_transform = pictures.permute(0, 2, 3, 1).numpy(), labels.tolist(), None
+    found.data, found.targets, found.target_transform = images.permute(0, 2, 3, 1).numpy(), labels.tolist(), None
     finish = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)]
     found.transform = v2.Compose([v2.RandomCrop(32, 4), v2.RandomHorizontalFlip(), *finish])
     ways = {}
@@ -88,7 +88,7 @@ def small(path: Path, *, workers: int, count: int, batch: int) -> dict[str, Way]
         ways[f"torchvision, PIL, {number} workers"] = timed(count, lambda _, loader=theirs: loader)
     preprocessing = Preprocessing((32, 32), 3, mean=mean, std=std)
     ours = Loader(
-        ArraySplit(pictures, labels),
+        ArraySplit(images, labels),
         preprocessing,
         batch_size=batch,
         augment=(PadCrop(4), HorizontalFlip()),
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--repeat", type=int, default=10, help="how often each photo comes in a round")
-    parser.add_argument("--count", type=int, default=10_000, help="small pictures a round")
+    parser.add_argument("--count", type=int, default=10_000, help="small images a round")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -3,7 +3,7 @@
     python benchmarks/occlusion.py [--network squeezenet_v1_1] [--size 48] [--stride 12] [--rounds 5] [--threads 0]
 
 captum's Occlusion runs as it comes (one place per forward pass) and with as many places per pass as ours. Both get the
-same network, picture, square and stride. The result goes to benchmarks/results/.
+same network, image, square and stride. The result goes to benchmarks/results/.
 """
 
 import argparse

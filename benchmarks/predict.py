@@ -1,9 +1,9 @@
 """`predict` over a folder of JPEGs, decoding included, against a plain torchvision script: images/s and their ratio.
 
-    python benchmarks/predict.py PICTURES [--network resnet50_stride3x3] [--copies 3] [--rounds 3] [--batch 16]
+    python benchmarks/predict.py IMAGES [--network resnet50_stride3x3] [--copies 3] [--rounds 3] [--batch 16]
 
 The plain script is what torchvision's documentation shows: PIL, transforms, a DataLoader without workers and with two,
-its network in eager mode, the same weights and pictures. PICTURES is a folder; it is read `--copies` times over.
+its network in eager mode, the same weights and images. IMAGES is a folder; it is read `--copies` times over.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from convatlas.training.run import environment
 from engines import NETWORKS, theirs
 
 
-class Pictures(Dataset):
+class Images(Dataset):
     def __init__(self, files: list[Path], size: int) -> None:
         self.files = files
         self.transform = transforms.Compose([
@@ -44,7 +44,7 @@ class Pictures(Dataset):
 def plain(net: torch.nn.Module, files: list[Path], size: int, batch: int, workers: int) -> Callable[[], None]:
     def run() -> None:
         with torch.inference_mode():
-            for x in DataLoader(Pictures(files, size), batch, num_workers=workers):
+            for x in DataLoader(Images(files, size), batch, num_workers=workers):
                 net(x).softmax(1).topk(5)
 
     return run
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=16)
     arguments = parser.parse_args()
-    files, _ = inference.find_pictures([arguments.pictures])
+    files, _ = inference.find_images([arguments.images])
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder) / "state.pth"
         net = theirs(NETWORKS[arguments.network], state)
@@ -84,7 +84,7 @@ def main() -> None:
                 run()
                 speeds[way].append(len(copies) / (time.perf_counter() - started))
     result = {
-        "what": f"pictures/s of {arguments.network}, batch {arguments.batch}, {len(copies)} JPEGs, decoding included",
+        "what": f"images/s of {arguments.network}, batch {arguments.batch}, {len(copies)} JPEGs, decoding included",
         "date": datetime.now(UTC).date().isoformat(),
         "median_images_per_s": {way: round(statistics.median(values), 1) for way, values in speeds.items()},
         "median_ratio_to": {

@@ -2,7 +2,7 @@
 
     python benchmarks/processes.py [--rounds 3] [--samples 1280] [--network cifar_resnet20]
 
-Both are `convatlas`'s own training, on random pictures of CIFAR's size, started by torchrun as a user would; the first
+Both are `convatlas`'s own training, on random images of CIFAR's size, started by torchrun as a user would; the first
 epoch warms up and is left out. The result goes to benchmarks/results/.
 """
 

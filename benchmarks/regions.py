@@ -1,4 +1,4 @@
-"""Test time of R-CNN, SPPnet, Fast and Faster R-CNN with one backbone on the same pictures, in one interleaved run.
+"""Test time of R-CNN, SPPnet, Fast and Faster R-CNN with one backbone on the same images, in one interleaved run.
 
     python benchmarks/regions.py --image FILE... [--backbone caffenet|squeezenet|zf] [--proposals 300] [--rounds 3]
         [--short-side 600] [--threads 2]
@@ -64,7 +64,7 @@ def finish(boxes: Tensor, scores: Tensor) -> None:
 
 
 def rcnn(net: nn.Module, image: Tensor, count: int, side: int) -> Clock:
-    """The picture as it is: a window is warped whatever its size."""
+    """The image as it is: a window is warped whatever its size."""
     clock = Clock()
     with clock.part("proposals"):
         boxes = search(image)[:count]
@@ -175,7 +175,7 @@ def main() -> None:
     own = {way: by["features"] + by["classification"] for way, by in medians.items()}
     times = {way: round(own["R-CNN"] / value, 1) for way, value in own.items()}
     sizes = ", ".join(sorted({f"{image.shape[2]} x {image.shape[1]}" for image in images}))
-    what = f"seconds a picture, {len(images)} of {sizes} pixels, {arguments.proposals} proposals, {arguments.backbone}"
+    what = f"seconds an image, {len(images)} of {sizes} pixels, {arguments.proposals} proposals, {arguments.backbone}"
     result = {
         "what": what,
         "date": datetime.now(UTC).date().isoformat(),

@@ -1,10 +1,10 @@
-"""Segmenters against torchvision's fcn_resnet50 in one process, in turns: seconds a picture and for each multiply-add.
+"""Segmenters against torchvision's fcn_resnet50 in one process, in turns: seconds an image and for each multiply-add.
 
     python benchmarks/segmenters.py [--networks fcn8s_squeezenet,segnet_camvid,...] [--size 360 480] [--rounds 7]
         [--engines eager,fused] [--threads 2]
 
 Ours are laid out as `predict` has them, with channels last. All have 21 classes or their own number, random weights,
-one picture of the same size (those that take one size only get that), float32, in eval mode. Multiply-adds are counted
+one image of the same size (those that take one size only get that), float32, in eval mode. Multiply-adds are counted
 by torch's FlopCounterMode for all alike. The ratio of frames/s of ENet to SegNet stands beside them. The result goes to
 benchmarks/results/.
 """
@@ -61,7 +61,7 @@ def fitting(net: nn.Module, shape: tuple[int, ...], size: tuple[int, int]) -> tu
 
 
 def subjects(names: list[str], size: tuple[int, int], kinds: list[str]) -> dict[str, tuple[Callable, Tensor, int]]:
-    """What is timed -> (pass, picture, multiply-adds)"""
+    """What is timed -> (pass, image, multiply-adds)"""
     found: dict[str, tuple[Callable, Tensor, int]] = {}
     theirs = Logits(torchvision.models.segmentation.fcn_resnet50(weights=None, weights_backbone=None)).eval()
     shape = (3, *size)
@@ -69,7 +69,7 @@ def subjects(names: list[str], size: tuple[int, int], kinds: list[str]) -> dict[
     for name in names:
         net = registry.build(name).eval()
         own = fitting(net, registry.card(name).input_shape, size)
-        counted, picture = multiply_adds(net, own), torch.randn(1, *own)
+        counted, image = multiply_adds(net, own), torch.randn(1, *own)
         net = net.to(memory_format=torch.channels_last)
         for kind in kinds:
             try:
@@ -77,7 +77,7 @@ def subjects(names: list[str], size: tuple[int, int], kinds: list[str]) -> dict[
             except ConvatlasError as error:  # a switch may flip where two values are equal but for their last bits
                 print(f"{name}: {error}")
                 continue
-            found[f"{name}, {kind}"] = (engine.run, picture, counted)
+            found[f"{name}, {kind}"] = (engine.run, image, counted)
     return found
 
 
@@ -95,9 +95,9 @@ def main() -> None:
     seconds: dict[str, list[float]] = {name: [] for name in timed}
     with torch.inference_mode():
         for round_ in range(arguments.rounds + 1):
-            for name, (run, picture, _) in timed.items():
+            for name, (run, image, _) in timed.items():
                 started = time.perf_counter()
-                run(picture)
+                run(image)
                 if round_:  # the first warms up
                     seconds[name].append(time.perf_counter() - started)
     base = f"{THEIRS}, eager"
@@ -128,7 +128,7 @@ def main() -> None:
         if {f"segnet_camvid, {kind}", f"enet_640x360, {kind}"} <= seconds.keys()
     }
     result = {
-        "what": f"segmenters on one picture of {arguments.size[0]} x {arguments.size[1]} against {THEIRS}",
+        "what": f"segmenters on one image of {arguments.size[0]} x {arguments.size[1]} against {THEIRS}",
         "date": datetime.now(UTC).date().isoformat(),
         "rounds": arguments.rounds,
         "networks": rows,

@@ -3,7 +3,7 @@
     python benchmarks/throughput.py --data-root FOLDER [--network lenet5|cifar_resnet20] [--rounds 5]
 
 The plain loop is what a user would write: torchvision's data set, its transforms, a DataLoader, the same network, SGD.
-FOLDER holds mnist_train.npz, or cifar10_jpeg_train.npz, whose pictures are put into torchvision's own data set classes,
+FOLDER holds mnist_train.npz, or cifar10_jpeg_train.npz, whose images are put into torchvision's own data set classes,
 so that their `__getitem__` runs. The result goes to benchmarks/results/.
 """
 
@@ -36,7 +36,7 @@ NORMAL = {"lenet5": ((0.0784,), (0.7843,)), "cifar_resnet20": ((0.4914, 0.4822, 
 
 
 def torchvision_set(network: str, images: torch.Tensor, labels: torch.Tensor) -> Any:
-    """torchvision's MNIST or CIFAR10 with these pictures, (N, C, 32 or 28, ...) uint8, in place of its files."""
+    """torchvision's MNIST or CIFAR10 with these images, (N, C, 32 or 28, ...) uint8, in place of its files."""
     mean, std = NORMAL[network]
     finish = [transforms.ToTensor(), transforms.Normalize(mean, std)]
     if network == "lenet5":

@@ -143,11 +143,11 @@ def main() -> None:
         steps = [transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip(), transforms.ToTensor()]
         steps.append(transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
         folder = torchvision.datasets.ImageFolder(str(arguments.data_root / name), transforms.Compose(steps))
-        pictures: Any = torch.utils.data.Subset(folder, range(len(split)))
+        images: Any = torch.utils.data.Subset(folder, range(len(split)))
     else:
         whole = data.load(str(arguments.data_root / name)).train
         split = ArraySplit(torch.stack([whole.read(i) for i in range(count)]), whole.labels[:count])
-        pictures = torchvision_set(arguments.network, split.images, split.labels)
+        images = torchvision_set(arguments.network, split.images, split.labels)
     count = len(split)
     parts = DataSet("benchmark", split, split.select(range(10)), tuple(map(str, range(1000))), "benchmark")
     if arguments.network != "resnet18":
@@ -155,7 +155,7 @@ def main() -> None:
 
     loops: dict[str, Round] = {}
     for workers in worker_counts:
-        loader = DataLoader(pictures, batch, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+        loader = DataLoader(images, batch, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
         loops[f"plain, {workers} workers"] = plain(arguments.network, loader, count)
         loops[f"Lightning, {workers} workers"] = trainer(arguments.network, loader, count)
     loops["convatlas"] = ours(arguments.network, parts, batch, compiled=False)

@@ -6,7 +6,7 @@ Badrinarayanan et al. 2017 keep the places of the maxima, "2 bits for each 2 x 2
 whole maps. Each network is taken as published and turned into twins whose encoder and decoder convolutions are the
 same and that differ in what crosses over: the switches; the maps, added to the up-sampled ones (SegNet-Basic's
 "EncoderAddition"); the maps, beside the up-sampled ones, as in U-Net; nothing, with bilinear up-sampling. The table
-gives for one picture in eval mode what is handed over, the most activations that are alive at once as the trace
+gives for one image in eval mode what is handed over, the most activations that are alive at once as the trace
 counts them, and the most that torch's allocator has handed out at once. The result goes to benchmarks/results/.
 """
 
@@ -76,7 +76,7 @@ def build(name: str, crossing: str) -> nn.Module:
 
 
 def handed_over(name: str, crossing: str, size: tuple[int, int]) -> dict[str, float]:
-    """MiB that wait for the decoder, for one picture: as torch holds them, and switches as they could be held."""
+    """MiB that wait for the decoder, for one image: as torch holds them, and switches as they could be held."""
     pooled: list[int] = []
     net = build(name, "switches")
     for layer in net.modules():
@@ -134,7 +134,7 @@ def main() -> None:
         for name in arguments.networks
     }
     result = {
-        "what": "what crosses from encoder to decoder at inference, one picture, float32",
+        "what": "what crosses from encoder to decoder at inference, one image, float32",
         "size": [height, width],
         "date": datetime.now(UTC).date().isoformat(),
         "rows": rows,

@@ -21,10 +21,10 @@ def image(file: Path, *, size: tuple[int, int] = (WIDTH, HEIGHT), orientation: i
     """An image of (W, H), noisy, each name its own pixels."""
     file.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(zlib.crc32(file.as_posix().encode()))
-    picture = Image.fromarray(rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8))
+    image = Image.fromarray(rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture.save(file, exif=exif) if orientation != 1 else picture.save(file)
+    image.save(file, exif=exif) if orientation != 1 else image.save(file)
     return file
 
 

@@ -9,7 +9,7 @@ from convatlas.structures import AuxiliaryOutputs
 
 
 def blocks(size: int, *, classes: int, channels: int = 3, block: int = 8) -> tuple[Tensor, Tensor]:
-    """Two noisy pictures of coloured blocks, and the class of each pixel.  -> (2, C, H, W), (2, H, W)"""
+    """Two noisy images of coloured blocks, and the class of each pixel.  -> (2, C, H, W), (2, H, W)"""
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(classes, (2, 1, size // block, size // block), generator=generator)
     masks = F.interpolate(labels.float(), (size, size)).long()[:, 0]
@@ -40,7 +40,7 @@ def learn_by_heart(
     """The share of pixels that the network gets right in eval mode, looked at every ten steps of Adam; 255 is void.
 
     It stops at over 0.95, or when the steps are done. With `own_statistics` batch normalisation takes those of the two
-    pictures, also in eval mode: of two values a layer, as behind a 7x7 kernel, the running variance is twice theirs.
+    images, also in eval mode: of two values a layer, as behind a 7x7 kernel, the running variance is twice theirs.
     """
     optimizer = torch.optim.Adam(net.parameters(), lr)
     share = 0.0

@@ -219,7 +219,7 @@ def torch7_sequential(*layers: Lua, kind: str = "nn.Sequential") -> Lua:
 def darknet_file(
     net: nn.Module, steps: list[Any], *, version: tuple[int, int] = (0, 2), transposed: bool = False
 ) -> bytes:
-    """The header of a version and all layers; from 0.2 on pictures are counted in 64 bits."""
+    """The header of a version and all layers; from 0.2 on images are counted in 64 bits."""
     wide = version[0] * 10 + version[1] >= 2
     out = struct.pack("<iii", *version, 0) + struct.pack("<q" if wide and not transposed else "<i", 1234)
     values = state(net)

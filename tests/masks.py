@@ -1,4 +1,4 @@
-"""Small pictures with a mask each, of coloured rectangles, for the tests of segmenters."""
+"""Small images with a mask each, of coloured rectangles, for the tests of segmenters."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ COLOURS = np.array([(30, 30, 30), (220, 60, 50), (60, 200, 80)], dtype=np.uint8)
 
 
 def drawn(number: int, size: tuple[int, int] = (48, 64)) -> tuple[np.ndarray, np.ndarray]:
-    """A noisy picture (H, W, 3) and its classes (H, W), 0 to 2: a rectangle of each on the ground."""
+    """A noisy image (H, W, 3) and its classes (H, W), 0 to 2: a rectangle of each on the ground."""
     random = np.random.default_rng(number)
     mask = np.zeros(size, dtype=np.uint8)
     for label in (1, 2):
@@ -20,12 +20,12 @@ def drawn(number: int, size: tuple[int, int] = (48, 64)) -> tuple[np.ndarray, np
 
 
 def write_pairs(images: Path, masks: Path, numbers: range, *, image: str = "{}.png", mask: str = "{}.png") -> None:
-    """Pictures and masks of the given file names, `p0` and so on."""
+    """Images and masks of the given file names, `p0` and so on."""
     for folder, ending in ((images, image), (masks, mask)):
         (folder / ending).parent.mkdir(parents=True, exist_ok=True)
     for number in numbers:
-        picture, classes = drawn(number)
-        Image.fromarray(picture).save(images / image.format(f"p{number}"))
+        source_image, classes = drawn(number)
+        Image.fromarray(source_image).save(images / image.format(f"p{number}"))
         Image.fromarray(classes).save(masks / mask.format(f"p{number}"))
 
 

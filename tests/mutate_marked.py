@@ -29,7 +29,8 @@ from convatlas.data.pose.check import check_people
 from convatlas.structures import ConvatlasError
 from mutate import GIGABYTE, SECONDS, hang, mutate
 from people import write_coco
-from test_pose_data import mpii_entry, picture, rects, release, somebody
+from test_pose_data import image as pose_image
+from test_pose_data import mpii_entry, rects, release, somebody
 
 NAMES = "abcd"
 LINE = "0 0.4 0.4 0.3 0.5\n"
@@ -109,14 +110,14 @@ def write_people(root: Path) -> None:
 
 def write_mpii(root: Path) -> None:
     for name in ("a.jpg", "b.jpg"):
-        picture(root / "images" / name)
+        pose_image(root / "images" / name)
     (root / "annot").mkdir()
     (root / "annot" / "train.json").write_text(json.dumps([mpii_entry("a.jpg"), mpii_entry("b.jpg")]))
 
 
 def write_matlab(root: Path) -> None:
     for name in ("a.jpg", "b.jpg"):
-        picture(root / "images" / name)
+        pose_image(root / "images" / name)
     rows = (("a.jpg", 1, rects(somebody())), ("b.jpg", 1, rects(somebody(16))))
     savemat(root / "mpii_human_pose_v1_u12_1.mat", release(*rows), do_compression=True)
 

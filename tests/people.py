@@ -10,21 +10,21 @@ from convatlas.data.pose.people import COCO, limbs
 
 
 def write_coco(folder: Path, part: str, count: int, *, seed: int = 0, size: tuple[int, int] = (120, 96)) -> Path:
-    """Pictures (W, H) of one figure each below `folder/<part>2017`, with their annotations; gives the file."""
+    """Images (W, H) of one figure each below `folder/<part>2017`, with their annotations; gives the file."""
     random = np.random.default_rng(seed)
     (folder / f"{part}2017").mkdir(parents=True)
     images, annotations = [], []
     for number in range(count):
         centre = np.array(size) / 2 + random.uniform(-6, 6, 2)
         joints = centre + random.uniform(-32, 32, (len(COCO), 2))
-        picture = Image.new("RGB", size, (20, 30, 40))
-        draw = ImageDraw.Draw(picture)
+        image = Image.new("RGB", size, (20, 30, 40))
+        draw = ImageDraw.Draw(image)
         for a, b in limbs(COCO):
             draw.line([*joints[a], *joints[b]], fill=(200, 200, 60), width=2)
         for place, (x, y) in enumerate(joints):
             draw.ellipse([x - 2, y - 2, x + 2, y + 2], fill=(255, 10 * place, 80))
         name = f"{part}{number:03}.png"
-        picture.save(folder / f"{part}2017" / name)
+        image.save(folder / f"{part}2017" / name)
         low, high = joints.min(0), joints.max(0)
         images.append({"id": number, "file_name": name, "width": size[0], "height": size[1]})
         annotations.append({

@@ -23,9 +23,9 @@ def image(seed: int, height: int = 20, width: int = 24) -> Image.Image:
     return Image.fromarray(rough).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def encoded(picture: Image.Image, kind: str = "png", **how: object) -> bytes:
+def encoded(image: Image.Image, kind: str = "png", **how: object) -> bytes:
     buffer = BytesIO()
-    picture.save(buffer, kind, **how)
+    image.save(buffer, kind, **how)
     return buffer.getvalue()
 
 

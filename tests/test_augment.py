@@ -28,7 +28,7 @@ from convatlas.data.random import table
 from convatlas.structures import ConvatlasError, Preprocessing, UsageError
 from convatlas.training.recipe import SGD, Recipe, read, to_toml
 
-PICTURES = torch.randint(0, 256, (6, 3, 40, 30), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.randint(0, 256, (6, 3, 40, 30), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 NEW = (
     PCANoise(),
     ColourJitter(),
@@ -44,11 +44,11 @@ NEW = (
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_a_batch_equals_its_samples_one_by_one(augmentation, dtype: torch.dtype) -> None:
     u = table(6, augmentation.draws, seed=5, epoch=1)
-    pictures = PICTURES.to(dtype)
-    batch = augmentation(pictures, u)
-    single = torch.cat([augmentation(pictures[i : i + 1], u[i : i + 1]) for i in range(6)])
+    images = IMAGES.to(dtype)
+    batch = augmentation(images, u)
+    single = torch.cat([augmentation(images[i : i + 1], u[i : i + 1]) for i in range(6)])
     assert torch.equal(batch, single)
-    assert not torch.equal(batch.float(), augmentation(pictures, u.flip(0)).float())
+    assert not torch.equal(batch.float(), augmentation(images, u.flip(0)).float())
 
 
 def test_every_augmentation_survives_a_recipes_file(tmp_path: Path) -> None:
@@ -63,12 +63,12 @@ def test_pca_noise_by_hand() -> None:
         sigma=0.5, eigenvalues=(10 / 255, 4 / 255, 1 / 255), components=((1.0, 0, 0), (0, 0.6, 0.8), (0, -0.8, 0.6))
     )
     one_sigma = 0.8413447460685429  # the normal distribution's value at 1
-    shifted = noise(PICTURES[:1], torch.tensor([[one_sigma, 1 - one_sigma, 0.5]], dtype=torch.float64))
+    shifted = noise(IMAGES[:1], torch.tensor([[one_sigma, 1 - one_sigma, 0.5]], dtype=torch.float64))
     expected = torch.tensor([5.0, -1.2, -1.6])  # 0.5 x 10 x p1 - 0.5 x 4 x p2
-    assert torch.allclose((shifted - PICTURES[:1]).mean((0, 2, 3)), expected, atol=1e-4)
-    assert torch.isfinite(noise(PICTURES[:1], torch.zeros(1, 3, dtype=torch.float64))).all()
+    assert torch.allclose((shifted - IMAGES[:1]).mean((0, 2, 3)), expected, atol=1e-4)
+    assert torch.isfinite(noise(IMAGES[:1], torch.zeros(1, 3, dtype=torch.float64))).all()
     with pytest.raises(UsageError, match="1 channels"):
-        noise(PICTURES[:, :1], torch.zeros(6, 3))
+        noise(IMAGES[:, :1], torch.zeros(6, 3))
 
 
 def test_pca_noise_has_the_covariance_of_the_colours_scaled_by_sigma() -> None:
@@ -90,7 +90,7 @@ def test_pca_noise_of_a_split_rebuilds_its_covariance() -> None:
     pixels = colours.transpose(0, 1).flatten(1).double() / 255
     assert torch.allclose(rebuilt, torch.cov(pixels, correction=0), rtol=1e-6)
     assert list(found.eigenvalues) == sorted(found.eigenvalues, reverse=True)
-    with pytest.raises(ConvatlasError, match="no colour pictures"):
+    with pytest.raises(ConvatlasError, match="no colour images"):
         PCANoise.of(ArraySplit(colours[:, :1], torch.arange(4)))
 
 
@@ -101,15 +101,15 @@ def test_colour_jitter_is_torchvisions_operation(changed: str) -> None:
     strengths = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0} | {changed: 0.4}
     u = torch.tensor([[0.3, 0.75, 0.75, 0.75, 0.75]])
     amount = 0.5 * 0.4
-    reference = getattr(V, f"adjust_{changed}")(PICTURES[:1], amount if changed == "hue" else 1 + amount)
-    assert torch.equal(ColourJitter(**strengths)(PICTURES[:1], u), reference)
+    reference = getattr(V, f"adjust_{changed}")(IMAGES[:1], amount if changed == "hue" else 1 + amount)
+    assert torch.equal(ColourJitter(**strengths)(IMAGES[:1], u), reference)
 
 
 def test_colour_jitter_visits_all_orders() -> None:
     jitter = ColourJitter(hue=0.1)
     amounts = [0.9, 0.1, 0.9, 0.9]
     results = {
-        tuple(jitter(PICTURES[:1], torch.tensor([[(i + 0.5) / 24, *amounts]])).flatten().tolist()) for i in range(24)
+        tuple(jitter(IMAGES[:1], torch.tensor([[(i + 0.5) / 24, *amounts]])).flatten().tolist()) for i in range(24)
     }
     assert len(results) > 6  # some orders agree: saturation and hue leave the luma that contrast takes nearly alone
 
@@ -129,10 +129,10 @@ def test_photometric_distortion_is_torchvisions_transform(contrast_first: bool) 
         "contrast_before": contrast_first,
         "channel_permutation": [2, 1, 0],
     }
-    reference = v2.RandomPhotometricDistort().transform(PICTURES[0], params)
-    assert torch.equal(PhotometricDistortion()(PICTURES[:1], u)[0], reference)
+    reference = v2.RandomPhotometricDistort().transform(IMAGES[0], params)
+    assert torch.equal(PhotometricDistortion()(IMAGES[:1], u)[0], reference)
     untouched = torch.full((1, 11), 0.9)
-    assert torch.equal(PhotometricDistortion()(PICTURES[:1], untouched), PICTURES[:1])
+    assert torch.equal(PhotometricDistortion()(IMAGES[:1], untouched), IMAGES[:1])
 
 
 def test_scale_jitter_is_torchvisions_resize_and_a_crop() -> None:
@@ -141,12 +141,12 @@ def test_scale_jitter_is_torchvisions_resize_and_a_crop() -> None:
     jitter = ScaleJitter((20, 16), (24, 48))
     for scale, down, right in itertools.product((0.0, 0.5, 0.999), repeat=3):
         side = 24 + int(scale * 25)
-        resized = V.resize(PICTURES[0], [side], antialias=True)
+        resized = V.resize(IMAGES[0], [side], antialias=True)
         top, left = int(down * (resized.shape[1] - 19)), int(right * (resized.shape[2] - 15))
-        crop = jitter(PICTURES[:1], torch.tensor([[scale, down, right]], dtype=torch.float64))[0]
+        crop = jitter(IMAGES[:1], torch.tensor([[scale, down, right]], dtype=torch.float64))[0]
         assert torch.equal(crop, resized[:, top : top + 20, left : left + 16])
     with pytest.raises(UsageError, match="does not fit"):
-        ScaleJitter((50, 50), (24, 48))(PICTURES, torch.zeros(6, 3))
+        ScaleJitter((50, 50), (24, 48))(IMAGES, torch.zeros(6, 3))
 
 
 def test_alexnets_crops_stay_in_the_middle_square_and_reach_all_of_it() -> None:
@@ -162,9 +162,9 @@ def test_alexnets_crops_stay_in_the_middle_square_and_reach_all_of_it() -> None:
 
 def test_crops_and_flips_make_every_patch_equally_often() -> None:
     """He and Krizhevsky count (256 - 224)^2 x 2 = 2,048; here 6 - 3 + 1 = 4 places an axis: 4 x 4 x 2 patches."""
-    picture = torch.arange(36, dtype=torch.uint8).view(1, 1, 6, 6).expand(6400, -1, -1, -1)
+    image = torch.arange(36, dtype=torch.uint8).view(1, 1, 6, 6).expand(6400, -1, -1, -1)
     u = table(6400, 3, seed=0, epoch=0)
-    patches = HorizontalFlip()(RandomCrop((3, 3))(picture, u[:, :2]), u[:, 2:]).flatten(1)
+    patches = HorizontalFlip()(RandomCrop((3, 3))(image, u[:, :2]), u[:, 2:]).flatten(1)
     distinct, counts = patches.unique(dim=0, return_counts=True)
     assert len(distinct) == 32
     assert counts.min() > 140  # 200 each, standard deviation 14
@@ -174,24 +174,24 @@ def test_crops_and_flips_make_every_patch_equally_often() -> None:
 def test_padding_with_the_mean_colour_is_padding_with_zero_after_normalisation() -> None:
     preprocessing = Preprocessing((40, 30), mean=(20 / 255, 40 / 255, 60 / 255), std=(0.2, 0.3, 0.4))
     u = torch.tensor([[0.0, 0.0]])
-    padded = normalise(PadCrop(4, fill=(20, 40, 60))(PICTURES[:1], u), preprocessing)
-    after = PadCrop(4)(normalise(PICTURES[:1], preprocessing), u)
+    padded = normalise(PadCrop(4, fill=(20, 40, 60))(IMAGES[:1], u), preprocessing)
+    after = PadCrop(4)(normalise(IMAGES[:1], preprocessing), u)
     assert torch.allclose(padded, after, atol=1e-5)
     with pytest.raises(UsageError, match="fill has 2 values"):
-        PadCrop(4, fill=(1, 2))(PICTURES, torch.zeros(6, 2))
+        PadCrop(4, fill=(1, 2))(IMAGES, torch.zeros(6, 2))
 
 
 def test_mean_image_is_subtracted_pixel_by_pixel() -> None:
-    split = ArraySplit(PICTURES, torch.arange(6) % 2)
+    split = ArraySplit(IMAGES, torch.arange(6) % 2)
     asked = Preprocessing((40, 30), std=(1.0,), mean_image="training")
     with pytest.raises(UsageError, match="'training'"):
-        normalise(PICTURES, asked)
+        normalise(IMAGES, asked)
     known = measured(asked, split)
     assert measured(known, split) is known
-    centred = normalise(PICTURES, known)
+    centred = normalise(IMAGES, known)
     assert centred.mean(0).abs().max() < 3e-4  # half precision
-    assert torch.allclose(centred, PICTURES / 255 - (PICTURES / 255).mean(0), atol=3e-4)
-    turned = normalise(PICTURES, replace(known, channel_order="bgr"))
+    assert torch.allclose(centred, IMAGES / 255 - (IMAGES / 255).mean(0), atol=3e-4)
+    turned = normalise(IMAGES, replace(known, channel_order="bgr"))
     assert torch.equal(turned, centred.flip(1))
     batch = next(Loader(split, known, batch_size=6).epoch(0))
     assert torch.equal(batch.images, centred)
@@ -204,20 +204,20 @@ def test_mean_image_that_is_damaged_or_of_another_size_is_refused() -> None:
     for wrong in (replace(good, size=(4, 4)), replace(good, size=(5, 5)), replace(good, mean_image="ä"),
                   replace(good, mean_image=packed[:40])):  # fmt: skip
         with pytest.raises(ConvatlasError, match="mean_image"):
-            normalise(PICTURES, wrong)
+            normalise(IMAGES, wrong)
 
 
-def test_jitter_and_area_crops_see_pictures_before_the_resizing(tmp_path: Path) -> None:
+def test_jitter_and_area_crops_see_images_before_the_resizing(tmp_path: Path) -> None:
     from PIL import Image
 
     path = str(tmp_path / "x.png")
-    Image.fromarray(PICTURES[0].permute(1, 2, 0).numpy()).save(path)
+    Image.fromarray(IMAGES[0].permute(1, 2, 0).numpy()).save(path)
     split = FileSplit([path, path], torch.tensor([0, 1]))
     preprocessing = Preprocessing((16, 16), mean=(0.0,), std=(1 / 255,), resize="short_side", resize_to=18)
     for crop in (ScaleJitter((16, 16), (18, 36)), RandomResizedCrop((16, 16))):
         u = table(2, crop.draws, seed=0, epoch=0)
         batch = next(Loader(split, preprocessing, batch_size=2, augment=(crop,)).epoch(0))
-        assert torch.allclose(batch.images, crop(PICTURES[[0, 0]], u).float(), atol=1e-3)
+        assert torch.allclose(batch.images, crop(IMAGES[[0, 0]], u).float(), atol=1e-3)
     smaller = replace(preprocessing, resize_to=10)  # 30 pixels are more than twice 10: first down to 20
     batch = next(Loader(split, smaller, batch_size=2, augment=(ScaleJitter((16, 16), (16, 16)),)).epoch(0))
     assert batch.images.shape == (2, 3, 16, 16)

@@ -50,7 +50,7 @@ def test_sift_does_not_see_light_or_contrast() -> None:
     assert SiftWords().describe(x).shape == (1, 49, 128)
 
 
-def test_a_blank_picture_and_a_wrong_size() -> None:
+def test_a_blank_image_and_a_wrong_size() -> None:
     assert SiftBowSVM()(torch.zeros(1, 3, 64, 64)).isfinite().all()
     assert HogSVM()(torch.zeros(1, 3, 64, 64)).isfinite().all()
     with pytest.raises(UsageError, match="input is 48 x 64 pixels; HogSVM takes 64 pixels"):

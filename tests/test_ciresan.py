@@ -47,7 +47,7 @@ def test_columns_average_probabilities() -> None:
 
 def test_widths_by_hand() -> None:
     x = torch.full((2, 1, 9, 29), -1.0)
-    x[0, 0, :, 3:9] = 1.0  # 6 pixels wide, left of the middle; the second picture is blank
+    x[0, 0, :, 3:9] = 1.0  # 6 pixels wide, left of the middle; the second image is blank
     for width in (3, 12):
         y = NormalisedWidth(width)(x)
         inked = (y[0, 0, 4] > 0).nonzero().flatten()

@@ -71,7 +71,7 @@ def test_unknown_option_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> 
     ("error", "code", "sentence"),
     [
         (UsageError("epochs is 0; expected at least 1"), 2, "error: epochs is 0; expected at least 1"),
-        (ConvatlasError("no pictures in x"), 1, "error: no pictures in x"),
+        (ConvatlasError("no images in x"), 1, "error: no images in x"),
         (OSError(errno.ENOSPC, "No space left on device", "run/x"), 1, "error: run/x: the disk is full"),
         (PermissionError(errno.EACCES, "Permission denied", "run"), 1, "error: run: permission denied"),
         (MemoryError(), 1, "error: out of memory; a smaller --batch-size or a smaller network would need less"),
@@ -103,7 +103,7 @@ def test_debug_shows_the_traceback(
     assert err.endswith("convatlas: error: broken\n")
 
 
-def test_debug_after_two_dashes_is_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_debug_after_two_dashes_is_a_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CONVATLAS_DEBUG", raising=False)
     assert cli.split_debug(["predict", "--", "--debug"]) == (["predict", "--", "--debug"], False)
     assert cli.split_debug(["--debug", "predict", "--", "x"]) == (["predict", "--", "x"], True)

@@ -105,11 +105,11 @@ def test_runs_are_listed_and_compared(runs, capsys):
 
 
 def test_the_curve_of_learning_rates(tmp_path, capsys):
-    picture = tmp_path / "curve.png"
-    options = ["--set", "batch_size=64", "--find-lr", "--out", str(picture), "--json"]
+    image = tmp_path / "curve.png"
+    options = ["--set", "batch_size=64", "--find-lr", "--out", str(image), "--json"]
     assert main(["train", "caffe_lenet", *options]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert image.read_bytes().startswith(b"\x89PNG")
     assert 1e-3 < found["suggestion"] < 3  # the recipe's own 0.01 with momentum learns; 1e-4 stands still
     assert found["rates"] == sorted(found["rates"])
 

@@ -73,13 +73,13 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_command_on_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from PIL import Image
 
-    picture, out = tmp_path / "a.png", tmp_path / "edges.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)).save(picture)
-    assert main(["convolve", str(picture), "sobel_x", "--channels", "--mode", "same", "--out", str(out)]) == 0
+    image, out = tmp_path / "a.png", tmp_path / "edges.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)).save(image)
+    assert main(["convolve", str(image), "sobel_x", "--channels", "--mode", "same", "--out", str(out)]) == 0
     with Image.open(out) as edges:
         assert (edges.size, edges.mode) == ((10, 12), "RGB")
     capsys.readouterr()
-    assert main(["convolve", str(picture), "no_such_kernel"]) == 2
+    assert main(["convolve", str(image), "no_such_kernel"]) == 2
     assert "sobel_x" in capsys.readouterr().err
 
 

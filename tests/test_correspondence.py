@@ -38,7 +38,7 @@ def test_pixels_that_are_their_own_features() -> None:
     assert found[2].distances.shape == (6,)  # two draws of three pairs
 
 
-def test_a_picture_without_the_part_is_left_out() -> None:
+def test_a_image_without_the_part_is_left_out() -> None:
     x = torch.tensor([[2.0, 5.0], [1.0, 7.0], [-3.0, 1.0]]).reshape(3, 1, 1, 2)
     found = measure(nn.Sequential(nn.Flatten()), x, {"left": ((0, 0, 1, 1), None, (0, 0, 1, 1))}, ["0"])
     assert found[0].distances.tolist() == [0.5]
@@ -59,7 +59,7 @@ def test_random_boxes_lie_inside_and_repeat() -> None:
 
 
 @pytest.mark.parametrize(("boxes", "sentence"), [
-    (((0, 0, 1, 1), None), "'nose' is in fewer than two pictures"),
+    (((0, 0, 1, 1), None), "'nose' is in fewer than two images"),
     (((0, 0, 3, 1), (0, 0, 1, 1)), "is 3 x 1 pixels at 0, 0; expected a box inside 2 x 2"),
     (((0, 0, 0, 1), (0, 0, 1, 1)), "is 0 x 1 pixels"),
 ])  # fmt: skip
@@ -68,17 +68,17 @@ def test_wrong_usage(boxes: tuple, sentence: str) -> None:
         measure(nn.Sequential(nn.Flatten()), torch.ones(2, 1, 2, 2), {"nose": boxes}, ["0"])
 
 
-def test_parts_of_a_table_and_of_all_pictures(
+def test_parts_of_a_table_and_of_all_images(
     run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     generator = np.random.default_rng(0)
-    pictures = [str(tmp_path / name) for name in ("a.png", "b.png", "c.png")]
-    for path in pictures:
+    images = [str(tmp_path / name) for name in ("a.png", "b.png", "c.png")]
+    for path in images:
         Image.fromarray(generator.integers(0, 256, (28, 28), dtype=np.uint8)).save(path)
     table = tmp_path / "parts.csv"
-    table.write_text("part,picture,y,x,height,width\nnose,a.png,0,0,.25,.25\nnose,c.png,.5,.5,.25,.5\n")
+    table.write_text("part,image,y,x,height,width\nnose,a.png,0,0,.25,.25\nnose,c.png,.5,.5,.25,.5\n")
     asked = ["--method", "correspondence", "--part", str(table), "--part", "eye=.25,.25,.5,.5"]
-    assert main(["explain", str(run_folder), *pictures, *asked, "--out", str(tmp_path / "out"), "--json"]) == 0
+    assert main(["explain", str(run_folder), *images, *asked, "--out", str(tmp_path / "out"), "--json"]) == 0
     (panel,) = json.loads(capsys.readouterr().out)["panels"]
     assert panel["boxes"] == {
         "nose": [[0, 0, 7, 7], None, [14, 14, 7, 14]], "eye": [[7, 7, 14, 14]] * 3,
@@ -87,6 +87,6 @@ def test_parts_of_a_table_and_of_all_pictures(
     assert [(row["part"], row["pairs"]) for row in panel["rows"] if row["layer"] == "conv2"] == [
         ("nose", 1), ("eye", 3), ("random", 30),
     ]  # fmt: skip
-    table.write_text("part,picture,y,x,height,width\nnose,z.png,0,0,.25,.25\n")
-    assert main(["explain", str(run_folder), *pictures, *asked, "--out", str(tmp_path / "out")]) == 2
+    table.write_text("part,image,y,x,height,width\nnose,z.png,0,0,.25,.25\n")
+    assert main(["explain", str(run_folder), *images, *asked, "--out", str(tmp_path / "out")]) == 2
     assert "part 'nose' is in z.png, which isn't among a.png, b.png, c.png" in capsys.readouterr().err

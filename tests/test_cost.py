@@ -53,10 +53,10 @@ def test_multiply_adds_of_every_network_are_those_of_torchs_counter(name: str) -
     assert sum(r.multiply_adds or 0 for r in records if r.kind in kinds) == counted_by_torch(name)
 
 
-def handed_out(net: nn.Module, pictures: Tensor) -> int:
-    """The most bytes that torch's CPU allocator had handed out at once in a forward pass, the pictures included."""
+def handed_out(net: nn.Module, images: Tensor) -> int:
+    """The most bytes that torch's CPU allocator had handed out at once in a forward pass, the images included."""
     with torch.no_grad(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        net(pictures)
+        net(images)
     assert record.profiler is not None
     assert record.profiler.kineto_results is not None
     events = [event for event in record.profiler.kineto_results.events() if event.name() == "[memory]"]
@@ -64,7 +64,7 @@ def handed_out(net: nn.Module, pictures: Tensor) -> int:
     for event in sorted(events, key=lambda event: event.start_ns()):
         alive += event.nbytes()
         most = max(most, alive)
-    return most + pictures.nbytes
+    return most + images.nbytes
 
 
 @pytest.mark.parametrize("batch", [1, 3])

@@ -42,7 +42,7 @@ def test_stratified_holds_out_the_fraction_of_each_class() -> None:
 
 
 @pytest.mark.parametrize("shape", [(20, 4, 4), (20, 4, 4, 1), (20, 1, 4, 4)])
-def test_npz_layouts_of_grey_pictures_agree(tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_npz_layouts_of_grey_images_agree(tmp_path: Path, shape: tuple[int, ...]) -> None:
     data = load(save(tmp_path / "x.npz", images=grey().reshape(shape), labels=LABELS))
     assert (data.name, len(data.train), len(data.test), data.classes) == ("x", 16, 4, ("0", "1"))
     assert data.train.read(0).shape == (1, 4, 4)
@@ -87,14 +87,14 @@ def test_explicit_test_part_is_matched_by_class_name(tmp_path: Path) -> None:
     [
         ({"images": grey()}, "expected `images` and `labels`"),
         ({"labels": LABELS}, "expected `images` and `labels`"),
-        ({"images": grey(), "labels": LABELS[:19]}, "20 pictures and 19 labels"),
-        ({"images": grey(), "labels": LABELS - 1}, "label -1 of picture 0"),
-        ({"images": grey(), "labels": LABELS, "classes": ["only"]}, "label 1 of picture 1 .* expected 0 to 0"),
+        ({"images": grey(), "labels": LABELS[:19]}, "20 images and 19 labels"),
+        ({"images": grey(), "labels": LABELS - 1}, "label -1 of image 0"),
+        ({"images": grey(), "labels": LABELS, "classes": ["only"]}, "label 1 of image 1 .* expected 0 to 0"),
         ({"images": grey(), "labels": LABELS * 0.5}, "expected integers"),
         ({"images": grey(), "labels": LABELS * 0}, "fewer than two classes"),
         ({"images": grey() / 255, "labels": LABELS}, "expected uint8"),
         ({"images": grey().reshape(20, 2, 8, 1, 1), "labels": LABELS}, "has shape"),
-        ({"images": grey()[:0], "labels": LABELS[:0]}, "holds no pictures"),
+        ({"images": grey()[:0], "labels": LABELS[:0]}, "holds no images"),
         ({"images": np.array([None] * 20), "labels": LABELS}, "plain arrays"),
         ({"jpeg": np.zeros(9, np.uint8), "offsets": [0, 12], "labels": [0]}, "do not ascend"),
         ({"jpeg": np.zeros(9, np.uint8), "offsets": [0, 6, 4], "labels": [0, 1]}, "do not ascend"),

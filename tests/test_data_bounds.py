@@ -161,7 +161,7 @@ def test_every_image_of_a_folder_is_bounded_by_check_and_train(tmp_path: Path) -
 
 @pytest.mark.parametrize("kind", ["eps", "pcx", "sgi"])
 def test_formats_that_nobody_asked_for_are_not_opened(kind: str) -> None:
-    with pytest.raises(ConvatlasError, match="not a picture"):
+    with pytest.raises(ConvatlasError, match="not an image"):
         decode(encoded(image(1), kind))
 
 

@@ -29,7 +29,7 @@ def jpeg(seed: int) -> bytes:
 
 @pytest.fixture
 def whole(tmp_path: Path) -> Path:
-    """Two classes with eight training and two test pictures each; nothing is wrong."""
+    """Two classes with eight training and two test images each; nothing is wrong."""
     root = tmp_path / "set"
     for k, name in enumerate(("ants", "bees")):
         for part, count in (("train", 8), ("val", 2)):
@@ -57,16 +57,16 @@ def damaged(whole: Path) -> Path:
     (val / "leaked.jpg").write_bytes(jpeg(3))
     (bees / "conflict.jpg").write_bytes(jpeg(4))
     photo(33).save(ants / "really_png.jpg", "png")
-    photo(34).save(ants / "picture.dat", "png")
+    photo(34).save(ants / "image.dat", "png")
     Image.new("RGB", (80, 60), (9, 9, 9)).save(bees / "blank.png")
     (bees / "notes.txt").write_text("x")
     return whole
 
 
 EXPECTED = {
-    ("damaged", "truncated.jpg"), ("damaged", "empty.jpg"), ("not a picture", "text.jpg"), ("doubtful", "rotten.jpg"),
+    ("damaged", "truncated.jpg"), ("damaged", "empty.jpg"), ("not an image", "text.jpg"), ("doubtful", "rotten.jpg"),
     ("leak", "leaked.jpg"), ("conflict", "conflict.jpg"), ("duplicate", "copy.jpg"), ("misnamed", "really_png.jpg"),
-    ("misnamed", "picture.dat"), ("odd size", "huge.png"), ("odd size", "strip.png"), ("blank", "blank.png"),
+    ("misnamed", "image.dat"), ("odd size", "huge.png"), ("odd size", "strip.png"), ("blank", "blank.png"),
     ("unusual", "cmyk.jpg"), ("unusual", "sixteen.png"),
 }  # fmt: skip
 
@@ -93,9 +93,9 @@ def test_a_whole_set_has_no_findings_and_its_statistics_by_hand(whole: Path) -> 
     found, classes = parts(str(whole))
     checked = check(found, classes)
     assert (checked.findings, checked.harmful) == ((), 0)
-    pictures = torch.stack([found["train"].read(i) for i in range(16)]).double() / 255
-    assert checked.mean == pytest.approx(pictures.mean((0, 2, 3)).tolist(), abs=5.1e-5)
-    assert checked.std == pytest.approx(pictures.std((0, 2, 3), correction=0).tolist(), abs=5.1e-5)
+    images = torch.stack([found["train"].read(i) for i in range(16)]).double() / 255
+    assert checked.mean == pytest.approx(images.mean((0, 2, 3)).tolist(), abs=5.1e-5)
+    assert checked.std == pytest.approx(images.std((0, 2, 3), correction=0).tolist(), abs=5.1e-5)
     assert (checked.short_side, checked.long_side) == ((60, 60, 60), (80, 80, 80))
 
 
@@ -117,7 +117,7 @@ def test_nothing_but_damage_is_an_error(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "0.jpg").write_text("x")
-    with pytest.raises(ConvatlasError, match=r"none of 2 pictures can be decoded; the first is .*a/0\.jpg"):
+    with pytest.raises(ConvatlasError, match=r"none of 2 images can be decoded; the first is .*a/0\.jpg"):
         check(*parts(str(tmp_path)))
 
 
@@ -125,7 +125,7 @@ def test_a_contact_sheet_shows_every_class_and_the_damaged_ones_as_frames(damage
     found, classes = parts(str(damaged))
     sheet = ContactSheet.of(found, classes)
     assert len(sheet.rows) == 2
-    check(found, classes, on_picture=sheet.take)
+    check(found, classes, on_image=sheet.take)
     page = sheet.draw()
     assert page.size == (6 + 8 * 102, 6 + 2 * 124)
     first = np.asarray(page)[6 + 22 : 6 + 22 + 96, 6 : 6 + 96]
@@ -152,8 +152,8 @@ def test_the_command_on_a_damaged_folder(
         assert told["other_files"] == [str(damaged / "train" / "bees" / "notes.txt")]
         assert {(f["kind"], Path(f["path"]).name) for f in told["findings"]} == EXPECTED
         return
-    for words in ("30 pictures of 2 classes (25 in train and 5 in test)", "ants      11     3", "leak (1)",
-                  "truncated.jpg: image file is truncated", "no pictures (1)", "notes.txt"):  # fmt: skip
+    for words in ("30 images of 2 classes (25 in train and 5 in test)", "ants      11     3", "leak (1)",
+                  "truncated.jpg: image file is truncated", "no images (1)", "notes.txt"):  # fmt: skip
         assert words in out
 
 

@@ -21,7 +21,7 @@ def write(folder: Path, part: str, name: str, mask: np.ndarray, *, seed: int) ->
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two classes and a third that only training has; the test part repeats a picture and has a mask of void."""
+    """Two classes and a third that only training has; the test part repeats an image and has a mask of void."""
     (tmp_path / "classes.txt").write_text("ground\nhouse\nroof\n")
     mask = np.zeros((8, 12), dtype=np.uint8)
     mask[:4], mask[0] = 1, 2

@@ -40,7 +40,7 @@ def arrays(n: int = 23, channels: int = 3, side: int = 8) -> ArraySplit:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> FileSplit:
-    """Nine pictures of different sizes."""
+    """Nine images of different sizes."""
     paths = []
     for i in range(9):
         pixels = np.random.default_rng(i).integers(0, 256, (20 + 3 * i, 40 - 2 * i, 3), dtype=np.uint8)
@@ -129,14 +129,14 @@ def test_channels_become_grey_as_pillow_has_it_or_are_repeated() -> None:
         ("alexnet", (3, 227, 227), 32, ("short_side", 227)),
     ],
 )
-def test_default_geometry(name: str, shape: tuple[int, ...], picture: int, expected: tuple) -> None:
-    preprocessing = default_preprocessing(card(name, *shape), arrays(3, shape[0], picture))
+def test_default_geometry(name: str, shape: tuple[int, ...], image: int, expected: tuple) -> None:
+    preprocessing = default_preprocessing(card(name, *shape), arrays(3, shape[0], image))
     assert preprocessing.size == shape[1:]
     assert preprocessing.channels == shape[0]
     assert (preprocessing.resize, preprocessing.resize_to) == expected
 
 
-def test_default_statistics_are_those_of_the_training_pictures(photos: FileSplit) -> None:
+def test_default_statistics_are_those_of_the_training_images(photos: FileSplit) -> None:
     split = arrays(9, 3, 32)
     preprocessing = default_preprocessing(card("cifar_resnet20", 3, 32, 32), split)
     values = split.images.double() / 255
@@ -206,8 +206,8 @@ def test_memory_files_and_workers_give_the_same_values(photos: FileSplit, augmen
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("workers", [0, 2])
-def test_without_a_check_damaged_pictures_are_left_out_and_named_when_met(photos: FileSplit, workers: int) -> None:
-    Path(photos.paths[4]).write_bytes(b"not a picture")
+def test_without_a_check_damaged_images_are_left_out_and_named_when_met(photos: FileSplit, workers: int) -> None:
+    Path(photos.paths[4]).write_bytes(b"not an image")
     split = photos.select(range(9))
     loader = Loader(
         split, COLOUR, batch_size=4, augment=CIFAR_AUGMENT, memory_limit_bytes=0, check=False, workers=workers
@@ -218,9 +218,9 @@ def test_without_a_check_damaged_pictures_are_left_out_and_named_when_met(photos
         assert [batch.indices.tolist() for batch in batches] == [[0, 1, 2, 3], [5, 6, 7], [8]]
         assert [batch.total for batch in batches] == [4, 3, 1]
     assert [(problem.path, problem.reason) for problem in split.problems] == [
-        (photos.paths[4], "not a picture, or of an unknown format")
+        (photos.paths[4], "not an image, or of an unknown format")
     ]
-    with pytest.raises(ConvatlasError, match=r"no picture of a batch can be read; .*4\.png: not a picture"):
+    with pytest.raises(ConvatlasError, match=r"no image of a batch can be read; .*4\.png: not an image"):
         list(Loader(split, COLOUR, batch_size=1, memory_limit_bytes=0, check=False, workers=workers).epoch(0))
     checked = Loader(photos.select(range(9)), COLOUR, batch_size=4, memory_limit_bytes=0)
     assert len(checked.split) == 8
@@ -274,7 +274,7 @@ def test_a_view_or_a_graph_holds_the_memory_of_a_batch() -> None:
 def test_a_wrong_argument_is_no_damage_and_arrives_from_workers_as_one_sentence(photos: FileSplit) -> None:
     crop = (RandomCrop((8, 8), within=(4, 4)),)
     loader = Loader(photos, COLOUR, batch_size=2, augment=crop, memory_limit_bytes=0, workers=1)
-    with pytest.raises(UsageError, match=r"^a random crop of 8 x 8 does not fit into pictures of 4 x 4 pixels$"):
+    with pytest.raises(UsageError, match=r"^a random crop of 8 x 8 does not fit into images of 4 x 4 pixels$"):
         list(loader.epoch(0))
 
 
@@ -289,7 +289,7 @@ def test_batches_from_workers_can_be_pinned_for_a_gpu(monkeypatch: pytest.Monkey
     assert torch.equal(pinned.images, images + 1)
 
 
-def test_large_pictures_are_normalised_to_the_same_bits() -> None:
+def test_large_images_are_normalised_to_the_same_bits() -> None:
     large = torch.randint(0, 256, (2, 3, 200, 200), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     small = large.view(2, 3, 400, 100)[:, :, :2, :2]
     corner = normalise(large.view(2, 3, 400, 100), COLOUR)[:, :, :2, :2]
@@ -338,7 +338,7 @@ def test_arguments_out_of_range() -> None:
             Loader(arrays(), COLOUR, **argument)
     with pytest.raises(UsageError, match="the last crop gives"):
         Loader(arrays(), COLOUR, batch_size=1, augment=(RandomCrop((5, 5)),))
-    with pytest.raises(ConvatlasError, match="no pictures"):
+    with pytest.raises(ConvatlasError, match="no images"):
         Loader(arrays(0), COLOUR, batch_size=1)
 
 
@@ -370,4 +370,4 @@ def test_cifar_jpegs_are_decoded_once_into_memory(data_root: Path) -> None:
     assert loader.in_memory
     images, _, _ = gather(loader)
     assert images.shape == (500, 3, 32, 32)
-    assert images.mean((0, 2, 3)).abs().max() < 1e-3  # mean and std are of these pictures
+    assert images.mean((0, 2, 3)).abs().max() < 1e-3  # mean and std are of these images

@@ -10,7 +10,7 @@ from convatlas.data import AffineDistortion, HorizontalFlip, PadCrop, RandomCrop
 from convatlas.data.random import balanced_order, permutation, table, uniforms
 from convatlas.structures import UsageError
 
-PICTURES = torch.randint(0, 256, (6, 3, 12, 10), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.randint(0, 256, (6, 3, 12, 10), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 PINNED_ORDER = [7, 6, 3, 2, 4, 1, 5, 0]
 
@@ -63,30 +63,30 @@ def test_permutation_keeps_its_values_between_versions() -> None:
 )
 def test_a_batch_equals_its_samples_one_by_one(augmentation) -> None:
     u = draws(6, augmentation.draws)
-    batch = augmentation(PICTURES, u)
-    single = torch.cat([augmentation(PICTURES[i : i + 1], u[i : i + 1]) for i in range(6)])
+    batch = augmentation(IMAGES, u)
+    single = torch.cat([augmentation(IMAGES[i : i + 1], u[i : i + 1]) for i in range(6)])
     assert torch.equal(batch, single)
     if augmentation.crop_size is not None:
         assert batch.shape[2:] == augmentation.crop_size
 
 
 def test_pad_crop_by_hand() -> None:
-    picture = torch.tensor([[[[1, 2], [3, 4]]]], dtype=torch.uint8)
+    image = torch.tensor([[[[1, 2], [3, 4]]]], dtype=torch.uint8)
     shifts = {(0.0, 0.0): [[0, 0], [0, 1]], (0.5, 0.5): [[1, 2], [3, 4]], (0.99, 0.5): [[3, 4], [0, 0]]}
     for u, expected in shifts.items():
-        assert PadCrop(1)(picture, torch.tensor([u])).tolist() == [[expected]]
+        assert PadCrop(1)(image, torch.tensor([u])).tolist() == [[expected]]
 
 
 def test_flip_mirrors_below_one_half() -> None:
-    picture = torch.tensor([[[[1, 2]]], [[[3, 4]]]], dtype=torch.uint8)
-    assert HorizontalFlip()(picture, torch.tensor([[0.49], [0.5]])).flatten().tolist() == [2, 1, 3, 4]
+    image = torch.tensor([[[[1, 2]]], [[[3, 4]]]], dtype=torch.uint8)
+    assert HorizontalFlip()(image, torch.tensor([[0.49], [0.5]])).flatten().tolist() == [2, 1, 3, 4]
 
 
 def test_random_crop_by_hand_and_too_small() -> None:
-    picture = torch.arange(9, dtype=torch.uint8).view(1, 1, 3, 3)
-    assert RandomCrop((2, 2))(picture, torch.tensor([[0.9, 0.1]])).flatten().tolist() == [3, 4, 6, 7]
+    image = torch.arange(9, dtype=torch.uint8).view(1, 1, 3, 3)
+    assert RandomCrop((2, 2))(image, torch.tensor([[0.9, 0.1]])).flatten().tolist() == [3, 4, 6, 7]
     with pytest.raises(UsageError, match="does not fit"):
-        RandomCrop((4, 2))(picture, torch.zeros(1, 2))
+        RandomCrop((4, 2))(image, torch.zeros(1, 2))
 
 
 def test_random_resized_crop_windows_keep_area_and_aspect() -> None:
@@ -109,12 +109,12 @@ def test_random_resized_crop_falls_back_to_the_centre() -> None:
 def test_random_resized_crop_of_the_whole_is_torchvisions_resize() -> None:
     from torchvision.transforms.v2 import functional as V
 
-    whole = RandomResizedCrop((6, 6), scale=(1.0, 1.0), ratio=(10 / 12, 10 / 12))(PICTURES, torch.zeros(6, 22))
-    assert torch.equal(whole, V.resize(PICTURES, [6, 6], antialias=True))
+    whole = RandomResizedCrop((6, 6), scale=(1.0, 1.0), ratio=(10 / 12, 10 / 12))(IMAGES, torch.zeros(6, 22))
+    assert torch.equal(whole, V.resize(IMAGES, [6, 6], antialias=True))
 
 
 def middle(**changes: float) -> torch.Tensor:
-    """Draws that leave a picture alone, but for those named."""
+    """Draws that leave an image alone, but for those named."""
     places = {"down": 0, "right": 1, "scale": 2, "squeeze": 3, "shear": 4, "original": 5}
     u = torch.full((1, 6), 0.5)
     for name, value in changes.items():
@@ -123,28 +123,28 @@ def middle(**changes: float) -> torch.Tensor:
 
 
 def test_affine_identity_translation_and_shear_by_hand() -> None:
-    picture = torch.zeros(1, 1, 5, 5)
-    picture[0, 0, 2, 2], picture[0, 0, 1, 2] = 200, 100
+    image = torch.zeros(1, 1, 5, 5)
+    image[0, 0, 2, 2], image[0, 0, 1, 2] = 200, 100
     distortion = AffineDistortion(translation_px=1.0, scale=(0.5, 2.0), squeeze=(0.5, 2.0), shear=1.0)
-    assert torch.allclose(distortion(picture, middle()), picture, atol=1e-3)
-    moved = distortion(picture, middle(down=1.0, right=0.0))
+    assert torch.allclose(distortion(image, middle()), image, atol=1e-3)
+    moved = distortion(image, middle(down=1.0, right=0.0))
     assert torch.allclose(moved[0, 0, 3, 1], torch.tensor(200.0), atol=1e-2)
     assert torch.allclose(moved.sum(), torch.tensor(300.0), atol=1e-1)
     # x' = x + y about the centre: the point one row above moves one column to the left, the centre stays
-    sheared = distortion(picture, middle(shear=1.0))
+    sheared = distortion(image, middle(shear=1.0))
     assert torch.allclose(sheared[0, 0, 2, 2], torch.tensor(200.0), atol=1e-2)
     assert torch.allclose(sheared[0, 0, 1, 1], torch.tensor(100.0), atol=1e-2)
 
 
 def test_affine_scale_and_squeeze_by_hand() -> None:
-    picture = torch.zeros(1, 1, 9, 9)
-    picture[0, 0, 4, 6] = 100  # two to the right of the centre
-    picture[0, 0, 2, 4] = 50  # two above
+    image = torch.zeros(1, 1, 9, 9)
+    image[0, 0, 4, 6] = 100  # two to the right of the centre
+    image[0, 0, 2, 4] = 50  # two above
     distortion = AffineDistortion(0.0, scale=(0.5, 2.0), squeeze=(0.5, 2.0), shear=0.0)
-    doubled = distortion(picture, middle(scale=1.0))
+    doubled = distortion(image, middle(scale=1.0))
     assert math.isclose(float(doubled[0, 0, 4, 8]), 100, abs_tol=0.01)
     assert math.isclose(float(doubled[0, 0, 0, 4]), 50, abs_tol=0.01)
-    squeezed = distortion(picture, middle(squeeze=0.0))  # half the width, twice the height
+    squeezed = distortion(image, middle(squeeze=0.0))  # half the width, twice the height
     assert math.isclose(float(squeezed[0, 0, 4, 5]), 100, abs_tol=0.01)
     assert math.isclose(float(squeezed[0, 0, 0, 4]), 50, abs_tol=0.01)
 
@@ -153,8 +153,8 @@ def test_affine_fills_with_the_background_and_keeps_originals() -> None:
     white = torch.full((1, 1, 6, 6), 255, dtype=torch.uint8)
     distortion = AffineDistortion(translation_px=3, background=255)
     assert torch.allclose(distortion(white, torch.rand(1, 6)), white.float(), atol=1e-3)
-    kept = AffineDistortion(originals=1.0)(PICTURES, draws(6, 6))
-    assert torch.allclose(kept, PICTURES.float(), atol=2e-3)
+    kept = AffineDistortion(originals=1.0)(IMAGES, draws(6, 6))
+    assert torch.allclose(kept, IMAGES.float(), atol=2e-3)
 
 
 def test_a_balanced_order_has_every_class_equally_often_and_depends_on_seed_and_epoch_alone():

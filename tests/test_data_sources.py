@@ -28,8 +28,8 @@ def png(value: int, side: int = 8) -> bytes:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Ten grey pictures in one folder: the value of picture i is 10 i."""
+def images(tmp_path: Path) -> Path:
+    """Ten grey images in one folder: the value of image i is 10 i."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     for i in range(10):
@@ -51,18 +51,18 @@ LISTS = {
 
 
 @pytest.mark.parametrize("name", list(LISTS))
-def test_lists_of_every_kind_agree(pictures: Path, name: str) -> None:
-    (pictures / name).write_text(LISTS[name], encoding="utf-8")
-    data = load(str(pictures / name), test_fraction=0.2)
+def test_lists_of_every_kind_agree(images: Path, name: str) -> None:
+    (images / name).write_text(LISTS[name], encoding="utf-8")
+    data = load(str(images / name), test_fraction=0.2)
     assert (data.name, data.classes, len(data.train), len(data.test)) == (name.split(".")[0], ("a", "b"), 8, 2)
     for split in (data.train, data.test):
         assert [value // 10 % 2 for value in values(split)] == split.labels.tolist()
 
 
-def test_a_lists_parts_and_numbers_as_classes(pictures: Path) -> None:
+def test_a_lists_parts_and_numbers_as_classes(images: Path) -> None:
     rows = [{"path": f"{i}.png", "label": 9 + i % 2, "split": "val" if i > 6 else "train"} for i in range(10)]
-    (pictures / "x.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    data = load(str(pictures / "x.jsonl"))
+    (images / "x.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    data = load(str(images / "x.jsonl"))
     assert data.classes == ("9", "10")
     assert values(data.test) == [70, 80, 90]
     assert data.test.labels.tolist() == [1, 0, 1]
@@ -78,7 +78,7 @@ def test_a_lists_parts_and_numbers_as_classes(pictures: Path) -> None:
         ("x.csv", "path,label\n,a\n", "line 2: no path"),
         ("x.csv", 'path,label\n0.png,"a\n', "line 2: unexpected end of data"),
         ("x.csv", "photo,kind\n0.png,a\n", "line 1: there is no file 'photo'"),
-        ("x.csv", "", "lists no pictures"),
+        ("x.csv", "", "lists no images"),
         ("x.csv", "path,label,split\n0.png,a,trial\n", "line 2: part 'trial'; expected train"),
         ("x.csv", "path,label,split\n0.png,a,test\n", "none of 'train'"),
         ("x.csv", "path,label,split\n0.png,a,test\n1.png,b,train\n", "class 'a' of .* is in 'test' and not in 'train'"),
@@ -89,22 +89,22 @@ def test_a_lists_parts_and_numbers_as_classes(pictures: Path) -> None:
         ("x.jsonl", '{"path": "0.png", "label": true}\n', "line 1: no label"),
     ],
 )
-def test_lists_that_can_not_be_used_name_the_line(pictures: Path, name: str, text: str, message: str) -> None:
-    (pictures / name).write_text(text)
+def test_lists_that_can_not_be_used_name_the_line(images: Path, name: str, text: str, message: str) -> None:
+    (images / name).write_text(text)
     with pytest.raises(ConvatlasError, match=message) as refusal:
-        load(str(pictures / name))
+        load(str(images / name))
     assert "\n" not in str(refusal.value)
 
 
-def test_a_list_in_another_encoding_is_refused(pictures: Path) -> None:
-    (pictures / "x.csv").write_bytes("0.png,K\xf6ter\n".encode("latin-1"))
+def test_a_list_in_another_encoding_is_refused(images: Path) -> None:
+    (images / "x.csv").write_bytes("0.png,K\xf6ter\n".encode("latin-1"))
     with pytest.raises(ConvatlasError, match="not UTF-8 text"):
-        load(str(pictures / "x.csv"))
+        load(str(images / "x.csv"))
 
 
-def test_files_of_a_list_that_are_missing_are_skipped_and_named(pictures: Path) -> None:
-    (pictures / "x.csv").write_text(LISTS["plain.csv"] + "gone.png,a\n")
-    data = load(str(pictures / "x.csv"), test=str(pictures / "x.csv"))
+def test_files_of_a_list_that_are_missing_are_skipped_and_named(images: Path) -> None:
+    (images / "x.csv").write_text(LISTS["plain.csv"] + "gone.png,a\n")
+    data = load(str(images / "x.csv"), test=str(images / "x.csv"))
     loader = Loader(data.train, GREY8, batch_size=4)
     assert sum(len(batch.labels) for batch in loader.epoch(0)) == 10
     assert [(Path(p.path).name, p.reason) for p in data.train.problems] == [("gone.png", "No such file or directory")]
@@ -121,7 +121,7 @@ def shard(path: Path, samples: dict[str, bytes]) -> None:
 
 @pytest.fixture
 def shards(tmp_path: Path) -> Path:
-    """Training shards of four pictures, one with .cls and one with .json, on two disks; one for validation."""
+    """Training shards of four images, one with .cls and one with .json, on two disks; one for validation."""
     first = {f"a/{i}.png": png(10 * i) for i in range(4)} | {f"a/{i}.cls": f"{i % 2}\n".encode() for i in range(4)}
     shard(tmp_path / "disk0" / "train-000.tar", first)
     second: dict[str, bytes] = {}
@@ -182,7 +182,7 @@ def test_damaged_shards_and_samples_are_named(shards: Path) -> None:
     with pytest.raises(ConvatlasError, match=r"bad\.tar:0\.json is not a label"):
         load(str(shards / "bad.tar"))
     shard(shards / "none.tar", {"0.txt": b"words"})
-    with pytest.raises(ConvatlasError, match="holds no pictures with labels"):
+    with pytest.raises(ConvatlasError, match="holds no images with labels"):
         load(str(shards / "none.tar"))
 
 
@@ -239,10 +239,10 @@ def test_parquet_with_names_as_labels_and_with_wrong_columns(tmp_path: Path) -> 
     import pyarrow.parquet as pq
 
     pq.write_table(pa.table({"text": ["x"], "label": [0]}), tmp_path / "y.parquet")
-    with pytest.raises(ConvatlasError, match="no picture column among text, label"):
+    with pytest.raises(ConvatlasError, match="no image column among text, label"):
         load(str(tmp_path / "y.parquet"))
     parquet(tmp_path / "z.parquet", 2, names=["only"])
-    with pytest.raises(ConvatlasError, match=r"label 1 of picture 1 .* expected 0 to 0"):
+    with pytest.raises(ConvatlasError, match=r"label 1 of image 1 .* expected 0 to 0"):
         load(str(tmp_path / "z.parquet"))
     (tmp_path / "w.parquet").write_bytes((tmp_path / "x.parquet").read_bytes()[:300])
     with pytest.raises(ConvatlasError, match=r"w\.parquet is not a whole parquet file"):
@@ -327,8 +327,8 @@ def test_the_table_names_classes_of_torchvision() -> None:
     assert all(hasattr(datasets, known.kind) for known in TABLE.values())
 
 
-def test_a_split_is_written_down_and_used_again(pictures: Path, tmp_path: Path) -> None:
-    listing = pictures / "x.csv"
+def test_a_split_is_written_down_and_used_again(images: Path, tmp_path: Path) -> None:
+    listing = images / "x.csv"
     listing.write_text(LISTS["plain.csv"])
     data = load(str(listing), seed=3)
     assert data.division is not None
@@ -337,7 +337,7 @@ def test_a_split_is_written_down_and_used_again(pictures: Path, tmp_path: Path) 
     assert division == data.division
     assert set(division.train) | set(division.test) == {f"{i}.png" for i in range(10)}
 
-    moved = pictures.rename(tmp_path / "elsewhere")
+    moved = images.rename(tmp_path / "elsewhere")
     (moved / "new.png").write_bytes(png(200))
     (moved / "x.csv").write_text("new.png,a\n" + LISTS["plain.csv"])
     again = load(str(moved / "x.csv"), seed=99, division=division)

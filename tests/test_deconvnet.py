@@ -29,7 +29,7 @@ def test_values_that_meet_in_overlapping_windows_are_summed() -> None:
     )
 
 
-def test_the_signal_is_rectified_and_not_masked_by_the_picture() -> None:
+def test_the_signal_is_rectified_and_not_masked_by_the_image() -> None:
     net = nn.Sequential(OrderedDict(conv=nn.Conv2d(1, 2, 1), relu=nn.ReLU(), mix=nn.Conv2d(2, 1, 1)))
     with torch.no_grad():
         net.conv.weight.copy_(torch.tensor([3.0, 5.0]).view(2, 1, 1, 1))
@@ -168,11 +168,11 @@ def test_what_is_not_there_is_named() -> None:
 
 
 def test_the_figure_shows_the_part_that_is_covered() -> None:
-    picture, signal = np.random.default_rng(0).random((6, 8), np.float32), np.zeros((1, 6, 8), np.float32)
+    image, signal = np.random.default_rng(0).random((6, 8), np.float32), np.zeros((1, 6, 8), np.float32)
     signal[0, 2, 3], signal[0, 4, 4] = 1, -1
-    shown = deconvnet.pair(picture, signal)
+    shown = deconvnet.pair(image, signal)
     assert shown.shape == (3, 5, 3)
-    np.testing.assert_array_equal(shown[:, :2, 0], picture[2:5, 3:5])
+    np.testing.assert_array_equal(shown[:, :2, 0], image[2:5, 3:5])
     np.testing.assert_array_equal(shown[:, 3:, 0], [[1, 0.5], [0.5, 0.5], [0.5, 0]])
     found = deconvnet.Projection("conv1", 3, (1, 1), 0.5, signal)
-    assert sum(bool(axis.images) for axis in deconvnet.figure(picture, [found] * 6).axes) == 7
+    assert sum(bool(axis.images) for axis in deconvnet.figure(image, [found] * 6).axes) == 7

@@ -84,7 +84,7 @@ def test_the_answer_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("frozen", ["", "classification", "segmentation"])
 def test_losses_by_hand(frozen: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A picture with class 1 in two of its three known pixels, and one without any class, which teaches no pixel."""
+    """An image with class 1 in two of its three known pixels, and one without any class, which teaches no pixel."""
     with torch.device("meta"):
         net = DecoupledNet(num_classes=3)
     scores = torch.tensor([[2.0, -1.0], [0.5, -3.0]]).view(2, 2, 1, 1)

@@ -109,7 +109,7 @@ def test_crf_rnn_smooths_over_like_colours_and_learns() -> None:
 
 
 @pytest.mark.slow
-def test_two_pictures_are_learnt_by_heart() -> None:
+def test_two_images_are_learnt_by_heart() -> None:
     net = registry.build("deeplab_largefov_voc", num_classes=3)
     masks = torch.zeros(2, 49, 49, dtype=torch.long)
     masks[0, :, 24:], masks[1, :24] = 1, 2

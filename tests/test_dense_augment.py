@@ -1,4 +1,4 @@
-"""Augmentations of a picture with its mask or joints: both go the same way, and masks are never interpolated."""
+"""Augmentations of an image with its mask or joints: both go the same way, and masks are never interpolated."""
 
 import pytest
 import torch
@@ -75,7 +75,7 @@ def test_changes_of_colour_leave_the_mask_alone(step):
     assert not torch.equal(changed, image)
 
 
-def test_scaled_masks_lie_where_their_pictures_lie():
+def test_scaled_masks_lie_where_their_images_lie():
     """A mirror image scales to the mirror image of what was scaled: nothing moves to one side."""
     for height in (20, 27, 62, 80):
         image, mask = block((41, 57))  # odd sides: no middle of a pixel falls between two
@@ -94,7 +94,7 @@ def test_what_turns_in_is_void_and_eight_orientations_are_all_drawn():
     assert len(ways) == 8
 
 
-def test_half_of_the_pictures_are_mirrored():
+def test_half_of_the_images_are_mirrored():
     count = sum(
         int(not torch.equal(augment((HorizontalFlip(),), *block(), drawn(i))[1], block()[1])) for i in range(200)
     )
@@ -118,7 +118,7 @@ def test_a_window_in_the_middle_or_anywhere():
     assert places == {6 * y + x for y in range(3) for x in range(4)}
 
 
-def test_a_window_beyond_the_picture_is_filled_and_void():
+def test_a_window_beyond_the_image_is_filled_and_void():
     image, mask = torch.full((3, 2, 2), 9, dtype=torch.uint8), torch.ones(2, 2, dtype=torch.uint8)
     cut, marked = window(image, mask, (3, 4), torch.tensor([1, 2, 3], dtype=torch.uint8), None)
     assert marked.tolist() == [[1, 1, VOID, VOID], [1, 1, VOID, VOID], [VOID] * 4]
@@ -131,7 +131,7 @@ def test_a_window_beyond_the_picture_is_filled_and_void():
 # --- the whole of it ---
 
 
-def test_an_assembled_pair_is_the_middle_of_the_resized_picture():
+def test_an_assembled_pair_is_the_middle_of_the_resized_image():
     image, mask = block()
     ready, truth = MaskAssembly(Preprocessing((16, 16), resize="short_side", resize_to=20))(image, mask, None)
     assert (ready.shape, truth.shape, truth.dtype) == ((3, 16, 16), (16, 16), torch.int64)
@@ -157,7 +157,7 @@ def test_mirrored_places_are_numpy_s(length, before, total):
 
 
 def test_with_a_margin_every_pixel_can_be_in_the_output():
-    """Valid convolutions see the mirrored picture; the middle of each window is a part of the real one."""
+    """Valid convolutions see the mirrored image; the middle of each window is a part of the real one."""
     mask = torch.arange(36, dtype=torch.uint8).view(6, 6)
     assemble = MaskAssembly(Preprocessing((8, 8), channels=1, mean=(0.5,), std=(0.5,)), (), margin_px=3)
     seen = set()

@@ -41,8 +41,8 @@ def test_a_plain_folder_is_divided_by_the_seed(tmp_path):
     assert sorted(stems(loaded.train) + stems(loaded.test)) == stems(train)
     image, mask = loaded.test.read_pair(1)
     number = int(stems(loaded.test)[1].removeprefix("p"))
-    picture, truth = drawn(number)
-    assert torch.equal(image, torch.from_numpy(picture).permute(2, 0, 1))
+    source_image, truth = drawn(number)
+    assert torch.equal(image, torch.from_numpy(source_image).permute(2, 0, 1))
     assert torch.equal(mask, torch.from_numpy(truth))
 
 
@@ -101,7 +101,7 @@ def test_cityscapes_by_either_numbering(kind, road, car, tmp_path):
     assert ["ulm_9" in problem.path for problem in train.problems] == [True]
 
 
-def test_cityscapes_with_training_numbers_for_some_pictures_goes_by_the_others(tmp_path):
+def test_cityscapes_with_training_numbers_for_some_images_goes_by_the_others(tmp_path):
     for number in range(2):
         save(tmp_path / "leftImg8bit" / "train" / "ulm" / f"ulm_{number}_leftImg8bit.png", np.zeros((1, 2, 3)))
         save(tmp_path / "gtFine" / "train" / "ulm" / f"ulm_{number}_gtFine_labelIds.png", [[7, 26]])
@@ -122,9 +122,9 @@ def test_camvid_as_segnet_s_authors_hand_it_out(tmp_path):
     assert ["p7" in problem.path for problem in train.problems] == [True]
 
 
-def test_masks_of_a_training_part_without_its_pictures_are_no_layout(tmp_path):
+def test_masks_of_a_training_part_without_its_images_are_no_layout(tmp_path):
     save(tmp_path / "trainannot" / "p0.png", np.zeros((2, 2)))
-    with pytest.raises(ConvatlasError, match="no folders of pictures and masks; expected images/ and masks/"):
+    with pytest.raises(ConvatlasError, match="no folders of images and masks; expected images/ and masks/"):
         read_masks_folder(tmp_path)
 
 
@@ -141,9 +141,9 @@ def test_a_folder_called_camvid_has_its_names_where_the_values_fit(tmp_path):
 def test_a_palette_counts_by_its_numbers_not_its_colours(tmp_path):
     write_pairs(tmp_path / "images", tmp_path / "masks", range(2))
     for number in range(2):
-        picture = Image.fromarray(drawn(number)[1], mode="P")
-        picture.putpalette([200, 200, 200, 10, 10, 10, 200, 200, 200])
-        picture.save(tmp_path / "masks" / f"p{number}.png")
+        image = Image.fromarray(drawn(number)[1], mode="P")
+        image.putpalette([200, 200, 200, 10, 10, 10, 200, 200, 200])
+        image.save(tmp_path / "masks" / f"p{number}.png")
     train, _, classes = read_masks_folder(tmp_path)
     assert classes.names == ("0", "1", "2")
     assert torch.equal(train.read_pair(1)[1], torch.from_numpy(drawn(1)[1]))
@@ -242,7 +242,7 @@ def test_a_bad_mask_is_named_when_it_is_read(tmp_path):
     save(masks / "p2.png", np.full((48, 64), 9))
     train, _, _ = read_masks_folder(tmp_path)
     reasons = (
-        "p0.png is 40 x 64, its picture 48 x 64",
+        "p0.png is 40 x 64, its image 48 x 64",
         "p1.png: not a mask that can be read",
         "p2.png: value 9 is none",
     )
@@ -256,14 +256,14 @@ def test_a_bad_mask_is_named_when_it_is_read(tmp_path):
 def test_an_unreadable_mask_does_not_hide_the_others(name, tmp_path):
     """Without a table the classes are told from those that can be read."""
     write_pairs(tmp_path / name / "images", tmp_path / name / "masks", range(3))
-    (tmp_path / name / "masks" / "p0.png").write_bytes(b"no picture")
+    (tmp_path / name / "masks" / "p0.png").write_bytes(b"no image")
     train, _, classes = read_masks_folder(tmp_path / name)
     assert classes.names == (CAMVID.names if name == "camvid" else ("0", "1", "2"))
     with pytest.raises(ConvatlasError, match=r"p0\.png: not a mask"):
         train.read_pair(0)
 
 
-def test_pictures_without_a_mask_are_named_and_left_out(tmp_path):
+def test_images_without_a_mask_are_named_and_left_out(tmp_path):
     write_parts(tmp_path, 4, 1)
     (tmp_path / "train" / "masks" / "p2.png").unlink()
     train, _, _ = read_masks_folder(tmp_path)
@@ -272,7 +272,7 @@ def test_pictures_without_a_mask_are_named_and_left_out(tmp_path):
     assert "has no mask" in train.problems[0].reason
 
 
-def test_dropped_and_chosen_pictures_keep_their_masks(tmp_path):
+def test_dropped_and_chosen_images_keep_their_masks(tmp_path):
     write_parts(tmp_path, 5, 1)
     train, _, _ = read_masks_folder(tmp_path)
     few = train.select([4, 1, 3])
@@ -284,8 +284,8 @@ def test_dropped_and_chosen_pictures_keep_their_masks(tmp_path):
 @pytest.mark.parametrize(
     ("made", "sentence"),
     [
-        (lambda path: None, "has no folders of pictures and masks; expected images/ and masks/"),
-        (lambda path: write_pairs(path / "images", path / "masks", range(0)), "holds no picture with a mask"),
+        (lambda path: None, "has no folders of images and masks; expected images/ and masks/"),
+        (lambda path: write_pairs(path / "images", path / "masks", range(0)), "holds no image with a mask"),
         (
             lambda path: (
                 write_pairs(path / "images", path / "masks", range(1)),

@@ -26,7 +26,7 @@ LN = math.log
 
 
 def two_pixels(masks: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """Pictures of two pixels: probabilities 3/4 and 1/4 at the first, 1/2 and 1/2 at the second."""
+    """Images of two pixels: probabilities 3/4 and 1/4 at the first, 1/2 and 1/2 at the second."""
     logits = torch.tensor([[[[LN(3), 0.0]], [[0.0, 0.0]]]]).expand(len(masks), -1, -1, -1)
     return logits, torch.tensor(masks)[:, None]
 
@@ -49,7 +49,7 @@ def test_class_weights_multiply_and_do_not_divide():
     assert found.item() == pytest.approx(-10 * LN(0.75) - 3 * LN(0.5))
 
 
-def test_a_picture_of_void_costs_nothing_and_moves_nothing():
+def test_a_image_of_void_costs_nothing_and_moves_nothing():
     logits = torch.randn(1, 3, 2, 2, requires_grad=True)
     for loss in (PixelCrossEntropy(), PixelCrossEntropy(normalise=False)):
         value = loss(logits, torch.full((1, 2, 2), VOID))
@@ -135,7 +135,7 @@ def step(recipe: Recipe, batch: Batch, weights: Tensor | None = None) -> tuple[l
 def batch_of(loss) -> Batch:
     torch.manual_seed(1)
     masks: Tensor = torch.randint(0, 2, (6, 6, 5))
-    masks[0, :3], masks[1] = VOID, VOID  # the pictures have different numbers of pixels that count
+    masks[0, :3], masks[1] = VOID, VOID  # the images have different numbers of pixels that count
     if isinstance(loss, HeatmapSquaredError):
         masks = torch.rand(6, 3, 6, 5)
     return Batch(torch.randn(6, 3, 6, 5), masks, torch.arange(6), 6)
@@ -184,7 +184,7 @@ def test_class_weights_are_counted_over_the_training_masks(split):
 def test_a_mask_that_cannot_be_read_is_not_counted(split):
     before = mask_class_weights(replace(RECIPE, class_weights="median_frequency"), split.select([0, 2]), 3)
     with open(split.masks[1], "wb") as stream:
-        stream.write(b"no picture")
+        stream.write(b"no image")
     assert torch.equal(mask_class_weights(replace(RECIPE, class_weights="median_frequency"), split, 3), before)
 
 

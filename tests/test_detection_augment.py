@@ -1,4 +1,4 @@
-"""Augmentations of marked pictures: by hand, by what they promise, and the same for the same generator."""
+"""Augmentations of marked images: by hand, by what they promise, and the same for the same generator."""
 
 import colorsys
 from collections.abc import Callable
@@ -74,7 +74,7 @@ def test_a_generator_decides_alone(step: Callable) -> None:
 
 
 @pytest.mark.parametrize("step", EVERY, ids=IDS)
-def test_a_picture_without_objects_and_one_without_colours(step: Callable) -> None:
+def test_a_image_without_objects_and_one_without_colours(step: Callable) -> None:
     none = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.bool))
     for seed in range(5):
         image, objects = step(torch.full((1, 9, 7), 99, dtype=torch.uint8), none, source(seed))
@@ -102,7 +102,7 @@ def test_a_mirror_by_hand() -> None:
     assert moved.boxes.tolist() == [[5, 24, 25, 36], [30, 2, 58, 22]]
 
 
-def test_zooming_out_puts_the_picture_on_the_mean_colour() -> None:
+def test_zooming_out_puts_the_image_on_the_mean_colour() -> None:
     image, objects = scene()
     sides = []
     for seed in range(30):
@@ -136,7 +136,7 @@ def test_crops_overlap_some_object_by_what_was_asked() -> None:
         centres = (objects.boxes[:, :2] + objects.boxes[:, 2:]) / 2
         inside = ((centres >= window[0, :2]) & (centres < window[0, 2:])).all(1)
         assert kept.labels.tolist() == objects.labels[inside].tolist()
-    assert 15 < whole < 45  # about half: the one crop or the whole picture
+    assert 15 < whole < 45  # about half: the one crop or the whole image
 
 
 def test_edges_move_by_up_to_a_fifth() -> None:

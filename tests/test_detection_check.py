@@ -43,15 +43,15 @@ def test_everything_wrong_is_named_and_the_rest_is_counted(tmp_path: Path) -> No
     found, classes = parts(str(boxes_csv(tmp_path)))
     checked = check_boxes(found, classes)
     assert [finding.kind for finding in checked.findings] == [
-        "damaged", "no picture", "empty", "reversed", "outside", "leak", "sticks out", "marked twice", "nothing marked",
+        "damaged", "no image", "empty", "reversed", "outside", "leak", "sticks out", "marked twice", "nothing marked",
     ]  # fmt: skip
     assert checked.harmful == 6
-    assert checked.pictures == {"train": 3, "test": 2}
+    assert checked.images == {"train": 3, "test": 2}
     assert checked.counts == {"train": (1, 3), "test": (2, 0)}
     assert checked.sizes[0].width == (20, 20, 60)
     assert checked.sizes[1].height == (10, 30, 30)
     assert checked.sizes[0].share == pytest.approx((200 / 2400, 200 / 2400, 1), rel=1e-3)
-    assert checked.objects_a_picture == (0, 1, 3)
+    assert checked.objects_a_image == (0, 1, 3)
     assert (checked.short_side, checked.long_side) == ((40, 40, 40), (60, 60, 60))
     assert set(HARMFUL) <= set(MEANING)
 
@@ -69,7 +69,7 @@ def test_the_command_says_it_and_ends_with_1(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["data", "check", str(path), "--task", "detection", "--sheet", str(sheet)])
     assert result.exit_code == 1
     assert "marked twice" in result.output
-    assert "5 pictures" in result.output
+    assert "5 images" in result.output
     with Image.open(sheet) as drawn:
         assert drawn.width > 400
     written = CliRunner().invoke(app, ["data", "check", str(path), "--task", "detection", "--json"])
@@ -79,7 +79,7 @@ def test_the_command_says_it_and_ends_with_1(tmp_path: Path) -> None:
     assert {finding["kind"] for finding in values["findings"]} >= {"empty", "leak"}
 
 
-def test_a_whole_folder_ends_with_0_and_names_pictures_without_annotation(tmp_path: Path) -> None:
+def test_a_whole_folder_ends_with_0_and_names_images_without_annotation(tmp_path: Path) -> None:
     for name in "ab":
         Image.fromarray(np.full((20, 20, 3), ord(name), np.uint8)).save(tmp_path / f"{name}.png")
     drawn = "<name>x</name><bndbox><xmin>2</xmin><ymin>2</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
@@ -109,7 +109,7 @@ def test_the_most_certain_detection_lies_on_top() -> None:
     assert drawn.getpixel((5, 25)) == colour_of(0)
 
 
-def test_a_sheet_has_room_for_damaged_pictures_and_long_legends() -> None:
+def test_a_sheet_has_room_for_damaged_images_and_long_legends() -> None:
     page = Annotated("a.png", (9, 9), torch.zeros(0, 4), torch.zeros(0).long(), torch.zeros(0).bool())
     sheet = BoxSheet.of({"train": DetectionSplit([page] * 50)}, [f"class {k}" for k in range(40)])
     assert len(sheet.chosen) == 24

@@ -1,4 +1,4 @@
-"""Marked pictures in every format: the same boxes whatever wrote them, and what is wrong with one is named."""
+"""Marked images in every format: the same boxes whatever wrote them, and what is wrong with one is named."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ WIDTH, HEIGHT = 60, 40
 BOX = (10, 5, 30, 25)  # edges
 
 
-def picture(file: Path, size: tuple[int, int] = (WIDTH, HEIGHT)) -> None:
+def image(file: Path, size: tuple[int, int] = (WIDTH, HEIGHT)) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((size[1], size[0], 3), 90, np.uint8)).save(file)
 
@@ -36,9 +36,9 @@ def xml(file: Path, objects: list[tuple[str, tuple[float, ...], int]], size: tup
 
 
 def voc(root: Path, names: str = "abcd") -> Path:
-    """Four pictures: a and b for training, c to select on, d to test on."""
+    """Four images: a and b for training, c to select on, d to test on."""
     for name in names:
-        picture(root / "JPEGImages" / f"{name}.png")
+        image(root / "JPEGImages" / f"{name}.png")
         xml(root / "Annotations" / f"{name}.xml", [("cell", (11, 6, 30, 25), 0), ("ring", (1, 1, 60, 40), 1)])
     lists = root / "ImageSets" / "Main"
     lists.mkdir(parents=True)
@@ -48,7 +48,7 @@ def voc(root: Path, names: str = "abcd") -> Path:
 
 
 def coco(root: Path) -> Path:
-    picture(root / "images" / "a.png")
+    image(root / "images" / "a.png")
     file = root / "annotations" / "instances_train.json"
     file.parent.mkdir()
     marks = [
@@ -64,7 +64,7 @@ def coco(root: Path) -> Path:
 
 
 def yolo(root: Path) -> Path:
-    picture(root / "images" / "train" / "a.png")
+    image(root / "images" / "train" / "a.png")
     text = root / "labels" / "train" / "a.txt"
     text.parent.mkdir(parents=True)
     text.write_text(f"0 {20 / WIDTH} {15 / HEIGHT} {20 / WIDTH} {20 / HEIGHT}\n1 0.5 0.5 1 1\n")
@@ -73,7 +73,7 @@ def yolo(root: Path) -> Path:
 
 
 def table(root: Path) -> Path:
-    picture(root / "a.png")
+    image(root / "a.png")
     lines = [
         "filename,width,height,class,xmin,ymin,xmax,ymax",
         "a.png,60,40,cell,10,5,30,25",
@@ -122,7 +122,7 @@ def test_a_test_list_without_annotations_is_no_test_part(tmp_path: Path) -> None
 
 def test_an_object_that_marks_nothing_leaves_its_image_out(tmp_path: Path) -> None:
     for name in "ab":
-        picture(tmp_path / f"{name}.png")
+        image(tmp_path / f"{name}.png")
     wrong = [
         ("cell", (11, 6, 30, 25), 0), ("cell", (30, 6, 30, 25), 0), ("cell", (30, 25, 11, 6), 0),
         ("cell", (61, 6, 70, 25), 0), ("cell", ("nan", 6, 30, 25), 0), ("cell", (50, 6, 70, 25), 0),
@@ -134,7 +134,7 @@ def test_an_object_that_marks_nothing_leaves_its_image_out(tmp_path: Path) -> No
     found, _ = parts(str(tmp_path))
     split = found["train"]
     assert [problem.kind for problem in split.problems] == [
-        "no picture", "damaged", "empty", "reversed", "outside", "not a number"]  # fmt: skip
+        "no image", "damaged", "empty", "reversed", "outside", "not a number"]  # fmt: skip
     assert [Path(path).stem for path in split.paths] == ["b"]
     assert len(split.left_out) == 1
     assert split.objects(0).boxes.tolist() == [[10, 5, 30, 25], [49, 5, 60, 25]]  # the last was cut
@@ -142,7 +142,7 @@ def test_an_object_that_marks_nothing_leaves_its_image_out(tmp_path: Path) -> No
 
 
 def test_one_pixel_outside_is_a_way_of_counting(tmp_path: Path) -> None:
-    picture(tmp_path / "a.png")
+    image(tmp_path / "a.png")
     xml(tmp_path / "a.xml", [("cell", (0, 0, 60, 40), 0)])  # counted from 0
     split = parts(str(tmp_path))[0]["train"]
     assert split.objects(0).boxes.tolist() == [[0, 0, 60, 40]]
@@ -162,7 +162,7 @@ def test_unknown_classes_are_named(tmp_path: Path) -> None:
 def test_yolo_numbers_beyond_the_names_and_bad_lines(tmp_path: Path) -> None:
     root = yolo(tmp_path)
     (root / "labels" / "train" / "a.txt").write_text("2 0.5 0.5 0.1 0.1\n0 0.5 0.5\n0 0.5 0.5 0.1 0.1\n")
-    picture(root / "images" / "train" / "b.png")
+    image(root / "images" / "train" / "b.png")
     split = parts(str(root))[0]["train"]
     assert [problem.kind for problem in split.problems] == ["bad object", "unknown class"]
     assert [Path(page.path).stem for page in split.pages] == ["b"]  # which has no text, so nothing is on it
@@ -183,23 +183,23 @@ def test_a_segmentation_of_another_size_is_refused() -> None:
         rasterise({"size": [3, 3], "counts": [0, 9]}, (4, 4))
 
 
-def test_csv_with_parts_empty_pictures_and_faults(tmp_path: Path) -> None:
+def test_csv_with_parts_empty_images_and_faults(tmp_path: Path) -> None:
     for name in "abcd":
-        picture(tmp_path / f"{name}.png")
+        image(tmp_path / f"{name}.png")
     rows = ["path,x1,y1,x2,y2,class,split", "a.png,1,1,9,9,x,train", "b.png,,,,,,train", "c.png,1,1,9,9,x,test",
             "gone.png,1,1,9,9,x,train", "d.png,1,one,9,9,x,train"]  # fmt: skip
     (tmp_path / "boxes.csv").write_text("\n".join(rows))
     found = open_detection(str(tmp_path / "boxes.csv"))
     assert [len(page.labels) for page in found.train.pages] == [1, 0]
     assert len(found.test) == 1
-    assert [problem.kind for problem in found.train.problems] == ["no picture", "bad object"]
+    assert [problem.kind for problem in found.train.problems] == ["no image", "bad object"]
     (tmp_path / "boxes.csv").write_text("path,class\na.png,x\n")
     with pytest.raises(ConvatlasError, match="no column for x1"):
         parts(str(tmp_path / "boxes.csv"))
 
 
-def test_a_picture_of_another_size_than_its_annotation_is_damaged(tmp_path: Path) -> None:
-    picture(tmp_path / "a.png", (40, 60))
+def test_a_image_of_another_size_than_its_annotation_is_damaged(tmp_path: Path) -> None:
+    image(tmp_path / "a.png", (40, 60))
     xml(tmp_path / "a.xml", [("cell", (11, 6, 30, 25), 0)])
     split = parts(str(tmp_path))[0]["train"]
     with pytest.raises(ConvatlasError, match="40 x 60 pixels, where its annotation says 60 x 40"):
@@ -208,7 +208,7 @@ def test_a_picture_of_another_size_than_its_annotation_is_damaged(tmp_path: Path
 
 def test_division_is_written_down_and_used_again(tmp_path: Path) -> None:
     for name in "abcdefghij":
-        picture(tmp_path / f"{name}.png")
+        image(tmp_path / f"{name}.png")
         xml(tmp_path / f"{name}.xml", [("ring" if name in "ab" else "cell", (11, 6, 30, 25), 0)])
     found = open_detection(str(tmp_path), test_fraction=0.3, seed=3)
     assert found.division is not None
@@ -219,7 +219,7 @@ def test_division_is_written_down_and_used_again(tmp_path: Path) -> None:
     assert open_detection(str(tmp_path), test_fraction=0.3, seed=4).test.paths != found.test.paths
 
 
-def test_the_label_of_a_picture_is_its_rarest_class() -> None:
+def test_the_label_of_a_image_is_its_rarest_class() -> None:
     from convatlas.data.detection.annotations import Annotated
 
     def page(*labels: int) -> Annotated:
@@ -255,7 +255,7 @@ def test_bccd_opens_with_its_own_lists(data_root: Path) -> None:
 
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["coco_format_v1", "coco_format_v2", "yolo_format", "openimages_format"])
-def test_formats_of_the_same_pictures_agree(data_root: Path, name: str) -> None:
+def test_formats_of_the_same_images_agree(data_root: Path, name: str) -> None:
     """Programs that wrote them differ by the pixel from which they count."""
     folder = data_root / "voc100" / "gts"
     truth, names = parts(str(folder / "pascalvoc_format"))

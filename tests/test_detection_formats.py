@@ -17,7 +17,7 @@ BOXES = [[10.0, 5.25, 30.5, 25.0], [0.0, 0.0, 60.0, 40.0]]
 
 
 def answers(root: Path) -> list[Answer]:
-    """Two pictures: two objects on the first, none on the second."""
+    """Two images: two objects on the first, none on the second."""
     for name in "ab":
         Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(root / f"{name}.png")
     found = Detections(torch.tensor(BOXES), torch.tensor([1, 0]), torch.tensor([0.875, 0.5]))

@@ -1,4 +1,4 @@
-"""Boxes that move with their pictures and come back, batches that depend on seed, epoch and index, and a whole pass."""
+"""Boxes that move with their images and come back, batches that depend on seed, epoch and index, and a whole pass."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ SHORT = Preprocessing((20, 50), resize="short_side", resize_to=20, mean=(0.5,) *
 
 
 def bright_box(root: Path, count: int, size: tuple[int, int] = (48, 64)) -> DetectionSplit:
-    """Dark pictures (H, W) with one bright rectangle, which is the object."""
+    """Dark images (H, W) with one bright rectangle, which is the object."""
     pages = []
     for number in range(count):
         pixels = np.zeros((*size, 3), np.uint8)
@@ -74,7 +74,7 @@ def box_of_bright(image: Tensor) -> Tensor:
         Preprocessing((48, 64), mean=(0.0,) * 3, std=(1.0,) * 3),
     ],
 )
-def test_boxes_and_masks_move_with_the_picture_and_back(tmp_path: Path, preprocessing: Preprocessing) -> None:
+def test_boxes_and_masks_move_with_the_image_and_back(tmp_path: Path, preprocessing: Preprocessing) -> None:
     image, objects = bright_box(tmp_path, 1).read(0)
     mask = image[:1] > 127
     where = place((48, 64), preprocessing)
@@ -85,7 +85,7 @@ def test_boxes_and_masks_move_with_the_picture_and_back(tmp_path: Path, preproce
     assert moved.masks is not None
     assert moved.masks.shape == (1, *where.size)
     assert ((made[0] > 127) != moved.masks[0]).float().mean() < 0.02
-    back = where.to_picture(Detections(moved.boxes, moved.labels, torch.ones(1), moved.masks))
+    back = where.to_image(Detections(moved.boxes, moved.labels, torch.ones(1), moved.masks))
     assert torch.allclose(back.boxes, objects.boxes, atol=1e-4)
     assert back.masks is not None
     assert back.masks.shape == mask.shape
@@ -103,10 +103,10 @@ def test_placement_by_hand() -> None:
         place((9, 9), Preprocessing((9, 9), resize="short_side"))
 
 
-def test_detections_beside_the_picture_are_left_out() -> None:
+def test_detections_beside_the_image_are_left_out() -> None:
     where = place((50, 100), Preprocessing((40, 40), resize="fit", resize_to=40))
     found = Detections(torch.tensor([[0.0, 0, 40, 9], [0, 5, 40, 20]]), torch.tensor([0, 1]), torch.tensor([0.9, 0.8]))
-    back = where.to_picture(found)
+    back = where.to_image(found)
     assert back.labels.tolist() == [1]
     assert back.boxes.tolist() == [[0, 0, 100, 25]]
 
@@ -122,7 +122,7 @@ def test_batches_and_their_objects(tmp_path: Path) -> None:
             assert (box_of_bright(image) - objects.boxes[0]).abs().max() <= 1
 
 
-def test_pictures_of_different_sizes_are_padded_with_the_mean(tmp_path: Path) -> None:
+def test_images_of_different_sizes_are_padded_with_the_mean(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     wide, high = bright_box(tmp_path, 1, (40, 80)), bright_box(tmp_path / "b", 1, (80, 60))
     both = DetectionSplit([*wide.pages, *high.pages])
@@ -130,13 +130,13 @@ def test_pictures_of_different_sizes_are_padded_with_the_mean(tmp_path: Path) ->
     assert batch.images.shape == (2, 3, 27, 40)
     assert batch.images[0, :, 20:].eq(0).all()
     assert batch.images[1, :, :, 20:].eq(0).all()
-    assert batch.images[1, 0, 26, 0] == -0.5  # black, within the picture
+    assert batch.images[1, 0, 26, 0] == -0.5  # black, within the image
 
 
 def test_augmentation_is_a_function_of_seed_epoch_and_index(tmp_path: Path) -> None:
     split = bright_box(tmp_path, 8)
 
-    def pictures(epoch: int, **options) -> Tensor:
+    def images(epoch: int, **options) -> Tensor:
         loader = DetectionLoader(split, STRETCH, augment=[mirrored], seed=5, **options)
         batches = list(loader.epoch(epoch))
         for batch in batches:
@@ -145,10 +145,10 @@ def test_augmentation_is_a_function_of_seed_epoch_and_index(tmp_path: Path) -> N
         order = torch.cat([batch.indices for batch in batches]).argsort()
         return torch.cat([batch.images for batch in batches])[order]
 
-    one = pictures(0, batch_size=2)
-    assert not torch.equal(one, pictures(1, batch_size=2))
+    one = images(0, batch_size=2)
+    assert not torch.equal(one, images(1, batch_size=2))
     for options in ({"shuffle": True}, {"workers": 2}, {"memory_limit_bytes": 0}):
-        assert torch.equal(one, pictures(0, batch_size=3, **options))
+        assert torch.equal(one, images(0, batch_size=3, **options))
 
 
 def test_an_epoch_goes_on_where_it_stopped(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_two_processes_share_a_batch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", [1 << 20, 0])
-def test_damaged_pictures_are_dropped_and_named(tmp_path: Path, limit: int) -> None:
+def test_damaged_images_are_dropped_and_named(tmp_path: Path, limit: int) -> None:
     split = bright_box(tmp_path, 4)
     Path(split.paths[1]).write_bytes(b"\x89PNG\r\n\x1a\n torn")
     loader = DetectionLoader(split, STRETCH, batch_size=4, memory_limit_bytes=limit)
@@ -187,9 +187,9 @@ def test_damage_that_is_met_late_is_named_too(tmp_path: Path, workers: int) -> N
     assert [(len(batch.labels), batch.total) for batch in batches] == [(1, 1), (2, 2)]
     assert [Path(problem.path).name for problem in split.problems] == ["1.png"]
     found = evaluate_detector(FindsBright(), loader, classes=("even", "odd"))
-    assert found.curves[1].objects == 1  # of the pictures that can be read
+    assert found.curves[1].objects == 1  # of the images that can be read
     Path(split.paths[0]).write_bytes(b"torn")
-    with pytest.raises(ConvatlasError, match="no picture of a batch"):
+    with pytest.raises(ConvatlasError, match="no image of a batch"):
         list(loader.epoch(0))
 
 
@@ -197,7 +197,7 @@ def test_wrong_arguments_are_named(tmp_path: Path) -> None:
     split = bright_box(tmp_path, 1)
     with pytest.raises(UsageError, match="batch_size is 0"):
         DetectionLoader(split, STRETCH, batch_size=0)
-    with pytest.raises(ConvatlasError, match="no pictures"):
+    with pytest.raises(ConvatlasError, match="no images"):
         DetectionLoader(DetectionSplit([]), STRETCH, batch_size=1)
 
 

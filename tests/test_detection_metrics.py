@@ -102,13 +102,13 @@ def test_overlap_of_exactly_a_half_is_enough() -> None:
     assert match([detections([half], [1.0])], [objects([BOX])], 0, min_overlap=0.51).verdicts.tolist() == [FALSE]
 
 
-def test_order_over_pictures_is_the_scores() -> None:
+def test_order_over_images_is_the_scores() -> None:
     found = match(
         [detections([BOX, FAR], [0.2, 0.9]), detections([BOX], [0.5]), detections([FAR], [0.95], [1])],
         [objects([BOX]), objects([BOX]), objects([])],
         0,
     )
-    assert found.pictures.tolist() == [0, 1, 0]
+    assert found.images.tolist() == [0, 1, 0]
     assert found.places.tolist() == [1, 0, 0]
     assert found.verdicts.tolist() == [FALSE, TRUE, TRUE]
 
@@ -187,7 +187,7 @@ def test_coco_without_answers_and_without_objects() -> None:
 
 
 def random_marks(seed: int) -> tuple[list[Detections], list[Objects]]:
-    """Whole-pixel boxes of three classes on thirty pictures, some near objects and some not, some difficult."""
+    """Whole-pixel boxes of three classes on thirty images, some near objects and some not, some difficult."""
     g = np.random.default_rng(seed)
     found, marked = [], []
     for _ in range(30):
@@ -212,16 +212,16 @@ def random_marks(seed: int) -> tuple[list[Detections], list[Objects]]:
 def devkit(found: list[Detections], marked: list[Objects], label: int, rule: str) -> float:
     """VOCevaldet.m and VOCap.m, line by line, in the devkit's coordinates: from 1, the last pixel inside."""
     truth = []
-    for picture in marked:
-        own = (picture.labels == label).numpy()
-        boxes = picture.boxes.double().numpy()[own] + np.array([1, 1, 0, 0])
-        truth.append((boxes, picture.difficult.numpy()[own], np.zeros(own.sum(), bool)))
+    for source_image in marked:
+        own = (source_image.labels == label).numpy()
+        boxes = source_image.boxes.double().numpy()[own] + np.array([1, 1, 0, 0])
+        truth.append((boxes, source_image.difficult.numpy()[own], np.zeros(own.sum(), bool)))
     npos = sum((~difficult).sum() for _, difficult, _ in truth)
     rows = [
         (score, image, box + np.array([1, 1, 0, 0]))
-        for image, picture in enumerate(found)
+        for image, source_image in enumerate(found)
         for score, box, own in zip(
-            picture.scores.tolist(), picture.boxes.double().numpy(), picture.labels.tolist(), strict=True
+            source_image.scores.tolist(), source_image.boxes.double().numpy(), source_image.labels.tolist(), strict=True
         )
         if own == label
     ]
@@ -294,7 +294,7 @@ def test_voc_equals_the_devkit_on_a_real_detector(data_root: Path, rule: str) ->
     ap, curves = voc_average_precision(found, marked, len(classes), rule)
     expected = [devkit(found, marked, label, rule) for label in range(len(classes))]
     assert ap.tolist() == pytest.approx(expected, abs=1e-12, nan_ok=True)
-    assert sum(curve.objects for curve in curves) == sum(int((~picture.difficult).sum()) for picture in marked)
+    assert sum(curve.objects for curve in curves) == sum(int((~image.difficult).sum()) for image in marked)
 
 
 @pytest.mark.data
@@ -315,9 +315,12 @@ def test_coco_equals_pycocotools_on_the_files(data_root: Path) -> None:
             "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
             "score": score,
         }
-        for name, picture in zip(names, found, strict=True)
+        for name, source_image in zip(names, found, strict=True)
         for box, label, score in zip(
-            picture.boxes.double().tolist(), picture.labels.tolist(), picture.scores.double().tolist(), strict=True
+            source_image.boxes.double().tolist(),
+            source_image.labels.tolist(),
+            source_image.scores.double().tolist(),
+            strict=True,
         )
     ]
     judge = COCOeval(truth, truth.loadRes(json.loads(json.dumps(answers))), "bbox")

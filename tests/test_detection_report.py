@@ -1,4 +1,4 @@
-"""A detector's page: what it says, that it is one file, and that its pictures show what they should."""
+"""A detector's page: what it says, that it is one file, and that its images show what they should."""
 
 import math
 import re
@@ -12,7 +12,7 @@ from PIL import Image
 from convatlas.data.detection.annotations import Annotated
 from convatlas.data.detection.split import DetectionSplit
 from convatlas.evaluation.detector import summarise_detections
-from convatlas.evaluation.error_analysis import picture_errors
+from convatlas.evaluation.error_analysis import image_errors
 from convatlas.report.detection import class_rows, page
 from convatlas.structures import DetectionEvaluation, Detections, UsageError
 from convatlas.visualise.boxes import beside, verdicts
@@ -23,7 +23,7 @@ BOXES = [[10.0, 10, 40, 40], [50.0, 10, 80, 40]]
 
 
 def scene(root: Path) -> tuple[DetectionSplit, list[Detections]]:
-    """Two pictures: on the first a ring is found, a cell missed and one invented; on the second all is right."""
+    """Two images: on the first a ring is found, a cell missed and one invented; on the second all is right."""
     pages = []
     for name in "ab":
         Image.fromarray(np.full((60, 90, 3), 128, np.uint8)).save(root / f"{name}.png")
@@ -53,7 +53,7 @@ def test_the_page_says_it_and_asks_for_nothing(tmp_path: Path, protocol) -> None
     assert "<script" not in text
     assert "left out of the mean: never" in text
     assert "1 right, 1 wrong, 1 missed" in text
-    assert text.count("<li><p>") == 1  # the second picture has no mistakes
+    assert text.count("<li><p>") == 1  # the second image has no mistakes
     assert "250 ms" in text
 
 
@@ -69,16 +69,16 @@ def test_rows_by_hand(tmp_path: Path) -> None:
     assert (never["ap"], never["objects"], never["threshold"], never["recall"]) == (None, 0, "-", None)
 
 
-def test_an_evaluation_of_other_pictures_is_refused(tmp_path: Path) -> None:
+def test_an_evaluation_of_other_images_is_refused(tmp_path: Path) -> None:
     split, found = scene(tmp_path)
-    with pytest.raises(UsageError, match="detections of 2 pictures; expected 1"):
+    with pytest.raises(UsageError, match="detections of 2 images; expected 1"):
         page(evaluated(split, found, "voc10"), split.select([0]), "x")
 
 
 def test_right_wrong_and_missed_have_their_colours(tmp_path: Path) -> None:
     split, found = scene(tmp_path)
     image, truth = split.read(0)
-    (errors,) = picture_errors(found[:1], [truth], [0.5, 0.5, 0.5])
+    (errors,) = image_errors(found[:1], [truth], [0.5, 0.5, 0.5])
     drawn = verdicts(image, found[0], truth, errors, CLASSES, longest=90)
     assert drawn.getpixel((10, 35)) == RIGHT
     assert drawn.getpixel((79, 35)) == MISSED

@@ -1,4 +1,4 @@
-"""Detectors learn four real pictures by heart: AP50 over 0.95 on photographs of VOC with large objects.
+"""Detectors learn four real images by heart: AP50 over 0.95 on photographs of VOC with large objects.
 
 R-CNN and SPPnet do so twice, with the softmax that they are fine-tuned with and with the SVMs on what it has learnt.
 `rcnn_ilsvrc13`, whose last layer is SVMs, takes the features of `rcnn_alexnet_voc_finetune`, as its release did.
@@ -29,7 +29,7 @@ from convatlas.structures import Objects, Preprocessing
 from convatlas.training.recipes.common import CAFFE_MEAN
 
 LAST = re.compile("^(cls_|bbox_|rpn_|fc8|fc2|fc3)|mbox")
-PROPOSALS = 150  # of a picture, at most
+PROPOSALS = 150  # of an image, at most
 
 pytestmark = [pytest.mark.slow, pytest.mark.data]
 
@@ -41,7 +41,7 @@ class Way:
     side: int  # pixels
     steps: int
     rate: float = 1e-4  # Adam's
-    scale: float = 1.0  # of the pictures, whose values reach from -128 to 128
+    scale: float = 1.0  # of the images, whose values reach from -128 to 128
     prepare: Callable[[nn.Module, Tensor, Path], object] = lambda net, images, root: None
 
 
@@ -105,7 +105,7 @@ SVMS = {  # who stands on the features of whom
 
 
 def four(root: Path, side: int) -> tuple[Tensor, list[Objects], int]:
-    """Pictures as the networks see them, their objects with box-shaped masks, and the number of classes among them."""
+    """Images as the networks see them, their objects with box-shaped masks, and the number of classes among them."""
     split = open_detection(str(root / "voc100" / "gts" / "coco_format_v1" / "instances_default.json"))
     large = []
     for place, page in enumerate(split.train.pages):
@@ -166,7 +166,7 @@ def with_svms(name: str, tuned: nn.Module, images: Tensor, objects: list[Objects
 
 
 @pytest.mark.parametrize("name", WAYS)
-def test_four_pictures_are_learnt_by_heart(name: str, data_root: Path) -> None:
+def test_four_images_are_learnt_by_heart(name: str, data_root: Path) -> None:
     torch.manual_seed(0)
     way = WAYS[name]
     images, objects, count = four(data_root, way.side)

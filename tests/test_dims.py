@@ -1,4 +1,4 @@
-"""One set of names for the layers of signals, pictures and volumes."""
+"""One set of names for the layers of signals, images and volumes."""
 
 import dataclasses
 
@@ -47,7 +47,7 @@ def test_other_dims_are_refused(dims: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "cifar_resnet20"])
-def test_pictures_are_the_default(name: str) -> None:
+def test_images_are_the_default(name: str) -> None:
     """The 2-D network keeps its layers, names and shapes, and draws its weights as before."""
     torch.manual_seed(0)
     implied = registry.build(name, num_classes=5)
@@ -65,12 +65,12 @@ def test_resnets_of_signals_and_volumes(name: str, dims: int) -> None:
     """The same layers with kernels of as many axes: 3 x 3 = 9 weights become 3 or 27."""
     card = registry.card(name)
     with torch.device("meta"):
-        pictures = registry.build(name, num_classes=5)
+        images = registry.build(name, num_classes=5)
         net = card.builder(num_classes=5, in_channels=3, dims=dims)
         assert net(torch.empty(2, 3, *dims * (33,))).shape == (2, 5)
     shapes = {path: p.shape for path, p in net.named_parameters()}
-    assert shapes.keys() == {path for path, _ in pictures.named_parameters()}
-    for path, p in pictures.named_parameters():
+    assert shapes.keys() == {path for path, _ in images.named_parameters()}
+    for path, p in images.named_parameters():
         expected = (*p.shape[:2], *dims * (p.shape[2],)) if p.dim() == 4 else p.shape
         assert shapes[path] == expected, path
 

@@ -13,7 +13,7 @@ def draws(n: int, seed: int = 0) -> Tensor:
 
 
 @pytest.fixture
-def pictures() -> Tensor:
+def images() -> Tensor:
     return torch.randint(0, 256, (40, 2, 29, 23), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
@@ -59,29 +59,29 @@ def test_smoothing_is_a_gaussian_that_moves_nothing_outside() -> None:
     assert matrix[0].sum().item() == pytest.approx(0.5, abs=0.1)
 
 
-def test_a_batch_has_the_bits_of_its_samples(pictures: Tensor) -> None:
+def test_a_batch_has_the_bits_of_its_samples(images: Tensor) -> None:
     distortion = ElasticDistortion(5.5, 37.0, rotation_degrees=15, scaling=0.15, translation=0.1)
     u = draws(40)
-    batch = distortion(pictures, u)
-    assert batch.shape == pictures.shape
-    assert torch.equal(batch, torch.cat([distortion(pictures[i : i + 1], u[i : i + 1]) for i in range(40)]))
-    assert torch.equal(batch, distortion(pictures, u))
-    assert not torch.equal(batch, distortion(pictures, draws(40, seed=1)))
+    batch = distortion(images, u)
+    assert batch.shape == images.shape
+    assert torch.equal(batch, torch.cat([distortion(images[i : i + 1], u[i : i + 1]) for i in range(40)]))
+    assert torch.equal(batch, distortion(images, u))
+    assert not torch.equal(batch, distortion(images, draws(40, seed=1)))
 
 
-def test_without_strength_nothing_moves(pictures: Tensor) -> None:
-    torch.testing.assert_close(ElasticDistortion(4, 0)(pictures, draws(40)), pictures.float(), atol=1e-2, rtol=0)
+def test_without_strength_nothing_moves(images: Tensor) -> None:
+    torch.testing.assert_close(ElasticDistortion(4, 0)(images, draws(40)), images.float(), atol=1e-2, rtol=0)
 
 
 def test_turning_scaling_and_shifting_by_hand() -> None:
-    picture = torch.zeros(1, 1, 21, 21)
-    picture[0, 0, 10, 16] = 255.0  # six pixels right of the centre
+    image = torch.zeros(1, 1, 21, 21)
+    image[0, 0, 10, 16] = 255.0  # six pixels right of the centre
     u = torch.full((1, 7), 0.5, dtype=torch.float64)
 
     def place(distortion: ElasticDistortion, column: int, value: float) -> tuple[int, int]:
         moved = u.clone()
         moved[0, column] = value
-        return divmod(int(distortion(picture, moved).argmax()), 21)
+        return divmod(int(distortion(image, moved).argmax()), 21)
 
     assert place(ElasticDistortion(4, 0, rotation_degrees=90), 2, 1.0) == (16, 10)  # a quarter turn, clockwise
     assert place(ElasticDistortion(4, 0, scaling=0.5), 4, 1.0) == (10, 19)  # half as wide again

@@ -26,7 +26,7 @@ def test_no_row_of_the_ledger_fails() -> None:
     assert [row for row in verify("enet_encoder") if row.verdict != "holds"] == []
 
 
-def test_initial_sets_the_pooled_picture_beside_13_filters() -> None:
+def test_initial_sets_the_pooled_image_beside_13_filters() -> None:
     initial = Initial(3).eval()
     initial.bn.eps = 0
     x = torch.rand(1, 3, 6, 8)
@@ -79,7 +79,7 @@ def test_spatial_dropout_drops_whole_maps_and_more_so_after_stage_1(net: ENetEnc
     assert torch.equal(dropped.amin(2), dropped.amax(2))
 
 
-def test_the_picture_is_the_mean_of_its_regions(net: ENetEncoder) -> None:
+def test_the_image_is_the_mean_of_its_regions(net: ENetEncoder) -> None:
     x = torch.randn(2, 3, 64, 32)
     regions = net.classify_regions(x)
     assert regions.shape == (2, 5, 8, 4)

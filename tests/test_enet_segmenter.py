@@ -121,6 +121,6 @@ def test_classes_and_channels_are_honoured() -> None:
 
 
 @pytest.mark.slow
-def test_two_pictures_are_learnt_by_heart() -> None:
+def test_two_images_are_learnt_by_heart() -> None:
     x, masks = blocks(32, classes=3)
     assert learn_by_heart(ENet(num_classes=3), x, masks, steps=120, lr=5e-3) > 0.95

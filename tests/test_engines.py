@@ -129,7 +129,7 @@ def test_a_relu_writes_over_its_input_only_where_nothing_else_reads_it() -> None
 
     net = nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten()).eval()
     records = trace(net, (3, 4, 4), device="cpu")
-    assert overwritable_relus(net, records) == ["2"]  # not "0", which would write over the caller's picture
+    assert overwritable_relus(net, records) == ["2"]  # not "0", which would write over the caller's image
     assert find_chains(net, records) == []
 
 

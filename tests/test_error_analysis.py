@@ -1,4 +1,4 @@
-"""Hoiem's kinds of mistakes by hand, what they cost, and the worst pictures."""
+"""Hoiem's kinds of mistakes by hand, what they cost, and the worst images."""
 
 import math
 
@@ -10,9 +10,9 @@ from convatlas.evaluation.error_analysis import (
     KINDS,
     analyse,
     best_threshold,
-    picture_errors,
+    image_errors,
     similar_classes,
-    worst_pictures,
+    worst_images,
 )
 from convatlas.structures import Detections, Objects
 
@@ -66,25 +66,25 @@ def test_groups_of_similar_classes() -> None:
 
 
 def test_the_threshold_of_the_largest_f1() -> None:
-    # right, wrong, right, wrong of two dogs on two pictures: F1 2/3, 1/2, 4/5, 2/3
-    pictures = [dogs(DOG, CAT, CAR), dogs(DOG)]
-    pictures[1] = Detections(pictures[1].boxes, pictures[1].labels, torch.tensor([0.3]))
-    curve = precision_recall(match(pictures, [scene(), scene()], 0))
+    # right, wrong, right, wrong of two dogs on two images: F1 2/3, 1/2, 4/5, 2/3
+    images = [dogs(DOG, CAT, CAR), dogs(DOG)]
+    images[1] = Detections(images[1].boxes, images[1].labels, torch.tensor([0.3]))
+    curve = precision_recall(match(images, [scene(), scene()], 0))
     assert curve.scores.tolist() == pytest.approx([0.9, 0.5, 0.3, 0.1])
     assert best_threshold(curve) == pytest.approx(0.3)
     assert best_threshold(precision_recall(match([dogs(CAT)], [scene()], 0))) == math.inf
     assert best_threshold(precision_recall(match([dogs()], [scene()], 0))) == math.inf
 
 
-def test_pictures_with_the_most_mistakes() -> None:
+def test_images_with_the_most_mistakes() -> None:
     good = Detections(torch.tensor([DOG, CAT, CAR]), torch.tensor([0, 1, 2]), torch.tensor([0.9, 0.9, 0.9]))
-    errors = picture_errors([good, dogs(DOG, DOG), dogs()], [scene()] * 3, [0.0, 0.0, 0.0])
+    errors = image_errors([good, dogs(DOG, DOG), dogs()], [scene()] * 3, [0.0, 0.0, 0.0])
     assert [one.mistakes for one in errors] == [0, 3, 3]
     assert errors[1].right.tolist() == [True, False]
     assert errors[1].missed.tolist() == [1, 2]
-    assert worst_pictures(errors) == [1, 2]
-    above = picture_errors([dogs(DOG, DOG)], [scene()], [0.5, 0.0, 0.0])
+    assert worst_images(errors) == [1, 2]
+    above = image_errors([dogs(DOG, DOG)], [scene()], [0.5, 0.0, 0.0])
     assert above[0].shown.tolist() == [0]
     assert above[0].mistakes == 2
-    hard = picture_errors([dogs(DOG)], [scene(difficult=True)], [0.0] * 3)[0]
+    hard = image_errors([dogs(DOG)], [scene(difficult=True)], [0.0] * 3)[0]
     assert (hard.ignored.tolist(), hard.missed.tolist()) == ([True], [1, 2])

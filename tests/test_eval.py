@@ -14,7 +14,7 @@ from convatlas.structures import UsageError
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of SqueezeNet for three classes without names, their names in a table, and pictures of two of them."""
+    """Weights of SqueezeNet for three classes without names, their names in a table, and images of two of them."""
     folder = tmp_path_factory.mktemp("eval")
     torch.manual_seed(0)
     card = weights.make_card("squeezenet_v1_1", num_classes=3, in_channels=3)
@@ -109,10 +109,10 @@ def test_networks_of_other_classes_are_not_averaged(run_folder: Path, made: Path
 
 @pytest.mark.data
 def test_released_squeezenet_by_ten_crops(data_root: Path, tmp_path: Path) -> None:
-    for picture in (data_root / "imagenet100").glob("*.jpg"):
-        folder = tmp_path / picture.name.split("_")[0]
+    for image in (data_root / "imagenet100").glob("*.jpg"):
+        folder = tmp_path / image.name.split("_")[0]
         folder.mkdir()
-        (folder / picture.name).symlink_to(picture)
+        (folder / image.name).symlink_to(image)
     source = inference.open_source("squeezenet_v1_1", data_root / "weights" / "squeezenet1_1_caffe_bgr.pth")
     source = inference.with_classes(source, data_root / "imagenet_classes.tsv")
     _, one = inference.evaluate_source(source, str(tmp_path))

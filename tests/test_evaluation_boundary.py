@@ -18,8 +18,8 @@ def test_boundaries_are_the_pixels_that_touch_another_along_an_edge() -> None:
     ring = square.copy()
     ring[2, 2:4] = False
     assert np.array_equal(boundary(square), ring)
-    assert borders(square).sum() == 10 + 14  # its rim, and what touches it; not the picture's corners
-    assert not borders(np.ones((3, 3), dtype=bool)).any()  # the picture's edge is none
+    assert borders(square).sum() == 10 + 14  # its rim, and what touches it; not the image's corners
+    assert not borders(np.ones((3, 3), dtype=bool)).any()  # the image's edge is none
 
 
 def test_boundary_f1_by_hand() -> None:
@@ -36,19 +36,19 @@ def test_boundary_f1_by_hand() -> None:
     assert boundary_f1(spotted, spotted_mask, 2, tolerance=0.1)[1] == 1
 
 
-def test_a_class_that_fills_the_picture_has_no_boundary() -> None:
+def test_a_class_that_fills_the_image_has_no_boundary() -> None:
     full, halves = torch.zeros(4, 4, dtype=torch.int64), (torch.arange(4) > 1).long().expand(4, 4)
     assert boundary_f1(full, full, 2).isnan().all()
     assert boundary_f1(full, halves, 2).tolist() == [0, 0]
     assert boundary_f1(halves, full, 2)[0] == 0
 
 
-def test_the_meter_averages_pictures_then_all() -> None:
+def test_the_meter_averages_images_then_all() -> None:
     halves = (torch.arange(8) >= 4).long().expand(1, 6, 8)
     three = torch.where(torch.arange(8) >= 7, 2, halves)
     meter = BoundaryMeter(3)
     meter.add(torch.cat((halves, halves)), torch.cat((halves, three)))
-    # class 1 of the second picture: 12 true boundary pixels, 6 of them found; class 2 is not found at all
+    # class 1 of the second image: 12 true boundary pixels, 6 of them found; class 2 is not found at all
     assert meter.of_class.tolist() == pytest.approx([1, (1 + 2 / 3) / 2, 0])
     assert meter.mean == pytest.approx((1 + (1 + 2 / 3 + 0) / 3) / 2)
     assert math.isnan(BoundaryMeter(3).mean)
@@ -84,7 +84,7 @@ def test_trimap_by_hand() -> None:
     assert meter.mean_iu.tolist() == pytest.approx([(0 + 2 / 3) / 2, (1 / 2 + 3 / 4) / 2, (1 / 3 + 3 / 5) / 2])
 
 
-def test_the_widest_band_is_the_whole_picture() -> None:
+def test_the_widest_band_is_the_whole_image() -> None:
     generator = torch.Generator().manual_seed(0)
     mask, found = torch.randint(0, 3, (2, 2, 20, 30), generator=generator)
     meter = TrimapMeter(3, widths=(1, 100))

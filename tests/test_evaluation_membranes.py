@@ -90,7 +90,7 @@ def test_warping_keeps_the_topology() -> None:
             assert not membranes._simple_points()[code]
 
 
-def test_the_best_threshold_is_one_for_all_pictures() -> None:
+def test_the_best_threshold_is_one_for_all_images() -> None:
     masks = [np.array([[True, False]]), np.array([[True, False]])]
     probabilities = [np.array([[0.9, 0.45]]), np.array([[0.35, 0.1]])]
     best = membranes.best_over_thresholds(probabilities, masks, membranes.pixel_error, (0.2, 0.5))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from convatlas.evaluation import segmentation
-from convatlas.evaluation.segmentation import ConfusionMeter, centre_crop, overlaps, picture_confusions, scores
+from convatlas.evaluation.segmentation import ConfusionMeter, centre_crop, image_confusions, overlaps, scores
 from convatlas.structures import UsageError
 
 TRUE = torch.tensor([[[0, 0, 0, 1], [0, 0, 1, 255]], [[1, 1, 255, 255], [1, 1, 0, 0]]])
@@ -38,13 +38,13 @@ def test_batches_and_types_make_no_difference(dtype: torch.dtype) -> None:
 
 def test_many_classes_do_not_overflow_a_byte() -> None:
     true = torch.arange(150, dtype=torch.uint8).view(1, 10, 15)
-    assert torch.equal(picture_confusions(true, true, 150)[0], torch.eye(150, dtype=torch.int64))
+    assert torch.equal(image_confusions(true, true, 150)[0], torch.eye(150, dtype=torch.int64))
 
 
 def test_a_smaller_prediction_is_compared_with_the_middle() -> None:
     masks = torch.arange(30).view(1, 5, 6)
     assert centre_crop(masks, (2, 4)).tolist() == [[[7, 8, 9, 10], [13, 14, 15, 16]]]  # 3 rows off: 1 above, 2 below
-    assert picture_confusions(torch.tensor([[[14, 14]]]), masks, 30)[0, 14:16, 14].tolist() == [1, 1]
+    assert image_confusions(torch.tensor([[[14, 14]]]), masks, 30)[0, 14:16, 14].tolist() == [1, 1]
 
 
 def test_without_a_counted_pixel_there_is_no_score() -> None:
@@ -101,4 +101,4 @@ def test_an_evaluation_has_all_of_it() -> None:
 )
 def test_what_does_not_fit_is_refused(predicted: torch.Tensor, masks: torch.Tensor, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
-        picture_confusions(predicted, masks, 4)
+        image_confusions(predicted, masks, 4)

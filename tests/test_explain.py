@@ -15,7 +15,7 @@ from convatlas.report.seeing import page
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> list[str]:
+def images(tmp_path: Path) -> list[str]:
     found = []
     for index, digit in enumerate(load_digits().images[:2]):
         path = tmp_path / f"digit {index}.png"
@@ -29,11 +29,11 @@ def run(run_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run_folder, tmp_path / "run"))
 
 
-def test_all_methods_on_a_run(run: Path, pictures: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_methods_on_a_run(run: Path, images: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     report = run / "report.html"
     place = f"{page.OPEN} an earlier one {page.CLOSE} after</main>"
     report.write_text(f"<nav>{page.LINK_OPEN}{page.LINK_CLOSE}</nav><main>before {place}")
-    assert main(["explain", str(run), *pictures, "--json"]) == 0
+    assert main(["explain", str(run), *images, "--json"]) == 0
     out, err = capsys.readouterr()
     found = json.loads(out)
     assert Path(found["page"]) == run / "explain" / "index.html"
@@ -63,10 +63,10 @@ def test_all_methods_on_a_run(run: Path, pictures: list[str], capsys: pytest.Cap
     assert extended.count("<figure>") == len(found["panels"])
 
 
-def test_one_method_of_one_map_in_one_page(run: Path, pictures: list[str], tmp_path: Path) -> None:
+def test_one_method_of_one_map_in_one_page(run: Path, images: list[str], tmp_path: Path) -> None:
     out = tmp_path / "pages" / "seen.html"
     asked = ["--method", "deconvnet", "--layer", "conv1", "--map", "7", "--out", str(out)]
-    assert main(["explain", str(run), pictures[0], *asked]) == 0
+    assert main(["explain", str(run), images[0], *asked]) == 0
     found = json.loads((out.parent / "explain.json").read_text())
     (panel,) = found["panels"]
     assert panel["layer"] == "conv1"
@@ -74,9 +74,9 @@ def test_one_method_of_one_map_in_one_page(run: Path, pictures: list[str], tmp_p
     assert out.is_file()
 
 
-def test_the_class_that_is_asked_about(run: Path, pictures: list[str], tmp_path: Path) -> None:
+def test_the_class_that_is_asked_about(run: Path, images: list[str], tmp_path: Path) -> None:
     asked = ["--method", "saliency", "--class", "4", "--out", str(tmp_path / "out")]
-    assert main(["explain", str(run), pictures[0], *asked]) == 0
+    assert main(["explain", str(run), images[0], *asked]) == 0
     assert json.loads((tmp_path / "out" / "explain.json").read_text())["panels"][0]["target"] == 4
 
 
@@ -91,13 +91,13 @@ def test_the_class_that_is_asked_about(run: Path, pictures: list[str], tmp_path:
     (["--method", "correspondence", "--part", "nowhere.csv"], "--part nowhere.csv can't be read"),
     (["--method", "deconvnet", "--map", "99", "--layer", "conv1"], "map 99 is not in layer 'conv1'"),
 ])  # fmt: skip
-def test_wrong_usage(run, pictures, options, sentence, capsys) -> None:  # type: ignore[no-untyped-def]
-    assert main(["explain", str(run), pictures[0], *options]) == 2
+def test_wrong_usage(run, images, options, sentence, capsys) -> None:  # type: ignore[no-untyped-def]
+    assert main(["explain", str(run), images[0], *options]) == 2
     assert sentence in capsys.readouterr().err
     assert not (run / "explain").exists()
 
 
-def test_without_a_readable_picture(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_readable_image(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", str(run), "nowhere.png", "--method", "saliency"]) == 1
     assert "nowhere.png: no such file" in capsys.readouterr().err
 

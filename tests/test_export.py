@@ -18,7 +18,7 @@ onnx = pytest.importorskip("onnx")
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     folder = tmp_path / "pictures"
     folder.mkdir()
     generator = np.random.default_rng(0)
@@ -39,18 +39,18 @@ def test_normalisation_inside_is_the_one_outside() -> None:
 
 @pytest.mark.parametrize("pixels", [False, True])
 def test_an_onnx_file_predicts_what_the_run_predicts(
-    run_folder: Path, pictures: Path, tmp_path: Path, pixels: bool
+    run_folder: Path, images: Path, tmp_path: Path, pixels: bool
 ) -> None:
     source = inference.open_source(str(run_folder))
     path = tmp_path / "net.onnx"
     exported = inference.export(source, path, pixels=pixels, licence="CC0-1.0")
     assert exported.difference < 1e-5
-    expected, _ = inference.predict(source, [pictures], engine="eager", batch_size=4)
+    expected, _ = inference.predict(source, [images], engine="eager", batch_size=4)
     opened = inference.open_source(str(path))
     assert opened.name == "caffe_lenet"
     assert opened.classes == source.classes
     for engine in ("eager", "onnxruntime", "openvino", "auto"):
-        got, problems = inference.predict(opened, [pictures], engine=engine, batch_size=4)
+        got, problems = inference.predict(opened, [images], engine=engine, batch_size=4)
         assert problems == []
         assert [p.classes for p in got] == [p.classes for p in expected]
         for one, other in zip(got, expected, strict=True):
@@ -96,15 +96,15 @@ def test_a_file_that_computes_something_else_does_not_stay(
     assert list(tmp_path.glob("*.onnx")) == []
 
 
-def test_int8(run_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_int8(run_folder: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "net.onnx"
-    (pictures / "broken.png").write_bytes(b"no picture")
-    arguments = ["export", str(run_folder), "--out", str(path), "--int8", "--calibration", str(pictures)]
+    (images / "broken.png").write_bytes(b"no image")
+    arguments = ["export", str(run_folder), "--out", str(path), "--int8", "--calibration", str(images)]
     assert cli.main([*arguments, "--data", "digits", "--json"]) == 0
     captured = capsys.readouterr()
     found = json.loads(captured.out)
     assert "broken.png" in captured.err
-    assert found["calibration_pictures"] == 6
+    assert found["calibration_images"] == 6
     assert found["agreement"] >= 5 / 6
     assert abs(found["accuracy_before"] - found["accuracy_after"]) < 0.05
     kinds = {node.op_type for node in onnx.load(path).graph.node}

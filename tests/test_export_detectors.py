@@ -55,9 +55,9 @@ def test_a_file_finds_what_the_network_finds(name: str, pixels: bool, tmp_path: 
     assert isinstance(opened.net, ExportedDetector)
     assert (opened.name, opened.classes) == (name, ("a", "b", "c"))
     size = given.preprocessing.size
-    picture = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(7))
-    found = opened.net.detect(normalise(picture, opened.preprocessing))
-    expected = given.net.detect(normalise(picture, given.preprocessing), **limits)  # type: ignore[operator]
+    image = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(7))
+    found = opened.net.detect(normalise(image, opened.preprocessing))
+    expected = given.net.detect(normalise(image, given.preprocessing), **limits)  # type: ignore[operator]
     assert sum(len(one.labels) for one in expected) > 10
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one.labels, other.labels)
@@ -66,7 +66,7 @@ def test_a_file_finds_what_the_network_finds(name: str, pixels: bool, tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_picture_without_detections_and_another_network() -> None:
+def test_a_image_without_detections_and_another_network() -> None:
     first, second = source("ssd300_squeezenet").net, source("ssd300_squeezenet").net
     model = detector_to_onnx(WithSuppression(first, {"score_above": 0.999}).eval(), (3, 300, 300))
     (found,) = ExportedDetector(model).detect(torch.zeros(1, 3, 300, 300))

@@ -28,7 +28,7 @@ def _seeded() -> None:
 
 
 def small(num_classes: int = 3) -> FastRCNN:
-    """Two convolutions and two fully connected layers, with proposals that do not depend on the picture."""
+    """Two convolutions and two fully connected layers, with proposals that do not depend on the image."""
     encoder = OrderedDict(conv1=nn.Conv2d(3, 8, 4, stride=4), relu1=nn.ReLU(), conv2=nn.Conv2d(8, 16, 4, stride=4))
     head = OrderedDict(fc6=nn.Linear(16 * 9, 32), relu6=nn.ReLU(), fc7=nn.Linear(32, 24), relu7=nn.ReLU())
     trunk = Trunk(encoder, head, bins=3)
@@ -87,7 +87,7 @@ def test_a_gradient_reaches_all_that_is_not_frozen() -> None:
     assert without == ["conv1.weight", "conv1.bias"]
 
 
-def test_a_picture_is_learnt_by_heart() -> None:
+def test_a_image_is_learnt_by_heart() -> None:
     net, images, targets = small(), torch.randn(2, 3, 96, 128), [truth(), truth()]
     optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=3e-3)
     for _ in range(80):
@@ -115,7 +115,7 @@ def test_proposals_that_are_given_are_used() -> None:
     assert len(found.boxes) == 3
     (nothing,) = net.detect(images, [torch.zeros(0, 4)])
     assert len(nothing.boxes) == 0
-    with pytest.raises(UsageError, match="proposals are of 2 pictures; expected 1"):
+    with pytest.raises(UsageError, match="proposals are of 2 images; expected 1"):
         net.detect(images, [BOXES, BOXES])
 
 

@@ -57,7 +57,7 @@ def test_anchors_lie_on_the_grid_cell_by_cell() -> None:
     assert torch.equal(grid[9 * 4 :][:9], base_anchors() + torch.tensor([16, 16, 16, 16]))  # row 1, column 1
 
 
-def test_anchors_of_a_picture_of_the_paper() -> None:
+def test_anchors_of_a_image_of_the_paper() -> None:
     """Some 20,000 on 1000 x 600 pixels, of which some 6,000 do not cross the border (section 3.1.2)."""
     grid = grid_anchors(base_anchors(), (38, 63), stride=16)
     assert len(grid) == 21_546
@@ -113,7 +113,7 @@ def test_the_anchor_losses_by_hand() -> None:
 def test_proposals_by_hand() -> None:
     anchors = torch.tensor([[0.0, 0, 40, 40], [0, 0, 40, 38], [50, 50, 90, 90], [0, 0, 15, 60], [80, 80, 140, 140]])
     (found,) = propose(outputs_for([1.0, 3.0, 2.0, 9.0, 0.0]), anchors, (100, 100), before=6000, after=300)
-    # The fourth is too narrow; the first overlaps the second with 0.95; the last is cut to the picture.
+    # The fourth is too narrow; the first overlaps the second with 0.95; the last is cut to the image.
     assert found.tolist() == [[0, 0, 40, 38], [50, 50, 90, 90], [80, 80, 100, 100]]
     (one,) = propose(outputs_for([1.0, 3.0, 2.0, 9.0, 0.0]), anchors, (100, 100), before=6000, after=1)
     assert one.tolist() == [[0, 0, 40, 38]]
@@ -157,7 +157,7 @@ def test_a_gradient_reaches_every_parameter() -> None:
     assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-def test_a_picture_too_small_for_anchors_still_learns_its_regions() -> None:
+def test_a_image_too_small_for_anchors_still_learns_its_regions() -> None:
     losses = squeezenet().losses(torch.randn(1, 3, 40, 40), [objects([[5, 5, 30, 30]])])
     assert losses["anchor_classes"].item() == losses["anchor_boxes"].item() == 0
     assert losses["classes"].item() > 0

@@ -127,7 +127,7 @@ def test_offsets_of_the_skips() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_logits_have_the_size_of_the_picture(name: str) -> None:
+def test_logits_have_the_size_of_the_image(name: str) -> None:
     net = build_on_meta(name).eval()
     for height, width in ((33, 500), (64, 97), (500, 375), (321, 128), *((n, n + 16) for n in range(31, 63))):
         assert net(torch.empty(1, 3, height, width, device="meta")).shape == (1, 21, height, width)
@@ -246,7 +246,7 @@ def test_the_trunk_is_torchvisions_with_a_border_and_reshaped_classifier() -> No
 
 
 @pytest.mark.slow
-def test_two_pictures_are_learnt_by_heart() -> None:
+def test_two_images_are_learnt_by_heart() -> None:
     net = registry.build("googlenet_fcn", num_classes=3)
     x, masks = torch.randn(2, 3, 64, 64), torch.zeros(2, 64, 64, dtype=torch.long)
     masks[0, :, 32:], masks[1, :32] = 1, 2

@@ -1,4 +1,4 @@
-"""Features are what the layers give; probes, neighbours and files keep rows beside their pictures."""
+"""Features are what the layers give; probes, neighbours and files keep rows beside their images."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from convatlas.structures import ConvatlasError, UsageError
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """train/ and val/ with bright and dark pictures of noise, and a damaged one."""
+    """train/ and val/ with bright and dark images of noise, and a damaged one."""
     generator = np.random.default_rng(0)
     for part, count in (("train", 6), ("val", 3)):
         for kind, low in (("bright", 150), ("dark", 0)):
@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
             for index in range(count):
                 pixels = generator.integers(low, low + 100, (28, 28), dtype=np.uint8)
                 Image.fromarray(pixels).save(place / f"{index}.png")
-    (tmp_path / "data" / "train" / "dark" / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "data" / "train" / "dark" / "broken.png").write_bytes(b"no image")
     return tmp_path / "data"
 
 
@@ -99,13 +99,13 @@ def test_rows_are_those_of_the_network_alone(run_folder: Path, folder: Path, tmp
 
 
 def test_command(run_folder: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    picture, sheet = folder / "val" / "dark" / "1.png", tmp_path / "sheet.png"
+    image, sheet = folder / "val" / "dark" / "1.png", tmp_path / "sheet.png"
     arguments = ["features", str(run_folder), str(folder), "--layer", "conv1", "--probe", "svm", "--json"]
-    assert cli.main([*arguments, "--nearest", str(picture), "--sheet", str(sheet), "--count", "4"]) == 0
+    assert cli.main([*arguments, "--nearest", str(image), "--sheet", str(sheet), "--count", "4"]) == 0
     captured = capsys.readouterr()
     found = json.loads(captured.out)
     assert found["probe_accuracy"]["conv1"] == 1.0
-    assert found["nearest"][0]["path"] == str(picture)
+    assert found["nearest"][0]["path"] == str(image)
     likeness = [entry["cosine"] for entry in found["nearest"]]
     assert likeness[0] == pytest.approx(1, abs=1e-5)
     assert likeness == sorted(likeness, reverse=True)

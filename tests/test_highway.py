@@ -79,12 +79,12 @@ def test_dropout_acts_before_every_stage_and_the_classifier() -> None:
 
 
 @pytest.mark.parametrize("size", [(4, 4), (64, 41)])
-def test_other_picture_sizes(size: tuple[int, int]) -> None:
+def test_other_image_sizes(size: tuple[int, int]) -> None:
     with torch.device("meta"):
         assert registry.build("highway19_cifar10")(torch.empty(2, 3, *size)).shape == (2, 10)
 
 
-def test_it_learns_eight_pictures() -> None:
+def test_it_learns_eight_images() -> None:
     """Without dropout, which is meant to prevent just that."""
     torch.manual_seed(0)
     net = registry.build("highway19_cifar10").eval()

@@ -12,17 +12,17 @@ from convatlas.data.leaks import Thumbnails, find_cheaply, find_leaks
 from reading import encoded, image, look, write
 
 DISGUISES = {
-    "half": lambda picture: picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.LANCZOS),
-    "larger": lambda picture: picture.resize((150, 110), Image.Resampling.BICUBIC),
-    "stretched": lambda picture: picture.resize((90, 90)),
-    "a quarter": lambda picture: picture.transpose(Image.Transpose.ROTATE_90),
-    "upside down": lambda picture: picture.transpose(Image.Transpose.ROTATE_180),
-    "three quarters": lambda picture: picture.transpose(Image.Transpose.ROTATE_270),
-    "mirrored": lambda picture: picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
-    "flipped": lambda picture: picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
-    "transposed": lambda picture: picture.transpose(Image.Transpose.TRANSPOSE),
-    "grey": lambda picture: picture.convert("L"),
-    "brighter": lambda picture: picture.point(lambda value: min(255, value * 11 // 10 + 5)),
+    "half": lambda image: image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS),
+    "larger": lambda image: image.resize((150, 110), Image.Resampling.BICUBIC),
+    "stretched": lambda image: image.resize((90, 90)),
+    "a quarter": lambda image: image.transpose(Image.Transpose.ROTATE_90),
+    "upside down": lambda image: image.transpose(Image.Transpose.ROTATE_180),
+    "three quarters": lambda image: image.transpose(Image.Transpose.ROTATE_270),
+    "mirrored": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    "flipped": lambda image: image.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+    "transposed": lambda image: image.transpose(Image.Transpose.TRANSPOSE),
+    "grey": lambda image: image.convert("L"),
+    "brighter": lambda image: image.point(lambda value: min(255, value * 11 // 10 + 5)),
 }
 
 

@@ -21,17 +21,17 @@ def chain(net: nn.Module, x: Tensor) -> list[str]:
 
 
 def compare(net: nn.Module, x: Tensor, size: tuple[int, int], places: list[tuple[int, int]]) -> LocalPasses:
-    """The square at every place, locally and in a picture of its own, in float64."""
+    """The square at every place, locally and in an image of its own, in float64."""
     layer = last_maps(net.eval(), x)
     net, x = net.double(), x.double()
     square = torch.randn(x.shape[1], *size, dtype=x.dtype)
     with torch.inference_mode():
         local = LocalPasses(net, x, np.array(places), size, until=layer, batch_size=3)
         found = torch.cat([local(range(i, min(i + 3, len(places))), square) for i in range(0, len(places), 3)])
-        pictures = x.repeat(len(places), 1, 1, 1)
-        for picture, (top, left) in zip(pictures, places, strict=True):
-            picture[:, top : top + size[0], left : left + size[1]] = square
-        expected = torch.cat([net(some) for some in pictures.split(3)])
+        images = x.repeat(len(places), 1, 1, 1)
+        for image, (top, left) in zip(images, places, strict=True):
+            image[:, top : top + size[0], left : left + size[1]] = square
+        expected = torch.cat([net(some) for some in images.split(3)])
     effect = (expected - expected[:1]).abs().max()
     assert effect > 0, "the square changes nothing"
     assert (found - expected).abs().max() <= 1e-8 * effect

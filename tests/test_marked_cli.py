@@ -57,7 +57,7 @@ def refused(capsys, *command: str) -> str:
     return capsys.readouterr().err
 
 
-def picture_in(file: str) -> Image.Image:
+def image_in(file: str) -> Image.Image:
     with Image.open(file) as found:
         found.load()
     return found
@@ -77,7 +77,7 @@ def test_a_run_of_a_segmenter_is_a_folder_with_its_report(trained, pairs):
     assert (row["mean_iu"], row["test_loss"]) == (said["mean_iu"], said["test_loss"])
     assert json.loads((run / "classes.json").read_text()) == list(COLOURS)
     assert 0 <= said["pixel_accuracy"] <= 1
-    assert said["protocol"] == "whole picture"
+    assert said["protocol"] == "whole image"
 
 
 def test_eval_finds_what_training_found(trained, capsys, tmp_path):
@@ -97,7 +97,7 @@ def test_eval_as_text_and_on_other_data(run, capsys, tmp_path):
     capsys.readouterr()
     assert main(["eval", str(run), "--device", "cpu"]) == 0
     text = capsys.readouterr().out
-    assert "2 test images, whole picture" in text
+    assert "2 test images, whole image" in text
     assert all(word in text for word in ("mean IU", "boundary F1", "brick", "leaf"))
     other = write_parts(tmp_path / "other", 1, 3)
     assert said_as_json(capsys, "eval", str(run), "--data", str(other), "--json", "--device", "cpu")["pictures"] == 3
@@ -119,33 +119,33 @@ def test_a_damaged_mask_is_named_and_the_rest_counted(run, capsys, tmp_path):
     assert "masks/p1.png: not a mask" in problem["reason"]
 
 
-def expected_mask(run: Path, picture: Path, refine=None) -> np.ndarray:
+def expected_mask(run: Path, image: Path, refine=None) -> np.ndarray:
     source = inference.open_source(str(run))
-    (one,) = inference.segment(source, [picture], refine=refine)
+    (one,) = inference.segment(source, [image], refine=refine)
     return one.mask.numpy()
 
 
 @pytest.mark.parametrize("crf", [False, True])
 def test_predicted_masks_decode_to_the_predicted_classes(crf, run, pairs, capsys, tmp_path):
-    picture = pairs / "val" / "images" / "p4.png"
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+    image = pairs / "val" / "images" / "p4.png"
+    (tmp_path / "broken.png").write_bytes(b"no image")
     options = ["--crf"] if crf else []
-    command = ["predict", str(run), str(picture), str(tmp_path / "broken.png"), "--out", str(tmp_path / "out")]
+    command = ["predict", str(run), str(image), str(tmp_path / "broken.png"), "--out", str(tmp_path / "out")]
     said = said_as_json(capsys, *command, *options, "--json", "--device", "cpu")
     (row,) = said["predictions"]
-    expected = expected_mask(run, picture, DenseCRF() if crf else None)
-    mask = picture_in(row["mask"])
+    expected = expected_mask(run, image, DenseCRF() if crf else None)
+    mask = image_in(row["mask"])
     assert (mask.mode, mask.size) == ("P", (64, 48))
     assert np.array_equal(np.array(mask), expected)
     assert mask.getpalette()[:9] == [part for colour in COLOURS.values() for part in colour]
     assert np.array_equal(read_masks_folder(pairs)[2].decode(row["mask"]).numpy(), expected)
     for name, share in row["shares"].items():
         assert share == pytest.approx((expected == list(COLOURS).index(name)).mean())
-    assert picture_in(row["overlay"]).size[0] >= 64
+    assert image_in(row["overlay"]).size[0] >= 64
     assert [Path(problem["path"]).name for problem in said["problems"]] == ["broken.png"]
 
 
-def test_two_pictures_of_one_name_give_two_masks(run, capsys, tmp_path):
+def test_two_images_of_one_name_give_two_masks(run, capsys, tmp_path):
     for folder, number in (("a", 0), ("b", 1)):
         (tmp_path / folder).mkdir()
         Image.fromarray(drawn(number)[0]).save(tmp_path / folder / "p.png")
@@ -162,14 +162,14 @@ def test_two_pictures_of_one_name_give_two_masks(run, capsys, tmp_path):
 
 
 def test_nothing_to_read_is_a_failure(run, capsys, tmp_path):
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "broken.png").write_bytes(b"no image")
     assert main(["predict", str(run), str(tmp_path / "broken.png"), "--device", "cpu"]) == 1
     assert "broken.png" in capsys.readouterr().err
 
 
 def test_explain_answers_for_a_segmenter(run, pairs, capsys, tmp_path):
-    picture = str(pairs / "val" / "images" / "p4.png")
-    command = ["explain", str(run), picture, "--method", "saliency", "--method", "gradcam", "--out", str(tmp_path)]
+    image = str(pairs / "val" / "images" / "p4.png")
+    command = ["explain", str(run), image, "--method", "saliency", "--method", "gradcam", "--out", str(tmp_path)]
     said = said_as_json(capsys, *command, "--class", "leaf", "--device", "cpu", "--json")
     assert Path(said["page"]).is_file()
     assert "leaf" in Path(said["page"]).read_text()
@@ -177,12 +177,12 @@ def test_explain_answers_for_a_segmenter(run, pairs, capsys, tmp_path):
 
 
 def test_an_exported_file_gives_the_same_mask(run, pairs, capsys, tmp_path):
-    file, picture = tmp_path / "net.onnx", tmp_path / "p.png"
-    Image.fromarray(drawn(4, (33, 49))[0]).save(picture)  # the file takes one size, which this is
+    file, image = tmp_path / "net.onnx", tmp_path / "p.png"
+    Image.fromarray(drawn(4, (33, 49))[0]).save(image)  # the file takes one size, which this is
     assert main(["export", str(run), "--out", str(file)]) == 0
-    said = said_as_json(capsys, "predict", str(file), str(picture), "--out", str(tmp_path / "out"), "--json")
-    mask = picture_in(said["predictions"][0]["mask"])
-    assert (np.array(mask) == expected_mask(run, picture)).mean() > 0.998  # sums in another order
+    said = said_as_json(capsys, "predict", str(file), str(image), "--out", str(tmp_path / "out"), "--json")
+    mask = image_in(said["predictions"][0]["mask"])
+    assert (np.array(mask) == expected_mask(run, image)).mean() > 0.998  # sums in another order
     assert mask.getpalette()[:9] == [part for colour in COLOURS.values() for part in colour]
     larger = said_as_json(capsys, "predict", str(file), str(pairs / "val" / "images"), "--json")
     assert len(larger["predictions"]) == 2
@@ -193,7 +193,7 @@ def test_an_exported_file_gives_the_same_mask(run, pairs, capsys, tmp_path):
 
 def test_settings_that_are_not_for_segmenters_are_refused(run, pairs, capsys, tmp_path):
     said = refused(capsys, "eval", str(run), "--protocol", "10-crop")
-    assert "--protocol 10-crop; a segmenter sees whole pictures" in said
+    assert "--protocol 10-crop; a segmenter sees whole images" in said
     for option, value in (("--scales", "256"), ("--with", str(run)), ("--classes", str(pairs / "classes.csv"))):
         said = refused(capsys, "eval", str(run), option, value)
         assert f"{option} is for classification; fcn8s_squeezenet is for segmentation" in said
@@ -231,7 +231,7 @@ def test_a_recipe_for_something_else_is_refused(network, settings, sentence, pai
 
 
 @pytest.mark.parametrize("network", ["fcn8s_squeezenet", "stacked_hourglass_1", "ssd300_squeezenet"])
-def test_pictures_must_be_named(network, capsys, tmp_path, monkeypatch):
+def test_images_must_be_named(network, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = refused(capsys, "train", network, *QUICK)
     assert f"--data is missing: {network} is for " in said
@@ -242,7 +242,7 @@ def test_pictures_must_be_named(network, capsys, tmp_path, monkeypatch):
 def test_a_folder_of_classes_holds_no_masks(capsys, tmp_path):
     write_pairs(tmp_path / "cats", tmp_path / "dogs", range(2))
     assert main(["train", "fcn8s_squeezenet", "--data", str(tmp_path), *QUICK]) == 1
-    assert "has no folders of pictures and masks; expected images/ and masks/" in capsys.readouterr().err
+    assert "has no folders of images and masks; expected images/ and masks/" in capsys.readouterr().err
 
 
 # --- a pose network ---
@@ -270,10 +270,10 @@ def test_a_run_of_a_pose_network(pose_run, poses, capsys, tmp_path):
     assert (found["people"], found["measure"], len(found["joints"])) == (2, "PCK@0.2", 17)
     assert "for classifiers and detectors" in refused(capsys, "eval", str(pose_run), "--protocol", "coco")
     assert "--crf" in refused(capsys, "eval", str(pose_run), "--crf")
-    pictures = str(poses / "val2017")
-    said = said_as_json(capsys, "predict", str(pose_run), pictures, "--out", str(tmp_path), "--json", "--device", "cpu")
+    images = str(poses / "val2017")
+    said = said_as_json(capsys, "predict", str(pose_run), images, "--out", str(tmp_path), "--json", "--device", "cpu")
     assert [len(row["joints"]) for row in said["predictions"]] == [17, 17]
-    assert all(picture_in(row["overlay"]).size == (120, 96) for row in said["predictions"])
+    assert all(image_in(row["overlay"]).size == (120, 96) for row in said["predictions"])
     assert torch.tensor([[joint["x"], joint["y"]] for joint in said["predictions"][0]["joints"]]).isfinite().all()
 
 
@@ -282,14 +282,14 @@ def test_a_run_of_a_pose_network(pose_run, poses, capsys, tmp_path):
 
 @pytest.fixture(scope="module")
 def crates(tmp_path_factory) -> Path:
-    """Four pictures with a box each, as COCO marks them."""
+    """Four images with a box each, as COCO marks them."""
     folder = tmp_path_factory.mktemp("crates")
     images, annotations = [], []
     for number in range(4):
-        picture = np.full((96, 128, 3), 60, np.uint8)
+        image = np.full((96, 128, 3), 60, np.uint8)
         left = 10 + 15 * number
-        picture[20:80, left : left + 60] = (200, 40, 40) if number % 2 else (40, 200, 40)
-        Image.fromarray(picture).save(folder / f"{number}.png")
+        image[20:80, left : left + 60] = (200, 40, 40) if number % 2 else (40, 200, 40)
+        Image.fromarray(image).save(folder / f"{number}.png")
         images.append({"id": number, "file_name": f"{number}.png", "width": 128, "height": 96})
         box = {
             "id": number,
@@ -310,7 +310,7 @@ def crates(tmp_path_factory) -> Path:
     "network", ["faster_rcnn_squeezenet", pytest.param("rcnn_alexnet_voc_finetune", marks=pytest.mark.slow)]
 )
 def test_a_run_of_a_detector(network, crates, capsys, tmp_path):
-    run, picture = tmp_path / "run", str(crates / "1.png")
+    run, image = tmp_path / "run", str(crates / "1.png")
     command = ["train", network, "--data", str(crates / "crates.json"), "--out", str(run), "--epochs", "1", *QUICK]
     shape = ("size=(96,128)", "resize=stretch", "resize_to=96")
     size = [part for one in shape for part in ("--set", f"preprocessing.{one}")]
@@ -318,10 +318,10 @@ def test_a_run_of_a_detector(network, crates, capsys, tmp_path):
     assert "mAP" in (run / "report.html").read_text()
     found = said_as_json(capsys, "eval", str(run), "--json", "--device", "cpu")
     assert found["pictures"] == 2
-    said = said_as_json(capsys, "predict", str(run), picture, "--out", str(tmp_path), "--json", "--least-score", "0")
+    said = said_as_json(capsys, "predict", str(run), image, "--out", str(tmp_path), "--json", "--least-score", "0")
     (row,) = said["predictions"]
-    assert picture_in(row["overlay"]).size[0] >= 128
+    assert image_in(row["overlay"]).size[0] >= 128
     assert all(0 <= one["score"] <= 1 and one["class"] in ("green", "red") for one in row["objects"])
-    methods = ["--method", "filterstats", "--method", "saliency"]  # one looks at the run's data, one at the picture
-    said = said_as_json(capsys, "explain", str(run), picture, *methods, "--class", "red", "--json", "--device", "cpu")
+    methods = ["--method", "filterstats", "--method", "saliency"]  # one looks at the run's data, one at the image
+    said = said_as_json(capsys, "explain", str(run), image, *methods, "--class", "red", "--json", "--device", "cpu")
     assert len(said["panels"]) == 2

@@ -58,7 +58,7 @@ class DeathError(BaseException):
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory) -> DataSet:
-    """No batch has one picture alone: its last map is one pixel, and a product of MKL's with a single vector may differ
+    """No batch has one image alone: its last map is one pixel, and a product of MKL's with a single vector may differ
     in the last bits by where the vector lies in memory."""
     return data.load(str(write_parts(tmp_path_factory.mktemp("masks"), 6, 2)), task="segmentation")
 
@@ -114,12 +114,12 @@ def test_a_killed_segmenter_goes_on_to_the_same_weights(pairs, tmp_path, monkeyp
 
 @pytest.mark.slow
 def test_svms_on_regions_are_fitted_by_a_recipe_and_come_back_with_the_run(tmp_path, monkeypatch):
-    """Killed after the first picture of the second pass."""
+    """Killed after the first image of the second pass."""
     pages = []
     for place, (left, label) in enumerate(((10, 0), (60, 1))):
-        picture = np.zeros((100, 120, 3), np.uint8)
-        picture[20:80, left : left + 50] = (200, 40, 40) if label == 0 else (40, 40, 200)
-        Image.fromarray(picture).save(tmp_path / f"{place}.png")
+        image = np.zeros((100, 120, 3), np.uint8)
+        image[20:80, left : left + 50] = (200, 40, 40) if label == 0 else (40, 40, 200)
+        Image.fromarray(image).save(tmp_path / f"{place}.png")
         box, no = torch.tensor([[left, 20.0, left + 50, 80]]), torch.tensor([False])
         pages.append(Annotated(str(tmp_path / f"{place}.png"), (100, 120), box, torch.tensor([label]), no))
     split = DetectionSplit(pages)
@@ -194,7 +194,7 @@ def _two_classes(folder: Path) -> None:
         ({"augment": (Mirror(),)}, "augment: Mirror knows no masks"),
         ({"loss": OwnLosses()}, "loss: OwnLosses needs a network with losses of its own; .* has none"),
         ({"class_weights": (1.0,)}, "class_weights has 1 entries; expected 3"),
-        ({"sampling": "balanced"}, "sampling is balanced, which asks for a class for each picture; segmentation has"),
+        ({"sampling": "balanced"}, "sampling is balanced, which asks for a class for each image; segmentation has"),
     ],
 )
 def test_what_is_not_for_masks_is_refused(change, sentence, pairs, tmp_path):
@@ -219,7 +219,7 @@ def test_what_is_not_for_people_or_boxes_or_classes_is_refused(people, tmp_path)
         train(lenet, digits, tmp_path / "run")
 
 
-def test_the_modern_recipe_by_colour_and_by_number_of_pictures():
+def test_the_modern_recipe_by_colour_and_by_number_of_images():
     network = card("fcn8s_squeezenet")
     colour, grey = Preprocessing((32, 32)), Preprocessing((32, 32), channels=1, mean=(0.5,), std=(0.5,))
     assert [type(step) for step in modern_segmentation(network, colour).augment] == [RandomScale, HorizontalFlip]

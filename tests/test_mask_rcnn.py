@@ -16,7 +16,7 @@ from convatlas import data, registry
 from convatlas.architectures.classification.resnet import resnet50
 from convatlas.architectures.detection.instance_masks import mask_loss, mask_targets, paste
 from convatlas.architectures.detection.mask_rcnn import MaskOutputs, MaskRCNN
-from convatlas.blocks.feature_pyramid import FeaturePyramid, RoIAlign, align_on_levels, level_of, level_of_picture
+from convatlas.blocks.feature_pyramid import FeaturePyramid, RoIAlign, align_on_levels, level_of, level_of_image
 from convatlas.data.detection.loader import DetectionLoader
 from convatlas.ops.anchors import AnchorOutputs, LevelOutputs, propose_on_levels
 from convatlas.ops.regions import Regions
@@ -62,7 +62,7 @@ def test_what_is_fixed_and_what_learns() -> None:
 def test_levels_by_hand() -> None:
     sides = [223.0, 224, 447, 448, 111, 30, 2000]
     assert level_of(torch.tensor([[0, 0, side, side] for side in sides])).tolist() == [3, 4, 4, 5, 2, 2, 5]
-    assert [level_of_picture((int(side), int(side))) for side in sides] == [3, 4, 4, 5, 2, 2, 5]
+    assert [level_of_image((int(side), int(side))) for side in sides] == [3, 4, 4, 5, 2, 2, 5]
 
 
 def test_anchors_have_the_papers_sizes() -> None:
@@ -180,7 +180,7 @@ def test_pasting_by_hand() -> None:
     assert torch.equal(filled, wanted)
 
 
-def test_a_mask_is_pasted_where_its_box_leaves_the_picture() -> None:
+def test_a_mask_is_pasted_where_its_box_leaves_the_image() -> None:
     (pasted,) = paste(torch.ones(1, 28, 28), torch.tensor([[-5.0, 6, 4, 20]]), (10, 12))
     wanted = torch.zeros(10, 12, dtype=torch.bool)
     wanted[6:, :4] = True
@@ -248,13 +248,13 @@ def test_detections_bring_masks(net: MaskRCNN) -> None:
 
 
 def coco(folder: Path, *, segmented: bool) -> Path:
-    """Six pictures with a bright square each."""
+    """Six images with a bright square each."""
     squares = {"id": 1, "name": "square"}
     images, annotations = [], []
     for place in range(6):
-        picture = np.zeros((64, 64, 3), np.uint8)
-        picture[10:40, 20:50] = 250
-        Image.fromarray(picture).save(folder / f"{place}.png")
+        image = np.zeros((64, 64, 3), np.uint8)
+        image[10:40, 20:50] = 250
+        Image.fromarray(image).save(folder / f"{place}.png")
         images.append({"id": place, "file_name": f"{place}.png", "width": 64, "height": 64})
         polygon = [[20, 10, 50, 10, 50, 40, 20, 40]] if segmented else []
         box = {"bbox": [20, 10, 30, 30], "segmentation": polygon}

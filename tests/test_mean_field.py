@@ -58,15 +58,15 @@ def test_filter_is_near_the_sum_over_all_pairs(d: int, spread: float, tolerance:
 
 
 def small_scene() -> tuple[Tensor, Tensor]:
-    """A noisy picture of two halves, uint8 (3, 24, 32), and its mask (24, 32)."""
+    """A noisy image of two halves, uint8 (3, 24, 32), and its mask (24, 32)."""
     mask = (torch.arange(32) + torch.arange(24)[:, None] // 3 > 20).long()
     noise = 6 * torch.randn(3, 24, 32, generator=torch.Generator().manual_seed(1))
     return (80 + 70 * mask + noise).round().to(torch.uint8), mask
 
 
 def test_bilateral_kernel_is_near_the_one_over_all_pairs() -> None:
-    picture, mask = small_scene()
-    features = pixel_features((24, 32), 8.0, picture, 10.0)
+    image, mask = small_scene()
+    features = pixel_features((24, 32), 8.0, image, 10.0)
     values = torch.stack((mask.flatten().float(), torch.rand(24 * 32)), dim=1)
     exact = all_pairs(features)
     expected = exact @ values / exact.sum(1, keepdim=True)
@@ -144,12 +144,12 @@ def test_as_printed_a_pixel_sends_itself_nothing() -> None:
     assert torch.allclose(gaussian_kernel(features, "pixel")(torch.ones(2, 1)), torch.ones(2, 1))
 
 
-def test_the_edge_of_the_picture_wins() -> None:
-    picture, mask = small_scene()
+def test_the_edge_of_the_image_wins() -> None:
+    image, mask = small_scene()
     wrong = mask.roll(3, dims=1)
     wrong[:, :3] = 0
     logits = 2.0 * functional.one_hot(wrong, 2).permute(2, 0, 1)
-    refined = DenseCRF(position_px=8, colour=20)(logits, picture)
+    refined = DenseCRF(position_px=8, colour=20)(logits, image)
     assert torch.allclose(refined.sum(0), torch.ones(24, 32))
     before, after = (wrong != mask).float().mean(), (refined.argmax(0) != mask).float().mean()
     assert before > 0.08
@@ -157,19 +157,19 @@ def test_the_edge_of_the_picture_wins() -> None:
 
 
 def test_the_layer_starts_as_potts_and_learns() -> None:
-    picture, _ = small_scene()
-    pictures = torch.stack((picture, picture.flip(-1)))
+    image, _ = small_scene()
+    images = torch.stack((image, image.flip(-1)))
     logits = torch.randn(2, 3, 24, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
     layer = MeanField(3, position_px=8, colour=20, iterations=2)
-    refined = layer(logits, pictures)
+    refined = layer(logits, images)
     by_hand = DenseCRF(5, 8, 20, 3, 3, 2, "pixel")
     for index in range(2):
-        assert torch.allclose(refined[index].softmax(0), by_hand(logits[index].detach(), pictures[index]), atol=1e-5)
+        assert torch.allclose(refined[index].softmax(0), by_hand(logits[index].detach(), images[index]), atol=1e-5)
     refined[:, 0].sigmoid().sum().backward()
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in layer.parameters())
     assert logits.grad is not None
     assert logits.grad.abs().sum() > 0
-    assert not torch.equal(layer.eval()(logits, pictures), refined)  # 10 iterations
+    assert not torch.equal(layer.eval()(logits, images), refined)  # 10 iterations
     meta = layer.to("meta")(torch.empty(2, 3, 8, 8, device="meta"), torch.empty(2, 3, 8, 8, device="meta"))
     assert meta.shape == (2, 3, 8, 8)
 
@@ -179,24 +179,24 @@ def test_the_layer_starts_as_potts_and_learns() -> None:
 def test_a_coarse_mask_of_a_street_gets_better(data_root: Path) -> None:
     folder = data_root / "camvid" / "val"
     path = sorted((folder / "images").iterdir())[0]
-    picture = torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)
+    image = torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)
     mask = torch.from_numpy(np.array(Image.open(folder / "masks" / f"{path.stem}.png"))).long()
     scores = functional.one_hot(mask, 12).permute(2, 0, 1)[None].float()
     small = functional.avg_pool2d(
         scores, 32, ceil_mode=True, count_include_pad=False
     )  # as a network's stride leaves it
     coarse = functional.interpolate(small, mask.shape, mode="bilinear")[0]
-    refined = DenseCRF(2, 30, 5, 1)((coarse + 0.01).log(), picture)
+    refined = DenseCRF(2, 30, 5, 1)((coarse + 0.01).log(), image)
     before, after = ((guess.argmax(0) == mask).float().mean().item() for guess in (coarse, refined))
     assert after > before + 0.005
 
 
 def test_fields_that_do_not_fit_are_refused() -> None:
-    picture = torch.zeros(3, 4, 5, dtype=torch.uint8)
+    image = torch.zeros(3, 4, 5, dtype=torch.uint8)
     with pytest.raises(UsageError, match=r"expected \(K, H, W\) and \(C, H, W\)"):
-        DenseCRF()(torch.zeros(2, 5, 4), picture)
+        DenseCRF()(torch.zeros(2, 5, 4), image)
     with pytest.raises(UsageError, match="expected uint8"):
-        DenseCRF()(torch.zeros(2, 4, 5), picture.float())
+        DenseCRF()(torch.zeros(2, 4, 5), image.float())
     with pytest.raises(UsageError, match="expected one size"):
         MeanField(2)(torch.zeros(1, 2, 4, 5), torch.zeros(1, 3, 5, 5))
     with pytest.raises(UsageError, match="all finite"):

@@ -75,7 +75,7 @@ def test_accepts_other_sizes() -> None:
 
 
 @pytest.mark.slow
-def test_learns_eight_pictures_by_heart() -> None:
+def test_learns_eight_images_by_heart() -> None:
     torch.manual_seed(0)
     net, x, y = NiNCifar10(num_classes=4), torch.randn(8, 3, 16, 16), torch.arange(8) % 4
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)

@@ -46,14 +46,14 @@ def test_every_place_by_hand() -> None:
     assert not net[1]._forward_hooks
 
 
-def test_the_picture_is_covered_to_its_edge() -> None:
+def test_the_image_is_covered_to_its_edge() -> None:
     assert occlusion.places(10, 4, 3).tolist() == [0, 3, 6]
     assert occlusion.places(11, 4, 3).tolist() == [0, 3, 6, 9]
     assert occlusion.places(4, 4, 3).tolist() == [0]
 
 
 @pytest.mark.parametrize(("settings", "sentence"), [
-    ({"size": 29, "stride": 2}, "size is 29 x 29; expected 1 to the picture's 28 x 28 pixels"),
+    ({"size": 29, "stride": 2}, "size is 29 x 29; expected 1 to the image's 28 x 28 pixels"),
     ({"size": 5, "stride": 6}, "stride is 6; expected 1 to the square's 5 pixels"),
     ({"size": 5, "stride": 5, "layer": "ip1"}, "'ip1' gives a vector"),
     ({"size": 5, "stride": 5, "batch_size": 0}, "batch_size is 0"),

@@ -18,7 +18,7 @@ FORBIDDEN = re.compile(r"unexpected|Traceback|Warning")
 BIG = "99999999999999999999999999"
 
 # {run}: a finished run of a classifier; {segmenter}: a registered name of another task; {photos}: a folder with a class
-# folder each for dark and light; {text}: a file that is no picture; {dir}: an empty folder; {weights}: of {run}.
+# folder each for dark and light; {text}: a file that is no image; {dir}: an empty folder; {weights}: of {run}.
 ODD: dict[int, str] = {
     2: """
         lst
@@ -143,7 +143,7 @@ ODD: dict[int, str] = {
         features {run} {photos} --layer conv1 --pool median --out {dir}/f.npz
         features {run} {photos} --layer conv1 --probe tree
         features {run} {photos} --layer conv1 --sheet {dir}/s.png
-        features {run} {photos} --layer conv1 --nearest {picture} --count 0
+        features {run} {photos} --layer conv1 --nearest {image} --count 0
         features {run} {photos} --layer "" --out {dir}/f.npz
         export
         export {run}
@@ -267,8 +267,8 @@ ODD: dict[int, str] = {
         data
         weights
         weights list "VGG 16"
-        predict {run} {picture} --top-k {large}
-        predict {run} {picture} {text}
+        predict {run} {image} --top-k {large}
+        predict {run} {image} {text}
         predict {run} {photos}/dark/*.png
         """,
 }  # fmt: skip

@@ -1,7 +1,7 @@
-"""Every network that learns by gradient learns eight pictures by heart, from the published initialisation.
+"""Every network that learns by gradient learns eight images by heart, from the published initialisation.
 
-The pictures are patches of colour, of a size that leaves something to learn and little to compute. Nothing is dropped,
-neither activations nor paths nor layers. Batch normalisation uses the batch, also when the pictures are named: after so
+The images are patches of colour, of a size that leaves something to learn and little to compute. Nothing is dropped,
+neither activations nor paths nor layers. Batch normalisation uses the batch, also when the images are named: after so
 few steps its averages are still those of the beginning.
 """
 
@@ -87,7 +87,7 @@ def entry(table: dict[str, Value], name: str) -> Value | None:
 
 
 def network(name: str) -> nn.Module:
-    if name.startswith("vgg"):  # the class takes smaller pictures than the registered networks
+    if name.startswith("vgg"):  # the class takes smaller images than the registered networks
         net = VGG(name.removeprefix("vgg_").replace("_", "-").upper(), num_classes=CLASSES, side=SIDES["vgg"])
     else:
         net = registry.build(name, num_classes=CLASSES)
@@ -96,7 +96,7 @@ def network(name: str) -> nn.Module:
     return net
 
 
-def pictures(name: str) -> Tensor:
+def images(name: str) -> Tensor:
     channels, side, _ = registry.card(name).input_shape
     side = entry(SIDES, name) or side
     patches = torch.randn(8, channels, 2, 2)
@@ -119,9 +119,9 @@ def undropped(net: nn.Module) -> nn.Module:
 
 
 def losses_until_learnt(name: str) -> tuple[list[float], bool]:
-    """The loss before each step, and whether at the end all pictures have their names."""
+    """The loss before each step, and whether at the end all images have their names."""
     torch.manual_seed(0)
-    net, x, losses = undropped(network(name)), pictures(name), []
+    net, x, losses = undropped(network(name)), images(name), []
     optimizer = torch.optim.Adam(net.parameters(), lr=entry(RATES, name) or 1e-3, fused=True)
     for _ in range(STEPS):
         outputs = net(x)
@@ -141,7 +141,7 @@ def losses_until_learnt(name: str) -> tuple[list[float], bool]:
     [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in registry.names("classification")
      if learns_by_gradient(name) and name not in TOO_DEEP],
 )  # fmt: skip
-def test_learns_eight_pictures_by_heart(name: str) -> None:
+def test_learns_eight_images_by_heart(name: str) -> None:
     losses, learnt = losses_until_learnt(name)
     assert learnt, f"losses {losses}"
 

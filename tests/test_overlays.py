@@ -6,7 +6,7 @@ import pytest
 from convatlas.structures import UsageError
 from convatlas.visualise import overlays, palettes
 
-PICTURE = np.full((6, 8), 100, dtype=np.uint8)
+IMAGE = np.full((6, 8), 100, dtype=np.uint8)
 HALVES = np.broadcast_to(np.arange(8) >= 4, (6, 8)).astype(np.uint8)
 
 
@@ -27,23 +27,23 @@ def test_known_classes_have_their_own_colours() -> None:
 def test_overlay_by_hand() -> None:
     mask = HALVES.copy()
     mask[0, 0] = 255
-    drawn = overlays.overlay(PICTURE, mask, palettes.voc(2), opacity=0.5)
+    drawn = overlays.overlay(IMAGE, mask, palettes.voc(2), opacity=0.5)
     assert drawn[3, 7].tolist() == [114, 50, 50]  # the mean of (128, 0, 0) and 100
     assert drawn[3, 1].tolist() == [50, 50, 50]
     assert drawn[3, 4].tolist() == [51, 22, 22]  # 0.45 of it along the border
     assert drawn[0, 0].tolist() == [round(0.45 * 105)] * 3  # void is grey, and borders on what is labelled
-    assert PICTURE.max() == PICTURE.min() == 100  # left as it was
+    assert IMAGE.max() == IMAGE.min() == 100  # left as it was
 
 
 def test_boundary_errors_by_hand() -> None:
     found = np.broadcast_to(np.arange(8) >= 6, (6, 8)).astype(np.uint8)
-    near = overlays.boundary_errors(PICTURE, found, HALVES, tolerance=0.2)  # 2 pixels of 10
+    near = overlays.boundary_errors(IMAGE, found, HALVES, tolerance=0.2)  # 2 pixels of 10
     assert near[2].tolist()[3:5] == [list(overlays.RIGHT)] * 2
     assert near[2, 6].tolist() == [190, 190, 190]
-    far = overlays.boundary_errors(PICTURE, found, HALVES, tolerance=0.15)
+    far = overlays.boundary_errors(IMAGE, found, HALVES, tolerance=0.15)
     assert far[2].tolist()[3:7] == [list(overlays.MISSED)] * 2 + [list(overlays.INVENTED)] * 2
     void = np.where(np.arange(8) >= 5, 255, HALVES)
-    assert overlays.boundary_errors(PICTURE, found, void, tolerance=0.1)[2, 6].tolist() == [190, 190, 190]
+    assert overlays.boundary_errors(IMAGE, found, void, tolerance=0.1)[2, 6].tolist() == [190, 190, 190]
 
 
 def test_the_legend_wraps_and_names_each_class_once() -> None:
@@ -58,10 +58,10 @@ def test_the_legend_wraps_and_names_each_class_once() -> None:
 
 
 def test_a_skeleton_leaves_out_what_is_not_visible() -> None:
-    picture = np.zeros((40, 60, 3), dtype=np.uint8)
+    image = np.zeros((40, 60, 3), dtype=np.uint8)
     joints = np.array([[10.5, 10.5], [50.5, 10.5], [30, 30], [np.nan, 5]])  # the middles of pixels 10 and 50
     seen = np.array([True, True, False, True])
-    drawn = overlays.skeleton(picture, joints, seen, ((0, 1), (1, 2), (0, 3)), left=(1,))
+    drawn = overlays.skeleton(image, joints, seen, ((0, 1), (1, 2), (0, 3)), left=(1,))
     assert drawn[10, 10].tolist() == list(overlays.MIDDLE)
     assert drawn[10, 30] / drawn[10, 30].max() == pytest.approx(np.array(overlays.LEFT_SIDE) / 255, abs=0.01)
     assert not drawn[15:].any()
@@ -70,7 +70,7 @@ def test_a_skeleton_leaves_out_what_is_not_visible() -> None:
 
 
 def test_masks_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(UsageError, match="expected the picture's"):
-        overlays.overlay(PICTURE, HALVES[:3], palettes.voc(2))
+    with pytest.raises(UsageError, match="expected the image's"):
+        overlays.overlay(IMAGE, HALVES[:3], palettes.voc(2))
     with pytest.raises(UsageError, match="the mask has class 1; expected 0 to 0"):
-        overlays.overlay(PICTURE, HALVES, palettes.voc(1))
+        overlays.overlay(IMAGE, HALVES, palettes.voc(1))

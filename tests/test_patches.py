@@ -25,7 +25,7 @@ def test_as_a_search_over_everything(size: int) -> None:
     torch.manual_seed(0)
     net, x = nn.Sequential(OrderedDict(conv=nn.Conv2d(2, 3, 3), relu=nn.ReLU())), torch.randn(21, 2, 8, 7)
     seen: list[int] = []
-    found = patches.strongest(net, in_batches(x, size), "conv", count=5, on_pictures=seen.append)
+    found = patches.strongest(net, in_batches(x, size), "conv", count=5, on_images=seen.append)
     with torch.no_grad():
         maps = net.conv(x)
     assert seen[-1] == 21
@@ -33,15 +33,15 @@ def test_as_a_search_over_everything(size: int) -> None:
     for index in range(3):
         values, samples = maps[:, index].amax(dim=(1, 2)).topk(5)
         np.testing.assert_allclose(found.activations[index], values, rtol=1e-5)
-        assert found.pictures[index].tolist() == [100 + sample for sample in samples.tolist()]
+        assert found.images[index].tolist() == [100 + sample for sample in samples.tolist()]
         for rank, (sample, (y, column)) in enumerate(zip(samples, found.positions[index], strict=True)):
             assert maps[sample, index, y, column].item() == pytest.approx(float(found.activations[index, rank]))
 
 
-def test_fewer_pictures_than_places_and_none() -> None:
+def test_fewer_images_than_places_and_none() -> None:
     net = registry.build("caffe_lenet")
     assert patches.strongest(net, in_batches(torch.rand(2, 1, 28, 28), 2), "conv1").activations.shape == (20, 2)
-    with pytest.raises(ConvatlasError, match="no picture"):
+    with pytest.raises(ConvatlasError, match="no image"):
         patches.strongest(net, [], "conv1")
     with pytest.raises(UsageError, match="'ip1' gives a vector"):
         patches.strongest(net, in_batches(torch.rand(1, 1, 28, 28), 1), "ip1")

@@ -58,5 +58,5 @@ def test_a_plain_block_passes_nothing_by() -> None:
 
 
 @pytest.mark.parametrize(("name", "size"), [("plain18", (160, 231)), ("cifar_plain20", (9, 41))])
-def test_other_picture_sizes(name: str, size: tuple[int, int]) -> None:
+def test_other_image_sizes(name: str, size: tuple[int, int]) -> None:
     assert on_meta(name)(torch.empty(2, 3, *size, device="meta")).shape == (2, registry.card(name).num_classes)

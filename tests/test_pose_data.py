@@ -23,7 +23,7 @@ from people import write_coco
 SIZE = Preprocessing((64, 64))
 
 
-def picture(path: Path, size: tuple[int, int] = (80, 60)) -> None:
+def image(path: Path, size: tuple[int, int] = (80, 60)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, (90, 80, 70)).save(path)
 
@@ -51,7 +51,7 @@ def test_coco_s_people_by_hand(tmp_path):
 
     changed(file, by_hand)
     train, test, names = read_people(tmp_path)
-    assert (len(train), len(test), names) == (3, 1, COCO)  # the second picture has two people
+    assert (len(train), len(test), names) == (3, 1, COCO)  # the second image has two people
     assert (train.paths[1], train.measure) == (train.paths[2], "PCK@0.2")
     person = train.people[0]
     assert (person.centre, person.side_px, person.length_px) == ((25, 50), 75, 60)
@@ -87,7 +87,7 @@ def mpii_entry(name: str) -> dict:
 
 def test_mpii_s_json_by_hand(tmp_path):
     for name in ("a.jpg", "b.jpg"):
-        picture(tmp_path / "images" / name)
+        image(tmp_path / "images" / name)
     (tmp_path / "annot").mkdir()
     (tmp_path / "annot" / "train.json").write_text(json.dumps([mpii_entry("a.jpg"), mpii_entry("gone.jpg")]))
     (tmp_path / "annot" / "valid.json").write_text(json.dumps([mpii_entry("b.jpg")]))
@@ -129,7 +129,7 @@ def somebody(count: int = 3) -> dict:
 
 def test_mpii_s_matlab_file_in_its_own_structure(tmp_path):
     for name in ("a.jpg", "b.jpg", "c.jpg"):
-        picture(tmp_path / "images" / name)
+        image(tmp_path / "images" / name)
     without_points = {key: value for key, value in somebody().items() if key != "annopoints"}
     without_place = {key: value for key, value in somebody().items() if key not in ("objpos", "scale")}
     rows = (
@@ -176,11 +176,11 @@ def test_other_joints_than_coco_s_are_refused(tmp_path):
         read_people(tmp_path)
 
 
-def test_annotations_without_pictures_are_refused(tmp_path):
+def test_annotations_without_images_are_refused(tmp_path):
     file = write_coco(tmp_path, "train", 2)
     for path in (tmp_path / "train2017").iterdir():
         path.unlink()
-    with pytest.raises(ConvatlasError, match="no annotated person has a picture"):
+    with pytest.raises(ConvatlasError, match="no annotated person has an image"):
         read_people(file.parent.parent)
 
 
@@ -210,8 +210,8 @@ VIEWS = [
 @pytest.mark.parametrize("view", VIEWS)
 def test_there_and_back(view):
     points = torch.rand(50, 2) * 100
-    assert torch.allclose(view.to_picture(view.to_input(points)), points, atol=1e-3)
-    assert torch.allclose(view.to_input(view.to_picture(points)), points, atol=1e-3)
+    assert torch.allclose(view.to_image(view.to_input(points)), points, atol=1e-3)
+    assert torch.allclose(view.to_input(view.to_image(points)), points, atol=1e-3)
     assert torch.allclose(view.to_input(torch.tensor(view.centre)), torch.full((2,), view.size_px / 2))
     a, b = view.to_input(points[:2])
     assert torch.isclose((a - b).norm() * view.side_px / view.size_px, (points[0] - points[1]).norm(), rtol=1e-4)
@@ -235,13 +235,13 @@ def test_a_marked_spot_is_cut_to_where_it_belongs(view, at):
 
 
 def spot(image: Tensor) -> Tensor:
-    """(x, y) of the centre of gravity of a picture's light, with pixel edges from 0 on"""
+    """(x, y) of the centre of gravity of an image's light, with pixel edges from 0 on"""
     light = image[0].double()
     places = torch.arange(light.shape[0]) + 0.5
     return torch.stack(((light.sum(0) * places).sum(), (light.sum(1) * places).sum())) / light.sum()
 
 
-def test_beyond_the_picture_is_black():
+def test_beyond_the_image_is_black():
     cut = View((0.0, 0.0), 64.0, 0.0, 64).cut(torch.full((1, 32, 32), 200, dtype=torch.uint8))
     assert (cut[0, 33:, 33:] == 200).all()
     assert (cut[0, :31] == 0).all()
@@ -261,8 +261,8 @@ PERSON = person_at([[32.0, 10.0], [20.0, 34.0], [1e6, -1e6]])
 
 def test_maps_have_their_peak_where_the_joint_is():
     image = torch.zeros(3, 64, 64, dtype=torch.uint8)
-    picture, maps = PersonAssembly(SIZE, NAMES)(image, PERSON, None)
-    assert (picture.shape, maps.shape) == ((3, 64, 64), (3, 16, 16))
+    source_image, maps = PersonAssembly(SIZE, NAMES)(image, PERSON, None)
+    assert (source_image.shape, maps.shape) == ((3, 64, 64), (3, 16, 16))
     assert [divmod(int(m.argmax()), 16) for m in maps[:2]] == [(2, 8), (8, 5)]
     assert maps[2].abs().sum() == 0
 
@@ -279,7 +279,7 @@ def test_a_mirror_image_s_left_is_the_right():
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_turned_and_scaled_maps_follow_the_picture(seed):
+def test_turned_and_scaled_maps_follow_the_image(seed):
     """A bright spot on the left eye comes out below the peak of the left eye's map."""
     image = torch.zeros(3, 64, 64, dtype=torch.uint8)
     image[:, 33:35, 19:21] = 255
@@ -288,10 +288,10 @@ def test_turned_and_scaled_maps_follow_the_picture(seed):
         PersonAssembly(SIZE, NAMES, steps)(image, PERSON, torch.Generator().manual_seed(seed)) for _ in range(2)
     )
     assert all(torch.equal(a, b) for a, b in zip(made, again, strict=True))
-    picture, maps = made
+    source_image, maps = made
     found = max((1, 2), key=lambda joint: float(maps[joint].max()))
     row, column = divmod(int(maps[found].argmax()), 16)
-    assert (spot(picture) - torch.tensor([4 * column + 2.0, 4 * row + 2.0])).abs().max() <= 2.5
+    assert (spot(source_image) - torch.tensor([4 * column + 2.0, 4 * row + 2.0])).abs().max() <= 2.5
 
 
 def test_scales_and_turns_stay_within_their_bounds():

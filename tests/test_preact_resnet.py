@@ -129,5 +129,5 @@ def randomise_statistics(net: nn.Module) -> None:
 
 
 @pytest.mark.parametrize(("name", "size"), [("preresnet200", (65, 40)), ("cifar_preresnet110", (41, 9))])
-def test_other_picture_sizes(name: str, size: tuple[int, int]) -> None:
+def test_other_image_sizes(name: str, size: tuple[int, int]) -> None:
     assert on_meta(name)(torch.empty(2, 3, *size, device="meta")).shape == (2, registry.card(name).num_classes)

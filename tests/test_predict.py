@@ -1,4 +1,4 @@
-"""Opening a trained network, finding pictures, predicting and evaluating again."""
+"""Opening a trained network, finding images, predicting and evaluating again."""
 
 import csv
 import importlib
@@ -19,20 +19,20 @@ from convatlas.structures import ConvatlasError, Preprocessing, UsageError
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Three digits, one in a sub-folder, a damaged picture and a text file."""
+def images(tmp_path: Path) -> Path:
+    """Three digits, one in a sub-folder, a damaged image and a text file."""
     folder = tmp_path / "pictures"
     (folder / "more").mkdir(parents=True)
     generator = np.random.default_rng(0)
     for name in ("a.png", "b.png", "more/c.png"):
         Image.fromarray(generator.integers(0, 256, (28, 28), dtype=np.uint8)).save(folder / name)
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing more")
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     return folder
 
 
-def test_find_pictures(pictures: Path) -> None:
-    found, problems = inference.find_pictures([pictures / "b.png", pictures, "nowhere.png", str(pictures / "*.jpg")])
+def test_find_images(images: Path) -> None:
+    found, problems = inference.find_images([images / "b.png", images, "nowhere.png", str(images / "*.jpg")])
     assert [path.name for path in found] == ["b.png", "a.png", "broken.png", "c.png"]
     assert [(Path(p.path).name, p.reason) for p in problems] == [
         ("nowhere.png", "no such file"), ("*.jpg", "no file matches"),
@@ -47,43 +47,43 @@ def test_rank_by_hand() -> None:
     assert prediction.probabilities == pytest.approx((0.625, 0.25))
 
 
-def test_predict_equals_the_network_alone(run_folder: Path, pictures: Path) -> None:
+def test_predict_equals_the_network_alone(run_folder: Path, images: Path) -> None:
     source = inference.open_source(str(run_folder))
-    predictions, problems = inference.predict(source, [pictures], top_k=10, batch_size=2)
+    predictions, problems = inference.predict(source, [images], top_k=10, batch_size=2)
     assert [Path(p.path).name for p in predictions] == ["a.png", "b.png", "c.png"]
     assert [Path(p.path).name for p in problems] == ["broken.png"]
-    pixels = torch.from_numpy(np.array(Image.open(pictures / "b.png"))).float() / 256  # Caffe's scale
+    pixels = torch.from_numpy(np.array(Image.open(images / "b.png"))).float() / 256  # Caffe's scale
     expected = source.net(pixels[None, None]).softmax(1)[0].sort(descending=True)
     assert predictions[1].probabilities == pytest.approx(expected.values.tolist(), abs=1e-5)
     assert predictions[1].classes == tuple(source.classes[i] for i in expected.indices.tolist())
 
 
-def test_progress_reaches_the_end(run_folder: Path, pictures: Path) -> None:
+def test_progress_reaches_the_end(run_folder: Path, images: Path) -> None:
     seen: list[tuple[int, int]] = []
     source = inference.open_source(str(run_folder))
-    inference.predict(source, [pictures], batch_size=3, on_progress=lambda done, total: seen.append((done, total)))
+    inference.predict(source, [images], batch_size=3, on_progress=lambda done, total: seen.append((done, total)))
     assert seen == [(3, 4), (4, 4)]
 
 
-def test_command_prints_a_line_a_picture(run_folder: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["predict", str(run_folder), str(pictures), "--top-k", "2"]) == 0
+def test_command_prints_a_line_a_image(run_folder: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["predict", str(run_folder), str(images), "--top-k", "2"]) == 0
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 3
-    assert captured.out.splitlines()[0].startswith(f"{pictures / 'a.png'}: ")
+    assert captured.out.splitlines()[0].startswith(f"{images / 'a.png'}: ")
     assert captured.out.splitlines()[0].count("%") == 2
     assert "broken.png" in captured.err
 
 
-def test_command_json(run_folder: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["predict", str(run_folder), str(pictures), "--json"]) == 0
+def test_command_json(run_folder: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["predict", str(run_folder), str(images), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["network"] == "caffe_lenet"
     assert [len(p["classes"]) for p in found["predictions"]] == [5, 5, 5]
     assert found["problems"][0]["path"].endswith("broken.png")
 
 
-def test_command_csv(run_folder: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["predict", str(run_folder), str(pictures), "--csv", "--top-k", "2"]) == 0
+def test_command_csv(run_folder: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["predict", str(run_folder), str(images), "--csv", "--top-k", "2"]) == 0
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     assert [(Path(row["path"]).name, row["rank"]) for row in rows[:3]] == [
         ("a.png", "1"),
@@ -121,8 +121,8 @@ def test_frames_of_a_video(
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        ([], 2, "expected one of: pictures, --video FILE, --camera NUMBER"),
-        (["x.png", "--camera", "0"], 2, "expected one of: pictures"),
+        ([], 2, "expected one of: images, --video FILE, --camera NUMBER"),
+        (["x.png", "--camera", "0"], 2, "expected one of: images"),
         (["x.png", "--json", "--csv"], 2, "--json and --csv exclude each other"),
         (["--video", "absent.avi"], 2, "--video absent.avi does not exist"),
         (["x.png", "--engine", "warp"], 2, "engine 'warp'; expected auto"),
@@ -135,14 +135,14 @@ def test_wrong_use(
     assert words in capsys.readouterr().err
 
 
-def test_python_in_two_lines(run_folder: Path, pictures: Path) -> None:
+def test_python_in_two_lines(run_folder: Path, images: Path) -> None:
     net = convatlas.load(run_folder)
-    predictions = net.predict(pictures, top_k=1)
+    predictions = net.predict(images, top_k=1)
     assert len(predictions) == 3
     assert len(predictions.problems) == 1
 
 
-def test_pictures_are_read_ahead_and_in_order(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_read_ahead_and_in_order(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     module = importlib.import_module("convatlas.inference.predict")  # whose name in the package is its function
     monkeypatch.setattr(module, "read_image", lambda path: asked.append(path.name) or _grey())
@@ -159,8 +159,8 @@ def _grey() -> torch.Tensor:
     return torch.zeros(1, 4, 4, dtype=torch.uint8)
 
 
-def test_nothing_readable_is_a_failure(run_folder: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["predict", str(run_folder), str(pictures / "broken.png"), "nowhere.png"]) == 1
+def test_nothing_readable_is_a_failure(run_folder: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["predict", str(run_folder), str(images / "broken.png"), "nowhere.png"]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("\n") == 2
@@ -249,7 +249,7 @@ def test_device_that_is_not_there() -> None:
 
 
 @pytest.mark.data
-def test_released_resnet20_knows_its_pictures(data_root: Path) -> None:
+def test_released_resnet20_knows_its_images(data_root: Path) -> None:
     source = inference.open_source("cifar_resnet20", data_root / "weights" / "resnet20_cifar10_option_a.th")
     folder = data_root / "cifar10_png" / "image_data_format_2"  # one sub-folder a class
     predictions, problems = inference.predict(source, [folder], top_k=1, batch_size=100)

@@ -13,13 +13,13 @@ from convatlas.structures import ConvatlasError, Objects, UsageError
 
 
 def squares() -> torch.Tensor:
-    picture = torch.zeros(3, 120, 160)
-    picture[0, 20:60, 30:90] = 255
-    picture[1, 70:110, 100:150] = 200
-    return picture
+    image = torch.zeros(3, 120, 160)
+    image[0, 20:60, 30:90] = 255
+    image[1, 70:110, 100:150] = 200
+    return image
 
 
-def test_a_picture_is_searched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_image_is_searched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = ProposalCache(tmp_path / "new")
     found = cache(squares())
     assert torch.equal(found, selective_search(squares()))
@@ -29,7 +29,7 @@ def test_a_picture_is_searched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [path.suffix for path in (tmp_path / "new").iterdir()] == [".npy"]
 
 
-def test_another_picture_is_another_file(tmp_path: Path) -> None:
+def test_another_image_is_another_file(tmp_path: Path) -> None:
     cache = ProposalCache(tmp_path)
     cache(squares())
     cache(squares().flip(2))
@@ -48,7 +48,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     cache(squares())
     (path,) = tmp_path.iterdir()
     path.write_bytes(b"no boxes")
-    with pytest.raises(ConvatlasError, match=f"{path.name}: not the proposals of a picture"):
+    with pytest.raises(ConvatlasError, match=f"{path.name}: not the proposals of an image"):
         cache(squares())
 
 

@@ -43,14 +43,14 @@ def test_both_sides_are_stretched_alike() -> None:
     assert window[0, 0, :, 226].max().item() == pytest.approx(49, abs=0.5)
 
 
-def test_outside_the_picture_is_zero() -> None:
+def test_outside_the_image_is_zero() -> None:
     window = warp(torch.ones(3, 100, 100), torch.tensor([[0.0, 0, 100, 100]]))[0, 0]
     # 16 pixels of context on each side lie outside; 8 pixels of ours, rounded, are 15.65 of the square.
     assert [round(v.item()) for v in window[113, [0, 14, 17, 113, 210, 226]]] == [0, 0, 1, 1, 1, 0]
     assert torch.allclose(window, window.T)
 
 
-def test_a_region_beside_the_picture_is_empty() -> None:
+def test_a_region_beside_the_image_is_empty() -> None:
     assert warp(torch.ones(1, 50, 50), torch.tensor([[60.0, 60, 70, 70]])).count_nonzero() == 0
 
 
@@ -157,9 +157,9 @@ def coloured() -> tuple[Tensor, Tensor, Objects]:
     return image, proposals, objects([[10, 10, 40, 40], [50, 60, 90, 90]], [0, 1])
 
 
-def fit(net: RCNN, pictures: list[tuple[Tensor, Tensor, Objects]]) -> SvmHeads:
+def fit(net: RCNN, images: list[tuple[Tensor, Tensor, Objects]]) -> SvmHeads:
     for epoch in range(2):
-        for image, proposals, truth in pictures:
+        for image, proposals, truth in images:
             net.learn(image[None], [truth], [proposals])
         net.end_pass(epoch)
     assert net.svms is not None
@@ -191,12 +191,12 @@ def test_a_class_without_objects_is_never_found(bare: RCNN) -> None:
     assert heads(torch.randn(5, 3))[:, 2].tolist() == [-2.0] * 5
 
 
-def test_pictures_without_objects_or_without_anything_else(bare: RCNN) -> None:
+def test_images_without_objects_or_without_anything_else(bare: RCNN) -> None:
     image, proposals, truth = coloured()
-    with pytest.raises(ConvatlasError, match="no picture was shown"):
+    with pytest.raises(ConvatlasError, match="no image was shown"):
         bare.end_pass(0)
     bare.learn(image[None], [objects([], [])], [proposals])
-    with pytest.raises(ConvatlasError, match="no picture has an object"):
+    with pytest.raises(ConvatlasError, match="no image has an object"):
         bare.end_pass(0)
     bare.load_pass_state({})
     bare.learn(image[None], [truth])
@@ -208,11 +208,11 @@ def test_pictures_without_objects_or_without_anything_else(bare: RCNN) -> None:
 
 def test_a_stopped_fit_goes_on_as_if_nothing_had_happened(bare: RCNN, monkeypatch: pytest.MonkeyPatch) -> None:
     image, proposals, truth = coloured()
-    pictures = [(image, proposals, truth), (image.flip(2), proposals, objects([[60.0, 10, 90, 40]], [0]))]
-    whole = fit(bare, pictures)
+    images = [(image, proposals, truth), (image.flip(2), proposals, objects([[60.0, 10, 90, 40]], [0]))]
+    whole = fit(bare, images)
     bare.load_pass_state({})
     for epoch in range(2):
-        for image, proposals, truth in pictures:
+        for image, proposals, truth in images:
             other = RCNN(num_classes=2)
             monkeypatch.setattr(other, "describe", colours_of)
             other.svm_settings = bare.svm_settings
@@ -255,7 +255,7 @@ def test_without_a_background_the_svms_are_the_last_layer(monkeypatch: pytest.Mo
 def test_the_whole_pipeline_finds_what_it_was_shown() -> None:
     net = RCNN(num_classes=2)
     for layer in net.children():
-        if isinstance(layer, nn.Conv2d) and layer.bias is not None:  # random features that tell pictures apart
+        if isinstance(layer, nn.Conv2d) and layer.bias is not None:  # random features that tell images apart
             nn.init.kaiming_normal_(layer.weight)
             nn.init.zeros_(layer.bias)
     image, proposals, truth = coloured()

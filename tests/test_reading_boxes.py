@@ -98,7 +98,7 @@ def test_a_filename_that_is_another_annotation_s_image_is_not_taken(tmp_path):
     xml(tmp_path / "a.xml", called="b.jpg")
     xml(tmp_path / "b.xml", called="b.jpg")
     assert read(tmp_path)["train"] == {"b": [CAT]}
-    assert kinds(tmp_path) == {"no picture": 1}
+    assert kinds(tmp_path) == {"no image": 1}
 
 
 def test_a_filename_may_be_all_there_is(tmp_path):
@@ -279,7 +279,7 @@ def test_an_annotation_of_no_image_is_named(tmp_path):
     image(tmp_path / "a.png")
     file = coco(tmp_path / "x.json", {"a.png": [{}, {"image_id": 99}]})
     assert read(file)["train"] == {"a": [CAT]}
-    assert kinds(file) == {"no picture": 1}
+    assert kinds(file) == {"no image": 1}
 
 
 def test_a_polygon_gives_the_box_that_is_not_there(tmp_path):
@@ -330,7 +330,7 @@ def test_a_base_name_is_taken_only_where_it_is_unambiguous(tmp_path):
     images(tmp_path / "images", ["cam0/1.png", "2.png"])
     one = coco(tmp_path / "annotations" / "a.json", {"cam0/1.png": [{}], "cam1/1.png": [{}], "/home/me/2.png": [{}]})
     assert read(one)["train"] == {"1": [CAT], "2": [CAT]}
-    assert kinds(one) == {"no picture": 1}
+    assert kinds(one) == {"no image": 1}
     image(tmp_path / "images" / "cam2" / "2.png")
     assert read(one)["train"] == {"1": [CAT]}  # two files of the name now
     image(tmp_path / "images" / "cam3" / "5.png")
@@ -456,7 +456,7 @@ def test_a_text_without_an_image_is_named(tmp_path):
     yolo(tmp_path, {"a": LINE})
     (tmp_path / "labels" / "train" / "gone.txt").write_text(LINE)
     (tmp_path / "labels" / "train" / "classes.txt").write_text("cat\ndog\n")
-    assert kinds(tmp_path) == {"no picture": 1}
+    assert kinds(tmp_path) == {"no image": 1}
 
 
 def test_numbers_beyond_names_that_are_numbers_are_not_names(tmp_path):

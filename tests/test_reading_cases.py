@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.data, pytest.mark.skipif(not CASES.is_dir(), reason=f"
         ("masks_bom", "segmentation", 0, set()),
         ("masks_palette_against_table", "segmentation", 0, set()),
         ("coco_entry_per_box", "detection", 0, {"two entries"}),
-        ("coco_same_base_name", "detection", 1, {"no picture"}),
+        ("coco_same_base_name", "detection", 1, {"no image"}),
         ("yolo_polygons", "detection", 0, set()),
         ("voc_turned_by_exif", "detection", 1, {"turned"}),
     ],

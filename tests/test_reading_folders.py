@@ -111,13 +111,13 @@ REFUSED = {
     "flat with a list": (["*3.png", "labels.csv"], r"if labels\.csv tells the labels, give .*labels\.csv as the data"),
     "two names of one split": (layout("test", "testing", "train"), "both look like the test split; rename one"),
     "one class": (["cats/*3.png"], "fewer than two classes"),
-    "an empty class": ([*layout("."), "birds/notes.txt"], "birds holds no pictures"),
-    "a class of drawings": ([*layout("."), "birds/a.svg"], r"birds holds no pictures, but \.svg files"),
+    "an empty class": ([*layout("."), "birds/notes.txt"], "birds holds no images"),
+    "a class of drawings": ([*layout("."), "birds/a.svg"], r"birds holds no images, but \.svg files"),
     "a class that only the test split has": ([*layout("train", "test"), "test/birds/*2.png"], "'birds'"),
     "a split or a class": (["bus/*3.png", "car/*3.png", "train/steam/*2.png", "train/diesel/*2.png"],
                            "is 'train' a split or a class"),
     "test only": (layout("test"), "none of 'train'"),
-    "one image a class": (layout(".", count=1), "leaves no test pictures"),
+    "one image a class": (layout(".", count=1), "leaves no test images"),
 }  # fmt: skip
 
 
@@ -257,7 +257,7 @@ def test_damaged_images_are_named_with_their_reason(tmp_path: Path) -> None:
     (root / "dogs" / "script.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
     found = look(root)
     assert found.counts == {"train": 6}
-    assert (found.kinds["damaged"], found.kinds["not a picture"]) == (2, 2)
+    assert (found.kinds["damaged"], found.kinds["not an image"]) == (2, 2)
 
 
 @pytest.mark.parametrize(("bits", "white"), [(8, 255), (10, 1023), (12, 4095), (14, 16383), (16, 65535)])

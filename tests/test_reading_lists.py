@@ -92,7 +92,7 @@ REFUSED = {
     "digits": ("x.jsonl", '{"path": "0.png", "label": ' + "9" * 5000 + "}\n", "line 1: .*integer of 5,000 digits"),
     "deep": ("x.jsonl", '{"path": "0.png", "label": ' + "[" * 100_000 + "\n", "line 1: .*nested more than 100 deep"),
     "numbers": ("x.jsonl", '{"path": 1, "label": NaN}\n', "line 1: no label"),
-    "only a mark": ("x.csv", "\ufeff", "lists no pictures"),
+    "only a mark": ("x.csv", "\ufeff", "lists no images"),
     "another split": ("x.csv", "path,label,split\n0.png,a,fold1\n", "part 'fold1'; expected train, val or test"),
 }  # fmt: skip
 

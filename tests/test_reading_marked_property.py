@@ -119,7 +119,7 @@ def test_every_image_with_boxes_is_whole_or_named(write, folder) -> None:
         files = {str(file) for file in root.rglob("*.png")}
         told = {f.path.partition(", ")[0] for f in checked.findings} | set(splits["train"].left_out)
         assert files <= {*whole, *told, *unmarked(str(root), splits.values())}
-        assert checked.pictures["train"] == len(whole)
+        assert checked.images["train"] == len(whole)
         trained = trained_on(root)
         assert trained is None or trained == whole
 
@@ -165,7 +165,7 @@ def test_every_mask_is_read_as_it_was_drawn_or_named(folder, with_table) -> None
             return
         train = opened.parts["train"]
         used = [index for index in range(len(train)) if is_readable(train, index)]
-        assert checked.pictures["train"] == len(used)
+        assert checked.images["train"] == len(used)
         for index in used:
             mask, values = train.read_pair(index)[1].numpy(), drawn[int(Path(train.paths[index]).stem)]
             expected = np.full_like(mask, VOID)

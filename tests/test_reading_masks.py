@@ -31,10 +31,10 @@ def write(
     folder: Path, name: str, mask: np.ndarray | Image.Image, *, suffix: str = ".png", orientation: int = 1, **more
 ):
     """images/<name>.png, noisy, and masks/<name><suffix>."""
-    picture = mask if isinstance(mask, Image.Image) else Image.fromarray(mask.astype(np.uint8))
-    image(folder / "images" / f"{name}.png", (picture.height, picture.width), orientation=orientation)
+    source_image = mask if isinstance(mask, Image.Image) else Image.fromarray(mask.astype(np.uint8))
+    image(folder / "images" / f"{name}.png", (source_image.height, source_image.width), orientation=orientation)
     (folder / "masks").mkdir(parents=True, exist_ok=True)
-    picture.save(folder / "masks" / f"{name}{suffix}", **more)
+    source_image.save(folder / "masks" / f"{name}{suffix}", **more)
 
 
 def image(file: Path, size: tuple[int, int] = SIZE, *, orientation: int = 1) -> None:
@@ -46,9 +46,9 @@ def image(file: Path, size: tuple[int, int] = SIZE, *, orientation: int = 1) -> 
 
 
 def palette(mask: np.ndarray, *colours: tuple[int, int, int]) -> Image.Image:
-    picture = Image.fromarray(mask.astype(np.uint8), mode="P")
-    picture.putpalette([channel for colour in colours for channel in colour])
-    return picture
+    image = Image.fromarray(mask.astype(np.uint8), mode="P")
+    image.putpalette([channel for colour in colours for channel in colour])
+    return image
 
 
 def table(folder: Path, *rows: str, name: str = "classes.csv", header: str = "value,name,colour") -> None:
@@ -202,8 +202,8 @@ def test_masks_of_16_and_32_bits(mode, tmp_path):
 def test_masks_that_hold_no_numbers_are_named(make, reason, tmp_path):
     for name in "bcd":
         write(tmp_path, name, blocks(0, 1))
-    picture = make()
-    write(tmp_path, "a", picture, suffix=".png" if picture.mode == "RGBA" else ".tif")
+    image = make()
+    write(tmp_path, "a", image, suffix=".png" if image.mode == "RGBA" else ".tif")
     assert kinds(tmp_path) == {"damaged": 1}
     with pytest.raises(ConvatlasError, match=reason):
         read_masks(tmp_path).parts["train"].read_pair(0)
@@ -364,8 +364,8 @@ def test_a_mask_that_is_turned_as_its_image_is(orientation, tmp_path):
     exif[0x0112] = orientation
     write(tmp_path, "a", blocks(0, 1, 2), orientation=orientation, exif=exif)
     write(tmp_path, "b", blocks(0, 1, 2))
-    with Image.open(tmp_path / "masks" / "a.png") as picture:
-        expected = np.array(ImageOps.exif_transpose(picture))
+    with Image.open(tmp_path / "masks" / "a.png") as image:
+        expected = np.array(ImageOps.exif_transpose(image))
     assert np.array_equal(read_mask(tmp_path / "masks" / "a.png").upright(), expected)
     mask = read_masks(tmp_path).parts["train"].read_pair(0)[1]
     assert torch.equal(mask, torch.from_numpy(expected))

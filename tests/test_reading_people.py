@@ -15,7 +15,8 @@ from convatlas.data.pose.annotations import read_people, read_people_parts
 from convatlas.data.pose.check import HARMFUL, check_people
 from convatlas.structures import ConvatlasError
 from people import write_coco
-from test_pose_data import mpii_entry, picture, rects, release, somebody
+from test_pose_data import image as pose_image
+from test_pose_data import mpii_entry, rects, release, somebody
 
 
 def change(file: Path, number: int, **values) -> None:
@@ -122,7 +123,7 @@ def test_turned_images_are_named(orientation, tmp_path):
 
 def test_an_image_of_another_size_than_annotated_is_named(tmp_path):
     write_coco(tmp_path, "train", 3)
-    picture(tmp_path / "train2017" / "train001.png", (60, 48))
+    pose_image(tmp_path / "train2017" / "train001.png", (60, 48))
     with pytest.raises(ConvatlasError, match="60 x 48 pixels, where its annotation says 120 x 96"):
         read_people(tmp_path)[0].read_pair(1)
 
@@ -138,7 +139,7 @@ def test_an_image_of_another_size_than_annotated_is_named(tmp_path):
 )  # fmt: skip
 def test_mpii_s_json_loses_only_who_can_not_be_used(values, tmp_path):
     for name in ("a.jpg", "b.jpg"):
-        picture(tmp_path / "images" / name)
+        pose_image(tmp_path / "images" / name)
     (tmp_path / "annot").mkdir()
     people = [mpii_entry("a.jpg"), mpii_entry("b.jpg") | values]
     (tmp_path / "annot" / "train.json").write_text(json.dumps(people))
@@ -149,7 +150,7 @@ def test_mpii_s_json_loses_only_who_can_not_be_used(values, tmp_path):
 
 def test_mpii_s_release_loses_only_who_can_not_be_used(tmp_path):
     for name in ("a.jpg", "b.jpg"):
-        picture(tmp_path / "images" / name)
+        pose_image(tmp_path / "images" / name)
     wrong = somebody(16)
     wrong["annopoints"]["point"][0, 0] = (21.0, 31.0, 99, 1)  # a joint that nobody has
     rows = (("a.jpg", 1, rects(somebody(), wrong)), ("b.jpg", 1, rects({**somebody(), "scale": -1.0})))

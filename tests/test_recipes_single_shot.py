@@ -9,27 +9,27 @@ from convatlas.training import find
 from convatlas.training.own_losses import OwnLosses
 from convatlas.training.prepare import make_optimizer
 
-PICTURES = Preprocessing((300, 300))
+IMAGES = Preprocessing((300, 300))
 VOC_2007_AND_2012 = 16_551
 
 
 @pytest.mark.parametrize("name", ["ssd300", "ssd512", "yolov1", "yolov1_fast_tiny_2015cfg"])
-def test_each_has_a_published_recipe_for_pictures_of_its_size(name: str) -> None:
-    recipe = find(name, "published", preprocessing=PICTURES)
+def test_each_has_a_published_recipe_for_images_of_its_size(name: str) -> None:
+    recipe = find(name, "published", preprocessing=IMAGES)
     assert recipe.loss == OwnLosses()
     assert recipe.preprocessing is not None
     assert recipe.preprocessing.size == registry.card(name).input_shape[1:]
 
 
 def test_ssd_s_steps_and_rates() -> None:
-    recipe = find("ssd300", "published", preprocessing=PICTURES)
+    recipe = find("ssd300", "published", preprocessing=IMAGES)
     assert recipe.epochs * VOC_2007_AND_2012 / recipe.batch_size == pytest.approx(120_000, rel=0.01)
     rates = [recipe.schedule.rate(1e-3, step, 120_000) for step in (79_999, 80_000, 99_999, 100_000)]
     assert rates == pytest.approx([1e-3, 1e-4, 1e-4, 1e-5])
 
 
 def test_yolo_s_rates_are_half_the_printed_ones() -> None:
-    recipe = find("yolov1", "published", preprocessing=PICTURES)
+    recipe = find("yolov1", "published", preprocessing=IMAGES)
     rates = [2 * recipe.schedule.rate(1, step, recipe.epochs) for step in range(recipe.epochs)]
     assert rates[0] == pytest.approx(1e-3)
     assert [rates.count(rate) for rate in (1e-2, 1e-3, 1e-4)] == [75, 31, 30]
@@ -37,7 +37,7 @@ def test_yolo_s_rates_are_half_the_printed_ones() -> None:
 
 
 def test_the_small_one_learns_fast_where_it_is_new() -> None:
-    recipe = find("ssd300_squeezenet", "bccd", preprocessing=PICTURES)
+    recipe = find("ssd300_squeezenet", "bccd", preprocessing=IMAGES)
     with torch.device("meta"):
         net = registry.build("ssd300_squeezenet", num_classes=3)
     optimizer = make_optimizer(recipe, net)

@@ -1,4 +1,4 @@
-"""Regions of a picture: pooled as the release rounds, chosen as the paper says, and their loss by hand."""
+"""Regions of an image: pooled as the release rounds, chosen as the paper says, and their loss by hand."""
 
 import math
 
@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from convatlas.blocks.roi_pool import RoIMaxPool
-from convatlas.ops.regions import Regions, region_losses, sample_regions, whole_picture
+from convatlas.ops.regions import Regions, region_losses, sample_regions, whole_image
 from convatlas.ops.selective_search import selective_search
 from convatlas.structures import Objects
 
@@ -54,15 +54,15 @@ def test_regions_are_pooled_as_in_the_release() -> None:
     corners = torch.randint(0, 150, (2, 30, 2))
     boxes = torch.cat([corners, corners + torch.randint(1, 120, (2, 30, 2))], 2)
     pooled = RoIMaxPool(7, stride=16)(features, [boxes[0].float(), boxes[1].float()])
-    for picture in range(2):
-        for place, box in enumerate(boxes[picture].tolist()):
-            wanted = caffe_roi_pool(features[picture].numpy(), (box[0], box[1], box[2] - 1, box[3] - 1), 7, 1 / 16)
-            np.testing.assert_array_equal(pooled[30 * picture + place].numpy(), wanted)
+    for image in range(2):
+        for place, box in enumerate(boxes[image].tolist()):
+            wanted = caffe_roi_pool(features[image].numpy(), (box[0], box[1], box[2] - 1, box[3] - 1), 7, 1 / 16)
+            np.testing.assert_array_equal(pooled[30 * image + place].numpy(), wanted)
 
 
-def test_the_whole_picture_is_its_whole_map() -> None:
+def test_the_whole_image_is_its_whole_map() -> None:
     features = torch.randn(1, 2, 38, 63)
-    (boxes,) = whole_picture(torch.empty(1, 3, 600, 1000))
+    (boxes,) = whole_image(torch.empty(1, 3, 600, 1000))
     assert boxes.tolist() == [[0, 0, 1000, 600]]
     torch.testing.assert_close(RoIMaxPool(7, stride=16)(features, [boxes]), F.adaptive_max_pool2d(features, 7))
 
@@ -99,7 +99,7 @@ def test_difficult_objects_are_neither_taught_nor_shunned() -> None:
     assert found.boxes.tolist() == [[0, 0, 10, 10]]
 
 
-def test_a_picture_without_objects_gives_background_where_the_range_begins_at_0() -> None:
+def test_a_image_without_objects_gives_background_where_the_range_begins_at_0() -> None:
     boxes = torch.tensor([[0.0, 0, 10, 10]])
     assert len(sample_regions(boxes, objects()).boxes) == 0
     assert sample_regions(boxes, objects(), background_iou=(0.0, 0.5)).classes.tolist() == [0]
@@ -130,10 +130,10 @@ def test_no_region_is_no_loss() -> None:
 
 
 def squares() -> torch.Tensor:
-    picture = torch.zeros(3, 120, 160)
-    picture[0, 20:60, 30:90] = 255
-    picture[1, 70:110, 100:150] = 200
-    return picture
+    image = torch.zeros(3, 120, 160)
+    image[0, 20:60, 30:90] = 255
+    image[1, 70:110, 100:150] = 200
+    return image
 
 
 def test_selective_search_finds_two_plain_rectangles() -> None:
@@ -144,6 +144,6 @@ def test_selective_search_finds_two_plain_rectangles() -> None:
     assert (boxes[:, 2:] - boxes[:, :2]).min() >= 20
 
 
-def test_selective_search_is_the_same_for_a_normalised_picture() -> None:
+def test_selective_search_is_the_same_for_a_normalised_image() -> None:
     normalised = (squares() - 100) / 58
     assert torch.equal(selective_search(normalised), selective_search(squares()))

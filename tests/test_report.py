@@ -99,7 +99,7 @@ def test_weights_and_modern_runs_stand_beside_the_published_recipe() -> None:
 def compare(result: PublishedResult | None, recipe: str | Recipe = "published", **changes: Any) -> str:
     if isinstance(recipe, str):
         recipe = find("lenet5", recipe, preprocessing=Preprocessing((32, 32)))
-    setting = {"dataset": "mnist", "protocol": "one crop", "train_pictures": 60000, "epochs": 20}
+    setting = {"dataset": "mnist", "protocol": "one crop", "train_images": 60000, "epochs": 20}
     return published.compare(result, recipe, **(setting | {"interval": (0.008, 0.012)} | changes))
 
 
@@ -126,13 +126,13 @@ class Page(HTMLParser):
         self.fetched: list[str] = []
         self.ids: set[str] = set()
         self.links: list[str] = []
-        self.pictures = 0
+        self.images = 0
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {key: value or "" for key, value in attrs}
         self.ids.add(values.get("id", ""))
-        self.pictures += tag == "img"
+        self.images += tag == "img"
         if tag == "a":
             self.links.append(values.get("href", ""))
         elif tag in ("script", "link", "iframe"):
@@ -156,7 +156,7 @@ def test_the_page_asks_for_nothing(page: str) -> None:
     assert [address for address in parsed.fetched if not address.startswith("data:image/")] == []
     assert re.findall(r"url\((?!#|[\"']?#)", page) == []
     assert "@import" not in page
-    assert parsed.pictures == 24
+    assert parsed.images == 24
 
 
 def test_every_section_is_there_and_reachable(page: str) -> None:

@@ -24,7 +24,7 @@ def test_class_rows_by_hand() -> None:
     assert found.tolist() == [[750, 250, 0], [250, 750, 0], [0, 0, 0]]
 
 
-def test_the_worst_pictures_come_first() -> None:
+def test_the_worst_images_come_first() -> None:
     good, bad, middle = torch.eye(2), torch.eye(2).flip(0), torch.ones(2, 2)
     assert segmentation.worst(torch.stack((good, bad, torch.zeros(2, 2), middle)).long(), limit=2) == [1, 3]
 
@@ -41,8 +41,8 @@ def test_a_page_of_masks() -> None:
     boundary, trimap, meter = BoundaryMeter(3), TrimapMeter(3), masks.ConfusionMeter(3)
     for each in (boundary, trimap, meter):
         each.add(found[None], mask[None])
-    picture = torch.full((3, 120, 200), 90, dtype=torch.uint8)
-    example = segmentation.MaskExample("a<b>.png", picture, mask, found)
+    image = torch.full((3, 120, 200), 90, dtype=torch.uint8)
+    example = segmentation.MaskExample("a<b>.png", image, mask, found)
     evaluation = masks.summarise(meter.confusion, 0.1, ["left", "right & more", "never"], 2.0)
     page = segmentation.page(evaluation, [example], "masks", boundary=boundary, trimap=trimap)
     one_file(page)
@@ -64,8 +64,8 @@ def test_a_page_of_poses() -> None:
     head, knee = pose.joint_rows(evaluation)
     assert (head.marked, head.correct, head.median) == (2, 1.0, 0.0)
     assert (knee.marked, knee.correct, knee.median) == (2, 0.5, pytest.approx(0.1))
-    picture = torch.full((3, 110, 120), 90, dtype=torch.uint8)
-    example = pose.PoseExample("p.jpg", picture, true[0], visible[0], found[0], distances[0])
+    image = torch.full((3, 110, 120), 90, dtype=torch.uint8)
+    example = pose.PoseExample("p.jpg", image, true[0], visible[0], found[0], distances[0])
     page = pose.page(evaluation, [example], "poses", limbs=((0, 1),))
     one_file(page)
     assert "<b>1 of 2</b>" in page

@@ -149,6 +149,6 @@ def test_published_resnet50_differs_from_torchvision() -> None:
 
 
 @pytest.mark.parametrize(("name", "size"), [("resnet18", (160, 231)), ("cifar_resnet20", (64, 41))])
-def test_other_picture_sizes(name: str, size: tuple[int, int]) -> None:
+def test_other_image_sizes(name: str, size: tuple[int, int]) -> None:
     with torch.device("meta"):
         assert registry.build(name)(torch.empty(2, 3, *size)).shape == (2, registry.card(name).num_classes)

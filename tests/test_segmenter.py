@@ -1,4 +1,4 @@
-"""A segmenter on whole pictures: sizes that it takes, tiles, scores by hand; and batches of pairs."""
+"""A segmenter on whole images: sizes that it takes, tiles, scores by hand; and batches of pairs."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -68,7 +68,7 @@ class OneSize(nn.Module):
         return self.inner(x)
 
 
-def picture(height: int, width: int) -> Tensor:
+def source_image(height: int, width: int) -> Tensor:
     return torch.randint(0, 256, (3, height, width), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
 
@@ -76,14 +76,14 @@ def picture(height: int, width: int) -> Tensor:
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 40), (33, 47), (5, 3), (64, 9)])
-def test_a_picture_is_padded_to_a_size_that_the_network_takes_and_cut_back(height, width):
-    net, image = Strided().eval(), picture(height, width)
+def test_a_image_is_padded_to_a_size_that_the_network_takes_and_cut_back(height, width):
+    net, image = Strided().eval(), source_image(height, width)
     segmenter = Segmenter(net, PLAIN)
     down, right = -height % 8, -width % 8
     with torch.no_grad():
         expected = net(F.pad(image[None].float(), (0, right, 0, down)))[0, :, :height, :width]
     assert torch.allclose(segmenter.logits(image), expected, atol=1e-4)
-    assert (segmenter.margin_px, segmenter.protocol) == (0, "whole picture")
+    assert (segmenter.margin_px, segmenter.protocol) == (0, "whole image")
 
 
 def test_next_length_by_hand():
@@ -92,16 +92,16 @@ def test_next_length_by_hand():
         next_length(70, Sizes(32, 64, 16))
 
 
-def test_a_network_of_one_size_sees_the_picture_scaled():
-    segmenter, image = Segmenter(OneSize(), PLAIN), picture(48, 40)
+def test_a_network_of_one_size_sees_the_image_scaled():
+    segmenter, image = Segmenter(OneSize(), PLAIN), source_image(48, 40)
     scaled = F.interpolate(image[None], (32, 32), mode="bilinear", antialias=True)
     expected = F.interpolate(Nearest()(scaled.float()), (48, 40), mode="bilinear", align_corners=False)[0]
     assert torch.allclose(segmenter.logits(image), expected)
-    assert segmenter.protocol == "whole picture, scaled to 32 x 32"
+    assert segmenter.protocol == "whole image, scaled to 32 x 32"
 
 
 def test_valid_convolutions_go_by_tiles_that_equal_one_pass(monkeypatch):
-    net, image = Valid().eval(), picture(37, 50)
+    net, image = Valid().eval(), source_image(37, 50)
     assert output_margin(net, (3, 32, 32)) == 2
     rows, columns = mirror(37, 2, 41), mirror(50, 2, 54)
     with torch.no_grad():
@@ -115,16 +115,16 @@ def test_valid_convolutions_go_by_tiles_that_equal_one_pass(monkeypatch):
 
 
 def test_resized_and_back():
-    image = picture(48, 64)
+    image = source_image(48, 64)
     segmenter = Segmenter(Nearest(), replace(PLAIN, resize="short_side", resize_to=24))
     small = F.interpolate(image[None], (24, 32), mode="bilinear", antialias=True).float()
     expected = F.interpolate(Nearest()(small), (48, 64), mode="bilinear", align_corners=False)[0]
     assert torch.allclose(segmenter.logits(image), expected)
-    assert segmenter.protocol == "whole picture, short side 24"
+    assert segmenter.protocol == "whole image, short side 24"
 
 
-def test_grey_pictures_are_seen_in_colour_and_refined_ones_are_probabilities():
-    image = picture(9, 12)[:1]
+def test_grey_images_are_seen_in_colour_and_refined_ones_are_probabilities():
+    image = source_image(9, 12)[:1]
     plain = Segmenter(Nearest(), PLAIN).logits(image)
     assert torch.equal(plain, Segmenter(Nearest(), PLAIN).logits(image.expand(3, -1, -1)))
     seen = []
@@ -180,7 +180,7 @@ def test_scores_by_hand(split):
         PLAIN,
         classes=CLASSES,
         loss=PixelCrossEntropy(),
-        on_picture=lambda i, image, p, m: seen.append((i, image.shape, p, m)),
+        on_image=lambda i, image, p, m: seen.append((i, image.shape, p, m)),
     )
     assert torch.equal(found.confusion, confusion)
     assert found.pixel_accuracy == confusion.diagonal().sum().item() / (5 * 48 * 64)
@@ -190,7 +190,7 @@ def test_scores_by_hand(split):
     assert torch.equal(seen[3][2] == 1, (truth[3] == 1) | (torch.arange(48 * 64).view(48, 64) < 10))
 
 
-def test_the_loss_is_the_mean_over_the_pictures(split):
+def test_the_loss_is_the_mean_over_the_images(split):
     loss = PixelCrossEntropy()
     each = [loss(Nearest()(a[None].float()), b[None].long()).item() for a, b in (split.read_pair(i) for i in range(5))]
     assert evaluate_segmenter(Nearest(), split, PLAIN, classes=CLASSES, loss=loss).loss == pytest.approx(sum(each) / 5)
@@ -200,8 +200,8 @@ def test_void_is_not_counted_and_damage_is_named(split):
     values = drawn(0)[1]
     values[:24] = VOID
     Image.fromarray(values).save(split.masks[0])
-    Path(split.masks[1]).write_bytes(b"no picture")
-    Path(split.paths[2]).write_bytes(b"no picture either")
+    Path(split.masks[1]).write_bytes(b"no image")
+    Path(split.paths[2]).write_bytes(b"no image either")
     found = evaluate_segmenter(Nearest(), split, PLAIN, classes=CLASSES, loss=PixelCrossEntropy())
     assert int(found.confusion.sum()) == 24 * 64 + 2 * 48 * 64
     assert found.pixel_accuracy == 1
@@ -211,7 +211,7 @@ def test_void_is_not_counted_and_damage_is_named(split):
 
 
 def test_two_shares_gathered_equal_one(split):
-    Path(split.paths[1]).write_bytes(b"no picture")
+    Path(split.paths[1]).write_bytes(b"no image")
     alone = evaluate_segmenter(Nearest(), split, PLAIN, classes=CLASSES, loss=PixelCrossEntropy())
     rows: list[list[Tensor]] = [[], []]
     for rank in (0, 1):
@@ -240,8 +240,8 @@ def test_two_shares_gathered_equal_one(split):
 @pytest.mark.parametrize("share", [(0, 1), (4, 5), (6, 7)])
 def test_when_nothing_can_be_read_that_is_said(split, share):
     for path in split.paths:
-        Path(path).write_bytes(b"no picture")
-    with pytest.raises(ConvatlasError, match="none of the 5 test pictures can be read"):
+        Path(path).write_bytes(b"no image")
+    with pytest.raises(ConvatlasError, match="none of the 5 test images can be read"):
         evaluate_segmenter(Nearest(), split, PLAIN, classes=CLASSES, loss=PixelCrossEntropy(), share=share)
 
 
@@ -280,7 +280,7 @@ def test_batches_do_not_depend_on_workers_or_on_where_an_epoch_goes_on(split):
     assert whole[0][1].shape == (2, 24, 24)
 
 
-def test_a_picture_is_augmented_by_epoch_and_place_in_the_split_alone(split):
+def test_a_image_is_augmented_by_epoch_and_place_in_the_split_alone(split):
     by_index = {i: b[1][n] for b in batches(loader(split)) for n, i in enumerate(b[2])}
     again = {i: b[1][n] for b in batches(loader(split, batch_size=5)) for n, i in enumerate(b[2])}
     later = {i: b[1][n] for b in batches(loader(split), epoch=2) for n, i in enumerate(b[2])}
@@ -309,9 +309,9 @@ def test_two_shares_make_the_whole_batch(split):
     assert len(loader(split, batch_size=4, share=(0, 2))) == 1  # one is left over, too few for two
 
 
-def test_damaged_pictures_are_left_out_of_their_batch_and_named_once(split, monkeypatch):
+def test_damaged_images_are_left_out_of_their_batch_and_named_once(split, monkeypatch):
     monkeypatch.setattr("convatlas.data.paired._READ_FIRST", 0)
-    Path(split.paths[0]).write_bytes(b"no picture")
+    Path(split.paths[0]).write_bytes(b"no image")
     Path(split.masks[3]).write_bytes(b"no mask")
     loaded = loader(split, batch_size=5)
     for epoch in (0, 1):
@@ -322,23 +322,23 @@ def test_damaged_pictures_are_left_out_of_their_batch_and_named_once(split, monk
     assert all(str(split.paths[0]) not in problem.reason for problem in split.problems)
 
 
-def test_damaged_pictures_of_few_are_dropped_before_the_first_batch(split):
+def test_damaged_images_of_few_are_dropped_before_the_first_batch(split):
     Path(split.masks[3]).write_bytes(b"no mask")
     loaded = loader(split, batch_size=1)
     assert (len(split), len(loaded)) == (4, 4)
     assert [Path(problem.path).name for problem in split.problems] == ["p3.png"]
     for path in split.paths[1:]:
-        Path(path).write_bytes(b"no picture")
-    with pytest.raises(ConvatlasError, match="3 of 4 pictures can't be read, more than half"):
+        Path(path).write_bytes(b"no image")
+    with pytest.raises(ConvatlasError, match="3 of 4 images can't be read, more than half"):
         loader(split, batch_size=1)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_batch_of_damaged_pictures_ends_the_run_with_a_reason(split, workers, monkeypatch):
+def test_a_batch_of_damaged_images_ends_the_run_with_a_reason(split, workers, monkeypatch):
     monkeypatch.setattr("convatlas.data.paired._READ_FIRST", 0)
     for path in split.paths:
-        Path(path).write_bytes(b"no picture")
-    with pytest.raises(ConvatlasError, match=r"no picture of a batch can be read; .*p\d\.png can't be read"):
+        Path(path).write_bytes(b"no image")
+    with pytest.raises(ConvatlasError, match=r"no image of a batch can be read; .*p\d\.png can't be read"):
         list(loader(split, workers=workers).epoch(0))
 
 
@@ -354,5 +354,5 @@ def test_a_batch_of_damaged_pictures_ends_the_run_with_a_reason(split, workers, 
 def test_settings_out_of_range_are_refused(split, settings, sentence):
     with pytest.raises(UsageError, match=sentence):
         loader(split, **settings)
-    with pytest.raises(ConvatlasError, match="no pictures to load"):
+    with pytest.raises(ConvatlasError, match="no images to load"):
         loader(split.select([]))

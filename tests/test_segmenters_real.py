@@ -1,4 +1,4 @@
-"""Every segmenter learns two real street pictures by heart: which pixels are road, over 95% of them."""
+"""Every segmenter learns two real street images by heart: which pixels are road, over 95% of them."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from convatlas.structures import VOID
 from dense import learn_by_heart
 
 ROAD = 3  # of CamVid's classes
-SIDES = {  # pixels; by the longest beginning of a name. What pads by 100 sees enough of a small picture.
+SIDES = {  # pixels; by the longest beginning of a name. What pads by 100 sees enough of a small image.
     "": 96, "deconvnet": 224, "decoupled": 224, "retina": 48, "unet_phseg": 252, "unet": 252, "unet_squeezenet": 96,
     "fcn32s": 128, "fcn_alexnet": 128, "deeplab": 97, "enet": 128,
 }  # fmt: skip
@@ -29,27 +29,27 @@ def entry(table: dict, name: str):
 
 
 def streets(root: Path, name: str) -> tuple[Tensor, Tensor]:
-    """Two pictures of CamVid as the network takes them, and where their road is: (2, C, s, s), (2, s, s)"""
+    """Two images of CamVid as the network takes them, and where their road is: (2, C, s, s), (2, s, s)"""
     side, channels = entry(SIDES, name), registry.card(name).input_shape[0]
     split = data.load(str(root / "camvid"), task="segmentation").train
-    pictures, masks = [], []
+    images, masks = [], []
     for index in (0, 180):
         image, mask = split.read_pair(index)  # pyright: ignore[reportAttributeAccessIssue]
         square = convert_channels(image, channels)[None, :, :, :360].float()
-        pictures.append(F.interpolate(square, (side, side), mode="bilinear", antialias=True)[0] / 128 - 1)
+        images.append(F.interpolate(square, (side, side), mode="bilinear", antialias=True)[0] / 128 - 1)
         road = torch.where(mask == VOID, VOID, (mask == ROAD).to(torch.uint8))
         masks.append(F.interpolate(road[None, None, :, :360].float(), (side, side))[0, 0].long())
-    return torch.stack(pictures), torch.stack(masks)
+    return torch.stack(images), torch.stack(masks)
 
 
-def from_fcn(net: nn.Module, pictures: Tensor, masks: Tensor) -> Tensor:
-    """CRF-RNN starts from FCN-8s, as published. The pictures come back with pixel values, which its colours are."""
+def from_fcn(net: nn.Module, images: Tensor, masks: Tensor) -> Tensor:
+    """CRF-RNN starts from FCN-8s, as published. The images come back with pixel values, which its colours are."""
     first = registry.build("fcn8s_vgg16_voc", num_classes=2)
-    learn_by_heart(first, pictures, masks, steps=150, lr=entry(RATES, "fcn"))
+    learn_by_heart(first, images, masks, steps=150, lr=entry(RATES, "fcn"))
     transplant(net, first.state_dict())
     with torch.no_grad():
         net.get_submodule("conv1_1").get_parameter("weight").div_(128)
-    return pictures * 128
+    return images * 128
 
 
 @pytest.mark.data
@@ -59,9 +59,9 @@ def from_fcn(net: nn.Module, pictures: Tensor, masks: Tensor) -> Tensor:
 )  # fmt: skip
 def test_the_road_of_two_streets_is_learnt_by_heart(name: str, data_root: Path) -> None:
     torch.manual_seed(0)
-    pictures, masks = streets(data_root, name)
+    images, masks = streets(data_root, name)
     net = registry.build(name, num_classes=2)
     if name.startswith("crf_rnn"):
-        pictures = from_fcn(net, pictures, masks)
+        images = from_fcn(net, images, masks)
     own = name.startswith(("deconvnet", "decoupled"))
-    assert learn_by_heart(net, pictures, masks, steps=150, lr=entry(RATES, name), own_statistics=own) > 0.95
+    assert learn_by_heart(net, images, masks, steps=150, lr=entry(RATES, name), own_statistics=own) > 0.95

@@ -126,12 +126,12 @@ def test_classes_and_channels_are_honoured() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("net", [SegNetBasic, FCNBasic])
-def test_two_pictures_are_learnt_by_heart(net: type[SegNetBasic | FCNBasic]) -> None:
+def test_two_images_are_learnt_by_heart(net: type[SegNetBasic | FCNBasic]) -> None:
     x, masks = blocks(32, classes=3)
     assert learn_by_heart(net(num_classes=3), x, masks, steps=30, lr=3e-3) > 0.95
 
 
 @pytest.mark.slow
-def test_two_pictures_are_learnt_by_heart_by_segnet() -> None:
+def test_two_images_are_learnt_by_heart_by_segnet() -> None:
     x, masks = blocks(32, classes=3)
     assert learn_by_heart(SegNet(num_classes=3), x, masks, steps=60, lr=1e-3) > 0.95

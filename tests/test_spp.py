@@ -1,4 +1,4 @@
-"""SPP-net: the pyramid's bins by hand, against the paper's windows, and on pictures of many sizes."""
+"""SPP-net: the pyramid's bins by hand, against the paper's windows, and on images of many sizes."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def test_any_map_gives_50_values_a_channel(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("size", [(224, 224), (180, 180), (300, 500)])
-def test_pictures_of_any_size_fit(size: tuple[int, int]) -> None:
+def test_images_of_any_size_fit(size: tuple[int, int]) -> None:
     with torch.device("meta"):
         net = registry.build("sppnet_zf5_classification", num_classes=7)
         assert net(torch.empty(1, 3, *size)).shape == (1, 7)

@@ -45,7 +45,7 @@ def silent(fire: Fire) -> Fire:
 
 
 def test_fire_by_hand() -> None:
-    """A picture of ones: the squeeze gives 2; 1x1 doubles it; 3x3 adds the neighbours up, 4 in a corner of 2 x 2."""
+    """An image of ones: the squeeze gives 2; 1x1 doubles it; 3x3 adds the neighbours up, 4 in a corner of 2 x 2."""
     fire = Fire(2, squeeze=1, expand=1)
     for parameter in fire.parameters():
         nn.init.zeros_(parameter) if parameter.dim() == 1 else nn.init.ones_(parameter)
@@ -147,10 +147,10 @@ def test_the_released_weights_know_photographs(data_root: Path) -> None:
     with open(data_root / "imagenet_classes.tsv", encoding="utf-8") as table:
         index = {row["wnid"]: int(row["index"]) for row in csv.DictReader(table, delimiter="\t")}
     paths = sorted((data_root / "imagenet100").glob("n*.*"))
-    pictures = torch.stack([prepare(decode(path), preprocessing) for path in paths])
+    images = torch.stack([prepare(decode(path), preprocessing) for path in paths])
     labels = torch.tensor([index[path.name.split("_")[0]] for path in paths])
     with torch.inference_mode():
-        logits = torch.cat([net(normalise(batch, preprocessing)) for batch in pictures.split(20)])
+        logits = torch.cat([net(normalise(batch, preprocessing)) for batch in images.split(20)])
     best = logits.topk(5).indices == labels[:, None]
     assert len(paths) == 100
     assert best[:, 0].float().mean() >= 0.55

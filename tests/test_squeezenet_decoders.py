@@ -98,7 +98,7 @@ def test_a_gradient_reaches_every_parameter_that_learns(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_two_pictures_are_learnt_by_heart(name: str) -> None:
+def test_two_images_are_learnt_by_heart(name: str) -> None:
     net = registry.build(name, num_classes=3)
     masks = torch.zeros(2, 64, 64, dtype=torch.long)
     masks[0, :, 24:], masks[1, :32] = 1, 2

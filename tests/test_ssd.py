@@ -92,8 +92,8 @@ def test_default_boxes_are_those_of_torchvision(
     scales = [*(row.size / side for row in rows.values()), list(rows.values())[-1].next_size / side]
     ratios, steps = [list(row.ratios) for row in rows.values()], [int(row.step) for row in rows.values()]
     theirs = DefaultBoxGenerator(ratios, scales=scales, steps=steps, clip=False)  # type: ignore[arg-type]
-    pictures = ImageList(torch.empty(1, 3, side, side), [(side, side)])
-    boxes = theirs(pictures, [torch.empty(1, 1, m, m) for m in maps])[0]
+    images = ImageList(torch.empty(1, 3, side, side), [(side, side)])
+    boxes = theirs(images, [torch.empty(1, 1, m, m) for m in maps])[0]
     torch.testing.assert_close(default_boxes(list(rows.values()), [(m, m) for m in maps]), boxes, rtol=1e-4, atol=1e-3)
 
 

@@ -52,7 +52,7 @@ def test_a_block_is_dropped_for_the_whole_batch() -> None:
     dropped = 0
     for _ in range(500):
         y = block(x)
-        same = [torch.equal(out, picture.relu()) for out, picture in zip(y, x, strict=True)]
+        same = [torch.equal(out, image.relu()) for out, image in zip(y, x, strict=True)]
         assert len(set(same)) == 1
         dropped += same[0]
     assert dropped / 500 == pytest.approx(0.3, abs=0.06)  # three standard deviations

@@ -30,7 +30,7 @@ SMALL = Preprocessing((2, 2), channels=1, resize="short_side", resize_to=4, mean
 
 
 def numbered(height: int, width: int) -> torch.Tensor:
-    """A picture whose pixels count up, row by row."""
+    """An image whose pixels count up, row by row."""
     return torch.arange(height * width, dtype=torch.uint8).view(1, height, width)
 
 
@@ -46,9 +46,9 @@ def test_the_five_crops_lie_in_the_corners_and_the_centre() -> None:
 
 
 def test_ten_crops_are_torchvisions() -> None:
-    picture = torch.randint(0, 256, (3, 256, 256), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    ours = ten_crops(picture, (224, 224))[[0, 1, 2, 3, 4, 6, 5, 8, 7, 9]]  # theirs cuts the corners after mirroring
-    assert torch.equal(ours, torch.stack(v2.TenCrop(224)(picture)))
+    image = torch.randint(0, 256, (3, 256, 256), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    ours = ten_crops(image, (224, 224))[[0, 1, 2, 3, 4, 6, 5, 8, 7, 9]]  # theirs cuts the corners after mirroring
+    assert torch.equal(ours, torch.stack(v2.TenCrop(224)(image)))
 
 
 def test_ten_crops_come_from_the_middle_square() -> None:
@@ -64,20 +64,20 @@ def test_a_grid_reaches_all_edges() -> None:
     assert torch.equal(crops[25:], crops[:25].flip(-1))
 
 
-def test_squares_of_a_wide_and_an_upright_picture() -> None:
+def test_squares_of_a_wide_and_an_upright_image() -> None:
     wide, upright = numbered(2, 6), numbered(6, 2)
     assert [int(square[0, 0, 0]) for square in squares(wide)] == [0, 2, 4]
     assert [int(square[0, 0, 0]) for square in squares(upright)] == [0, 4, 8]
 
 
-def test_144_crops_are_all_different_and_repeat_only_in_a_square_picture() -> None:
+def test_144_crops_are_all_different_and_repeat_only_in_a_square_image() -> None:
     draw = torch.Generator().manual_seed(0)
     preprocessing = Preprocessing((56, 56), resize="short_side", resize_to=64)
     protocol = with_scales(Crops144(), preprocessing)
     assert protocol.scales == (64, 72, 80, 88)  # a quarter of the paper's, as the input is
     for (height, width), different in (((90, 120), 144), ((90, 90), 48)):
-        picture = torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=draw)
-        (crops,) = views(picture, protocol, preprocessing)
+        image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=draw)
+        (crops,) = views(image, protocol, preprocessing)
         assert crops.shape == (144, 3, 56, 56)
         assert len({crop.numpy().tobytes() for crop in crops}) == different
 
@@ -131,7 +131,7 @@ def test_one_crop_by_views_is_the_ordinary_evaluation() -> None:
     assert by_views.loss == pytest.approx(plain.loss)
 
 
-def test_a_damaged_picture_is_left_out_and_named() -> None:
+def test_a_damaged_image_is_left_out_and_named() -> None:
     class Damaged(ArraySplit):
         def read(self, index: int) -> torch.Tensor:
             if index == 1:
@@ -152,12 +152,12 @@ def test_networks_are_averaged_by_their_probabilities() -> None:
     both = average((first, second))
     assert torch.allclose(both.probabilities, (first.probabilities + second.probabilities) / 2)
     assert both.protocol == "2 networks, one crop at 4 px"
-    with pytest.raises(UsageError, match="same pictures"):
+    with pytest.raises(UsageError, match="same images"):
         average((first, replace(first, labels=torch.tensor([1, 1]))))
 
 
 def chain() -> nn.Sequential:
-    """Unpadded and with stride 2 in all, so that its windows are exactly those of the picture."""
+    """Unpadded and with stride 2 in all, so that its windows are exactly those of the image."""
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4 * 3 * 3, 5), nn.ReLU(),
@@ -174,10 +174,10 @@ def averaging_chain() -> nn.Sequential:
 
 @pytest.mark.parametrize("make", [chain, averaging_chain])
 def test_the_dense_form_is_the_sliding_window(make) -> None:
-    net, picture = make(), torch.randn(2, 3, 12, 14)
+    net, image = make(), torch.randn(2, 3, 12, 14)
     sliding = to_fully_convolutional(net, (3, 8, 8))
-    found = sliding(picture)
-    windows = picture.unfold(2, 8, 2).unfold(3, 8, 2)  # B x C x h x w x 8 x 8
+    found = sliding(image)
+    windows = image.unfold(2, 8, 2).unfold(3, 8, 2)  # B x C x h x w x 8 x 8
     assert found.shape == (2, 6, 3, 4) == (2, 6, *windows.shape[2:4])
     for row in range(3):
         for column in range(4):
@@ -196,9 +196,9 @@ def test_the_dense_form_shares_its_weights_and_leaves_the_network_alone() -> Non
 def test_vggs_own_dense_form_is_the_general_one() -> None:
     torch.manual_seed(0)
     net = VGG("A", num_classes=3, side=32).eval()
-    picture = torch.randn(1, 3, 64, 96)
+    image = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
-        own, general = net.dense(picture), to_fully_convolutional(net, (3, 32, 32))(picture)
+        own, general = net.dense(image), to_fully_convolutional(net, (3, 32, 32))(image)
     assert own.shape == (1, 3, 2, 3)
     assert torch.allclose(general, own, atol=1e-4 * own.abs().max().item())
 
@@ -213,16 +213,16 @@ def test_registered_networks_slide(name, side) -> None:
     assert scores.shape[3] > scores.shape[2] == 1
 
 
-def test_lenet_slides_over_a_larger_picture_as_over_its_windows() -> None:
+def test_lenet_slides_over_a_larger_image_as_over_its_windows() -> None:
     torch.manual_seed(0)
     net = registry.build("caffe_lenet").eval()
-    sliding, picture = convatlas.to_fully_convolutional(net), torch.randn(1, 1, 36, 40)
+    sliding, image = convatlas.to_fully_convolutional(net), torch.randn(1, 1, 36, 40)
     with torch.inference_mode():
-        scores = sliding(picture)
+        scores = sliding(image)
         assert scores.shape == (1, 10, 3, 4)
         for row in range(3):
             for column in range(4):
-                window = picture[:, :, 4 * row : 4 * row + 28, 4 * column : 4 * column + 28]
+                window = image[:, :, 4 * row : 4 * row + 28, 4 * column : 4 * column + 28]
                 assert torch.allclose(scores[:, :, row, column], net(window), atol=1e-5)
 
 

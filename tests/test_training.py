@@ -106,7 +106,7 @@ def test_the_finished_network_is_tested_in_the_recipes_way(digits, tmp_path):
     assert torch.allclose(trained.evaluation.probabilities, expected.probabilities, atol=1e-5)
 
 
-def test_a_way_of_testing_that_does_not_suit_the_pictures_is_refused_before_the_training(digits, tmp_path):
+def test_a_way_of_testing_that_does_not_suit_the_images_is_refused_before_the_training(digits, tmp_path):
     with pytest.raises(UsageError, match="expected scales="):
         fit(lenet(test_time=TenCrops()), digits, tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()

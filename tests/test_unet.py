@@ -1,4 +1,4 @@
-"""U-Net: its sizes by hand, its crops, its release, and pictures cut into tiles without a seam."""
+"""U-Net: its sizes by hand, its crops, its release, and images cut into tiles without a seam."""
 
 import math
 
@@ -161,7 +161,7 @@ def test_tiles_equal_one_pass(size: tuple[int, int], tile: int) -> None:
     torch.testing.assert_close(overlap_tile(net, x, (1, 32, 32), tile=tile), whole, rtol=0, atol=1e-12)
 
 
-def test_one_pass_is_the_network_over_the_mirrored_picture() -> None:
+def test_one_pass_is_the_network_over_the_mirrored_image() -> None:
     net, x = LittleUNet().eval(), torch.randn(1, 1, 20, 24)
     expected = net(nn.functional.pad(x, (8, 8, 8, 8), mode="reflect"))
     torch.testing.assert_close(overlap_tile(net, x, (1, 32, 32)), expected)
@@ -199,6 +199,6 @@ def test_tiles_of_a_slice_equal_one_pass() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_two_pictures_are_learnt_by_heart(name: str) -> None:
+def test_two_images_are_learnt_by_heart(name: str) -> None:
     x, masks = blocks(204, classes=2, channels=1, block=6)
     assert learn_by_heart(registry.build(name), x, masks, steps=60, lr=1e-4) > 0.95

@@ -157,7 +157,7 @@ def test_builders_take_dims(name: str, dims: int) -> None:
 
 
 @pytest.mark.slow
-def test_learns_eight_pictures_by_heart() -> None:
+def test_learns_eight_images_by_heart() -> None:
     torch.manual_seed(0)
     net, x, y = VGG("A", side=32, num_classes=4), torch.randn(8, 3, 32, 32), torch.arange(8) % 4
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)

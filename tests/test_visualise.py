@@ -129,8 +129,8 @@ def test_svg_follows_the_page_and_is_the_same_every_time() -> None:
 def test_maps_are_drawn(name: str) -> None:
     net, shape = registry.build(name), registry.card(name).input_shape
     states = maps.feature_maps(net, torch.rand(1, *shape))
-    picture = np.zeros(shape[1:] if shape[0] == 1 else (*shape[1:], 3), dtype=np.float32)
-    svg = inline_svg(maps.figure(picture, states, tuple("0123456789")), "maps")
+    image = np.zeros(shape[1:] if shape[0] == 1 else (*shape[1:], 3), dtype=np.float32)
+    svg = inline_svg(maps.figure(image, states, tuple("0123456789")), "maps")
     for layer, _ in states:
         assert f">{layer}</text>" in svg
 

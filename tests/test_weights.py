@@ -359,7 +359,7 @@ def test_misshapen_foreign_tensor_is_named(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.data
-def test_trained_resnet20_gets_every_picture_right(data_root: Path) -> None:
+def test_trained_resnet20_gets_every_image_right(data_root: Path) -> None:
     path = data_root / "weights" / "resnet20_cifar10_option_a.th"
     card = weights.read_card(path)
     assert card is not None
@@ -369,10 +369,10 @@ def test_trained_resnet20_gets_every_picture_right(data_root: Path) -> None:
     net = weights.create("cifar_resnet20", weights=path).eval()
     folders = data_root / "cifar10_png" / "image_data_format_2"
     files = [(file, label) for label, name in enumerate(card["classes"]) for file in (folders / name).glob("*.png")]
-    pictures = torch.stack([torch.from_numpy(np.array(Image.open(file).convert("RGB"))) for file, _ in files])
-    pictures = pictures.movedim(-1, 1)
+    images = torch.stack([torch.from_numpy(np.array(Image.open(file).convert("RGB"))) for file, _ in files])
+    images = images.movedim(-1, 1)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     with torch.no_grad():
-        answers = net((pictures / 255 - mean) / std).argmax(dim=1)
+        answers = net((images / 255 - mean) / std).argmax(dim=1)
     assert len(files) == 200
     assert answers.tolist() == [label for _, label in files]

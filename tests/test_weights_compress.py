@@ -119,7 +119,7 @@ def test_the_command(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFix
     capsys.readouterr()
     assert cli.main(["weights", "compress", str(run_folder), "--out", str(tmp_path / "x.pth")]) == 2
     assert cli.main(["weights", "compress", str(run_folder), "--out", str(out), "--retrain", "1"]) == 2
-    assert "expected pictures to learn from" in capsys.readouterr().err
+    assert "expected images to learn from" in capsys.readouterr().err
 
 
 @pytest.mark.data
@@ -136,10 +136,10 @@ def test_the_released_container_knows_photographs(data_root: Path, name: str) ->
     with open(data_root / "imagenet_classes.tsv", encoding="utf-8") as table:
         index = {row["wnid"]: int(row["index"]) for row in csv.DictReader(table, delimiter="\t")}
     paths = sorted((data_root / "imagenet100").glob("n*.*"))
-    pictures = torch.stack([prepare(decode(path), preprocessing) for path in paths])
+    images = torch.stack([prepare(decode(path), preprocessing) for path in paths])
     labels = torch.tensor([index[path.name.split("_")[0]] for path in paths])
     with torch.inference_mode():
-        logits = torch.cat([net(normalise(batch, preprocessing)) for batch in pictures.split(20)])
+        logits = torch.cat([net(normalise(batch, preprocessing)) for batch in images.split(20)])
     best = logits.topk(5).indices == labels[:, None]
     assert len(paths) == 100
     assert best[:, 0].float().mean() >= 0.55

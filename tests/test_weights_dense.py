@@ -148,20 +148,20 @@ def fundus(seed: int, side: int = 192) -> tuple[np.ndarray, np.ndarray]:
     """Dark vessels that wander over an uneven bright ground, with noise, and where they are.  (side, side) each"""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:side, :side]
-    picture = 150 + 30 * np.sin(columns / 60 + 6 * rng.random()) * np.cos(rows / 70)
+    image = 150 + 30 * np.sin(columns / 60 + 6 * rng.random()) * np.cos(rows / 70)
     vessels = np.zeros((side, side), np.uint8)
     for _ in range(9):
         turns = 6.28 * rng.random() + np.cumsum(rng.normal(0, 0.12, 60))
         course = side * rng.random(2) + 4 * np.cumsum(np.stack([np.cos(turns), np.sin(turns)], 1), 0)
         cv2.polylines(vessels, [course.astype(np.int32)], False, 1, int(rng.integers(1, 6)))
-    picture = picture - 45 * cv2.GaussianBlur(vessels.astype(np.float32), (0, 0), 1.0) + rng.normal(0, 4, picture.shape)
-    return cv2.GaussianBlur(picture, (0, 0), 0.7).clip(0, 255), vessels
+    image = image - 45 * cv2.GaussianBlur(vessels.astype(np.float32), (0, 0), 1.0) + rng.normal(0, 4, image.shape)
+    return cv2.GaussianBlur(image, (0, 0), 0.7).clip(0, 255), vessels
 
 
-def equalised(picture: np.ndarray) -> Tensor:
+def equalised(image: np.ndarray) -> Tensor:
     """The release's preparation: stretched, contrast equalised by tiles, gamma 1.2, 0 to 1.  -> (1, 1, H, W)"""
-    low, high = picture.min(), picture.max()
-    grey = cv2.createCLAHE(2.0, (8, 8)).apply((255 * (picture - low) / (high - low)).astype(np.uint8))
+    low, high = image.min(), image.max()
+    grey = cv2.createCLAHE(2.0, (8, 8)).apply((255 * (image - low) / (high - low)).astype(np.uint8))
     return torch.from_numpy((grey / 255) ** (1 / 1.2)).float()[None, None]
 
 
@@ -173,9 +173,9 @@ def test_the_retina_network_finds_vessels(data_root: Path) -> None:
     assert (card["network"], card["classes"]) == ("retina_unet_orobix", ["background", "vessel"])
     net = weights.create("retina_unet_orobix", weights=path).eval()
     for seed in range(3):
-        picture, vessels = fundus(seed)
+        image, vessels = fundus(seed)
         with torch.inference_mode():
-            found = net(equalised(picture)).softmax(1)[0, 1].numpy()
+            found = net(equalised(image)).softmax(1)[0, 1].numpy()
         assert roc_auc_score(vessels.ravel(), found.ravel()) > 0.9  # under 0.5 with the maps joined the other way round
         assert found[vessels == 1].mean() > 5 * found[vessels == 0].mean()
 

@@ -97,7 +97,7 @@ def test_simplenn_and_dagnn(dag: bool) -> None:
     assert contents.tensors["c/1.weight"].shape == (3, 2, 2, 5)
 
 
-def test_pictures_and_classes_of_matconvnet() -> None:
+def test_images_and_classes_of_matconvnet() -> None:
     average = np.zeros((4, 5, 3), np.float32) + np.float32([10, 20, 30])
     normalization = {
         "imageSize": np.array([[224.0, 224, 3]]),

@@ -17,7 +17,7 @@ from people import write_coco
 
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with pictures in classes, masks, boxes and people, each just enough to train on."""
+    """A folder with images in classes, masks, boxes and people, each just enough to train on."""
     folder = tmp_path_factory.mktemp("terminal")
     random = np.random.default_rng(0)
     for part, count in (("train", 6), ("val", 2)):
@@ -34,15 +34,15 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_boxes(folder: Path) -> None:
-    """Pictures with one bright crate each, as a .csv of boxes."""
+    """Images with one bright crate each, as a .csv of boxes."""
     folder.mkdir()
     random = np.random.default_rng(1)
     rows = ["path,class,x1,y1,x2,y2,split"]
     for number in range(6):
-        picture = random.integers(0, 60, (96, 96, 3)).astype(np.uint8)
+        image = random.integers(0, 60, (96, 96, 3)).astype(np.uint8)
         top, left = random.integers(4, 40, 2)
-        picture[top : top + 40, left : left + 40] = 220
-        Image.fromarray(picture).save(folder / f"{number}.png")
+        image[top : top + 40, left : left + 40] = 220
+        Image.fromarray(image).save(folder / f"{number}.png")
         split = "train" if number < 4 else "test"
         rows.append(f"{number}.png,crate,{left},{top},{left + 40},{top + 40},{split}")
     (folder / "boxes.csv").write_text("\n".join(rows) + "\n")

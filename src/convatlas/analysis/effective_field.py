@@ -51,11 +51,11 @@ def effective_field(
     generator = torch.Generator().manual_seed(seed)
     total = torch.zeros(input_shape[1:], dtype=torch.float64)
     for _ in range(draws):
-        picture = torch.randn(1, *input_shape, generator=generator).requires_grad_()
+        image = torch.randn(1, *input_shape, generator=generator).requires_grad_()
         found: list[Tensor] = []
         trace_of(
             net,
-            picture,
+            image,
             gradients=True,
             see=lambda i, output, found=found: found.append(output) if i == index else None,
         )
@@ -64,7 +64,7 @@ def effective_field(
             raise UsageError(f"layer has the index {index}; expected one through which a gradient reaches the input")
         values = output[(0, slice(None), *unit)] if output.dim() == len(input_shape) + 1 else output.flatten()
         signs = torch.randint(0, 2, values.shape, generator=generator) * 2 - 1
-        (gradient,) = torch.autograd.grad((values * signs).sum(), picture)
+        (gradient,) = torch.autograd.grad((values * signs).sum(), image)
         total += gradient[0].double().square().sum(dim=0)
     power = total.numpy()
     if not power.any():

@@ -45,7 +45,7 @@ def module_reads(module: nn.Module, kind: str, window: Any, source: Tensor) -> R
     """Of a layer of known kind; `window` is its `Window`."""
     dims = source.dim() - 1
     if kind in ("roi_pool", "roi_align"):
-        return slide(dims, [Along("adaptive")] * (dims - 1))  # of a region that is the whole picture, as traced
+        return slide(dims, [Along("adaptive")] * (dims - 1))  # of a region that is the whole image, as traced
     if kind in POINTWISE_KINDS and not (kind == "lrn" and window.kernel):
         return SAME
     if kind in WINDOWS | SPREADS or kind == "lrn":

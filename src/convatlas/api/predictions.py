@@ -14,7 +14,7 @@ from convatlas.inference.boxes import BoxPrediction
 from convatlas.inference.maps import MaskPrediction
 from convatlas.inference.poses import PosePrediction
 from convatlas.inference.tasks import AnyPrediction
-from convatlas.report.pictures import array_uri, as_array
+from convatlas.report.image_uris import array_uri, as_array
 from convatlas.structures import Prediction, Problem
 from convatlas.visualise import overlays, palettes
 

@@ -23,7 +23,7 @@ from convatlas.inference.quantise import Quantised
 from convatlas.inference.tasks import AnyEvaluation, score
 from convatlas.inference.trained import TrainedNetwork
 from convatlas.report import seeing
-from convatlas.report.pictures import as_array
+from convatlas.report.image_uris import as_array
 from convatlas.structures import Problem, UsageError
 from convatlas.visualise.evidence import as_classifier
 

@@ -1,4 +1,4 @@
-"""The layers of signals (1-D), pictures (2-D) and volumes (3-D) under one set of names.
+"""The layers of signals (1-D), images (2-D) and volumes (3-D) under one set of names.
 
 A network that takes `dims` asks `layers(dims)` once and builds from its fields: `of = layers(3); of.conv(16, 32, 3)`.
 """
@@ -75,5 +75,5 @@ def layers(dims: int) -> Layers:
         UsageError: `dims` is not 1, 2 or 3.
     """
     if dims not in _LAYERS:
-        raise UsageError(f"dims is {dims!r}; expected 1 (signals), 2 (pictures) or 3 (volumes)")
+        raise UsageError(f"dims is {dims!r}; expected 1 (signals), 2 (images) or 3 (volumes)")
     return _LAYERS[dims]

@@ -1,9 +1,9 @@
-"""A pyramid of maps that all know of the whole picture, and regions pooled from the level of their size.
+"""A pyramid of maps that all know of the whole image, and regions pooled from the level of their size.
 
 Lin, Dollár, Girshick, He, Hariharan, Belongie, "Feature Pyramid Networks for Object Detection", CVPR 2017,
 arXiv:1612.03144, and He, Gkioxari, Dollár, Girshick, "Mask R-CNN", ICCV 2017, section 3 (RoIAlign).
 
-Shapes   B batch, C channels, D channels of the pyramid, h x w map of a level, R regions of all pictures, N of one.
+Shapes   B batch, C channels, D channels of the pyramid, h x w map of a level, R regions of all images, N of one.
 """
 
 import math
@@ -52,7 +52,7 @@ class FeaturePyramid(nn.Module):
 class RoIAlign(nn.Module):
     """The mean of four bilinear samples in each of n x n bins.  (B, C, h, w), B times (N, 4) -> (R, C, n, n)
 
-    No coordinate is rounded. A sample at pixel x of the picture reads the map at x / stride, as in the release.
+    No coordinate is rounded. A sample at pixel x of the image reads the map at x / stride, as in the release.
     """
 
     def __init__(self, bins: int) -> None:
@@ -69,8 +69,8 @@ def level_of(boxes: Tensor) -> Tensor:
     return (CANONICAL_LEVEL + (sides / CANONICAL_SIDE + 1e-8).log2()).floor().clamp(FIRST, LAST).long()
 
 
-def level_of_picture(size: tuple[int, int]) -> int:
-    """The same of one region, the whole picture of H x W pixels, without looking at a tensor."""
+def level_of_image(size: tuple[int, int]) -> int:
+    """The same of one region, the whole image of H x W pixels, without looking at a tensor."""
     level = math.floor(CANONICAL_LEVEL + math.log2(math.sqrt(math.prod(size)) / CANONICAL_SIDE + 1e-8))
     return min(max(level, FIRST), LAST)
 

@@ -18,7 +18,7 @@ class MeanField(nn.Module):
     Args:
         num_classes: K.
         position_px: standard deviation of the bilateral kernel in pixels (160).
-        colour: the same in units of the pictures' values (3, of 0 to 255).
+        colour: the same in units of the images' values (3, of 0 to 255).
         smoothness_px: standard deviation of the spatial kernel in pixels (3).
         iterations: in train mode; the paper trains with 5.
         eval_iterations: in eval mode; the paper tests with 10.
@@ -41,16 +41,14 @@ class MeanField(nn.Module):
         self.spatial_weights = nn.Parameter(3.0 * torch.eye(num_classes))
         self.compatibility = nn.Parameter(-torch.eye(num_classes))  # Potts, but for a constant
 
-    def forward(self, logits: Tensor, pictures: Tensor) -> Tensor:
-        """Refined logits; a gradient reaches the logits and the parameters, not the pictures.
+    def forward(self, logits: Tensor, images: Tensor) -> Tensor:
+        """Refined logits; a gradient reaches the logits and the parameters, not the images.
 
         Raises:
-            UsageError: logits and pictures differ in number or size.
+            UsageError: logits and images differ in number or size.
         """
-        if len(logits) != len(pictures) or logits.shape[2:] != pictures.shape[2:]:
-            raise UsageError(
-                f"logits are {tuple(logits.shape)} and pictures {tuple(pictures.shape)}; expected one size"
-            )
+        if len(logits) != len(images) or logits.shape[2:] != images.shape[2:]:
+            raise UsageError(f"logits are {tuple(logits.shape)} and images {tuple(images.shape)}; expected one size")
         if logits.is_meta:  # the lattice depends on colours, the shape does not
             return torch.empty_like(logits)
         size = (logits.shape[2], logits.shape[3])
@@ -58,8 +56,8 @@ class MeanField(nn.Module):
         weights = (self.bilateral_weights, self.spatial_weights)
         iterations = self.iterations if self.training else self.eval_iterations
         refined = []
-        for unary, picture in zip(logits, pictures, strict=True):
-            features = pixel_features(size, self.position_px, picture.detach(), self.colour)
+        for unary, image in zip(logits, images, strict=True):
+            features = pixel_features(size, self.position_px, image.detach(), self.colour)
             kernels = (gaussian_kernel(features, "pixel"), spatial)
             logits_of_one = mean_field(unary.flatten(1).T, kernels, weights, self.compatibility, iterations)
             refined.append(logits_of_one.T.view_as(unary))

@@ -16,7 +16,7 @@ class SpatialPyramidPool(nn.Module):
     """The maximum in each of n x n bins, level by level.  (B, C, H, W) -> (B, C M)
 
     On a map of side a, a bin of section 2.3 is a window of ceil(a / n) at a stride of floor(a / n). Where those windows
-    are not n (a = 10 of the 180 px pictures gives 9 for 6), the bins of the appendix are taken, from floor(i a / n)
+    are not n (a = 10 of the 180 px images gives 9 for 6), the bins of the appendix are taken, from floor(i a / n)
     to ceil((i + 1) a / n), which are the same ones elsewhere.
     """
 

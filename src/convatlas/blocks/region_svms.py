@@ -1,9 +1,9 @@
-"""The SVMs and box regressions that R-CNN and SPPnet have beside their networks, and fit in two passes over pictures.
+"""The SVMs and box regressions that R-CNN and SPPnet have beside their networks, and fit in two passes over images.
 
 Girshick et al. 2014, section 2.3. The first pass gathers the objects, whose mean norm scales the features; the second
 mines the proposals (`ops.svm_fitting`).
 
-Shapes   N proposals of a picture, K classes, D features, P values of pool5.
+Shapes   N proposals of an image, K classes, D features, P values of pool5.
 """
 
 from collections.abc import Mapping, Sequence
@@ -78,7 +78,7 @@ class WithSvms(nn.Module):
         return self.svms is not None
 
     def describe(self, image: Tensor, boxes: Tensor, layers: Sequence[str] = ("fc7",)) -> tuple[Tensor, ...]:
-        """The outputs of these layers for each region of a picture, rectified.  (C, H, W), (N, 4) -> (N, D) each"""
+        """The outputs of these layers for each region of an image, rectified.  (C, H, W), (N, 4) -> (N, D) each"""
         raise NotImplementedError
 
     def judge(self, image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
@@ -150,10 +150,10 @@ class WithSvms(nn.Module):
         """After the first pass the scale is known; after each other one the network has SVMs.
 
         Raises:
-            ConvatlasError: no picture had an object, or no proposal lay away from them.
+            ConvatlasError: no image had an object, or no proposal lay away from them.
         """
         if self._fitting is None:
-            raise ConvatlasError("no picture was shown; expected pictures with objects")
+            raise ConvatlasError("no image was shown; expected images with objects")
         if self._fitting.scale is None:
             self._fitting.end_gathering()
         else:

@@ -21,7 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
-    help="Read every picture of a data set and name what is wrong with it.",
+    help="Read every image of a data set and name what is wrong with it.",
 )
 SHOWN_FINDINGS, SHOWN_CLASSES = 20, 20
 Task = Literal["classification", "segmentation", "detection", "pose"]
@@ -42,12 +42,12 @@ def check(
         typer.Argument(
             metavar="DATA",
             help="A folder, a .csv, .tsv or .jsonl list, .npz, .parquet or .tar files, or the name of a data set. "
-            "For segmentation a folder of pictures and masks. For detection VOC's folder, COCO's .json, YOLO's "
+            "For segmentation a folder of images and masks. For detection VOC's folder, COCO's .json, YOLO's "
             "data.yaml or folder, or a .csv of boxes.",
         ),
     ],
     task: Annotated[
-        Task, typer.Option(help="What the pictures are marked with: classes, masks, boxes or joints.")
+        Task, typer.Option(help="What the images are marked with: classes, masks, boxes or joints.")
     ] = "classification",
     data_root: Annotated[Path | None, typer.Option(help="Where the known data sets lie.")] = None,
     sheet: Annotated[
@@ -55,9 +55,9 @@ def check(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
 ) -> None:
-    """Read every picture in parallel: damaged, misnamed and doubled ones, sizes, classes, mean and std.
+    """Read every image in parallel: damaged, misnamed and doubled ones, sizes, classes, mean and std.
 
-    Ends with 1 if a picture can't be used, is in both parts, or in two classes; else with 0. With [bold]--task
+    Ends with 1 if an image can't be used, is in both parts, or in two classes; else with 0. With [bold]--task
     segmentation[/] masks are looked at too: unreadable, of another size, void; with [bold]--task detection[/] boxes:
     those that are empty, reversed, outside or doubled, and unknown classes.
     """
@@ -88,10 +88,10 @@ def check(
     parts, classes = source.splits(), source.class_names
     others = other_files(path, parts)
     contact = ContactSheet.of(parts, classes) if sheet else None
-    with progress("Reading pictures") as step:
+    with progress("Reading images") as step:
         checked = check_parts(
             parts, classes, refusal=data_sets.find_refusal(source, path), on_progress=step,
-            on_picture=contact.take if contact else None,
+            on_image=contact.take if contact else None,
         )  # fmt: skip
     if contact and sheet:
         contact.draw().save(make_parent(sheet), "png")
@@ -120,7 +120,7 @@ def report_refusal(path: str, sentence: str, json: bool) -> None:
 
 
 def other_files(path: str, parts: "Mapping[str, Split]") -> list[str]:
-    """What lies in a folder of pictures and is none."""
+    """What lies in a folder of images and is none."""
     from convatlas.data.files import list_others
 
     folder = Path(path).expanduser()
@@ -134,7 +134,7 @@ def describe(path: str, checked: "Checked") -> None:
     totals = {part: sum(counts) for part, counts in checked.counts.items()}
     where = " and ".join(f"{total:,} in {part}" for part, total in totals.items())
     say = console().print
-    say(f"[bold]{sum(totals.values()):,} pictures[/] of {len(checked.classes):,} classes ({where}), read in "
+    say(f"[bold]{sum(totals.values()):,} images[/] of {len(checked.classes):,} classes ({where}), read in "
         f"{checked.seconds:.1f} s, {sum(totals.values()) / checked.seconds:,.0f} images/s")  # fmt: skip
     columns = (Column("class"), *(Column(part, right=True) for part in checked.counts))
     shown = shown_classes(next(iter(checked.counts.values())))
@@ -146,11 +146,11 @@ def describe(path: str, checked: "Checked") -> None:
     say(f"short side {low} to {high} pixels, median {middle}; long side {least} to {most}, median {usual}")
     if checked.formats:
         say(", ".join(f"{count:,} {name}" for name, count in checked.formats.items()))
-    say(f"mean={checked.mean}, std={checked.std} (training part, every picture counted the same)", markup=False)
+    say(f"mean={checked.mean}, std={checked.std} (training part, every image counted the same)", markup=False)
 
 
 def shown_classes(counts: Sequence[int]) -> list[int]:
-    """All labels, or those with the fewest and the most pictures."""
+    """All labels, or those with the fewest and the most images."""
     if len(counts) <= SHOWN_CLASSES:
         return list(range(len(counts)))
     ordered = sorted(range(len(counts)), key=lambda label: counts[label])
@@ -168,7 +168,7 @@ def list_findings(checked: "Checked", others: Sequence[str]) -> None:
             say(f"\n[bold {colour}]{kind}[/] ({len(found):,}): {meaning}")
             list_some([f"{finding.path}: {finding.detail}" for finding in found])
     if others:
-        say(f"\n[bold yellow]no pictures[/] ({len(others):,}): files that training passes over")
+        say(f"\n[bold yellow]no images[/] ({len(others):,}): files that training passes over")
         list_some(others)
     if not checked.findings:
         say("\nnothing is wrong with it")

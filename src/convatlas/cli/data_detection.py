@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from convatlas.data.detection.split import DetectionSplit
 
 SHOWN = 20
-SIZES = ("difficult", "width", "height", "of the picture")
+SIZES = ("difficult", "width", "height", "of the image")
 
 
 def check_detection(path: str, sheet: Path | None, json: bool) -> None:
-    """Ends with 1 if a box or a picture can't be used, or a picture is in two parts; else with 0."""
+    """Ends with 1 if a box or an image can't be used, or an image is in two parts; else with 0."""
     from convatlas.data.detection import parts as open_parts
     from convatlas.data.detection.check import check_boxes
     from convatlas.data.detection.drawing import BoxSheet
@@ -28,8 +28,8 @@ def check_detection(path: str, sheet: Path | None, json: bool) -> None:
     parts, classes = open_parts(path)
     contact = BoxSheet.of(parts, classes) if sheet else None
     others = unmarked(path, parts.values())
-    with progress("Reading pictures") as step:
-        checked = check_boxes(parts, classes, on_progress=step, on_picture=contact.take if contact else None)
+    with progress("Reading images") as step:
+        checked = check_boxes(parts, classes, on_progress=step, on_image=contact.take if contact else None)
     if contact and sheet:
         contact.draw().save(make_parent(sheet), "png")
     if json:
@@ -58,9 +58,9 @@ def unmarked(path: str, splits: "Iterable[DetectionSplit]") -> list[str]:
 
 def describe(checked: "CheckedBoxes") -> None:
     say = console().print
-    total, objects = sum(checked.pictures.values()), sum(map(sum, checked.counts.values()))
-    where = " and ".join(f"{count:,} in {part}" for part, count in checked.pictures.items())
-    say(f"[bold]{total:,} pictures[/] ({where}) with {objects:,} objects of {len(checked.classes):,} classes, read in "
+    total, objects = sum(checked.images.values()), sum(map(sum, checked.counts.values()))
+    where = " and ".join(f"{count:,} in {part}" for part, count in checked.images.items())
+    say(f"[bold]{total:,} images[/] ({where}) with {objects:,} objects of {len(checked.classes):,} classes, read in "
         f"{checked.seconds:.1f} s")  # fmt: skip
     columns = (
         Column("class"),
@@ -74,8 +74,8 @@ def describe(checked: "CheckedBoxes") -> None:
         ranges = [told(size.width), told(size.height), told(size.share, 100, " %")]
         rows.append((name, *counts, f"{checked.difficult[label]:,}", *ranges))
     print_table(console(), columns, rows)
-    fewest, usual, most = checked.objects_a_picture
-    say(f"{fewest:g} to {most:g} objects a picture, median {usual:g}; width, height and share are smallest, median, "
+    fewest, usual, most = checked.objects_a_image
+    say(f"{fewest:g} to {most:g} objects an image, median {usual:g}; width, height and share are smallest, median, "
         f"largest")  # fmt: skip
     (low, middle, high), (least, mean, largest) = checked.short_side, checked.long_side
     say(
@@ -93,7 +93,7 @@ def list_findings(checked: "CheckedBoxes", others: list[str]) -> None:
     for kind, meaning in MEANING.items():
         found = [f"{finding.path}: {finding.detail}" for finding in checked.findings if finding.kind == kind]
         list_some(kind, meaning, found, "red" if kind in HARMFUL else "yellow")
-    list_some("no annotation file", "pictures that nothing speaks of; training passes over them", others, "yellow")
+    list_some("no annotation file", "images that nothing speaks of; training passes over them", others, "yellow")
     if not checked.findings and not others:
         console().print("\nnothing is wrong with it")
 

@@ -16,11 +16,11 @@ from convatlas.structures import UsageError
 if TYPE_CHECKING:
     from convatlas.data.dense.check import CheckedMasks
 
-SHEET_PICTURES, SHEET_COLUMNS = 24, 6
+SHEET_IMAGES, SHEET_COLUMNS = 24, 6
 
 
 def check_segmentation(path: str, sheet: Path | None, json: bool) -> None:
-    """Ends with 1 if a picture or mask can't be used, or a picture is in two parts; else with 0."""
+    """Ends with 1 if an image or mask can't be used, or an image is in two parts; else with 0."""
     from convatlas.data.dense.check import HARMFUL, MEANING, Finding, check_masks
     from convatlas.data.marked import open_masks
 
@@ -30,23 +30,23 @@ def check_segmentation(path: str, sheet: Path | None, json: bool) -> None:
     opened = open_masks(path)
     classes, notes = opened.classes, [Finding("assumed", path, note) for note in opened.notes]
     shown: list[Any] = []
-    step_of_sheet = max(1, sum(map(len, opened.parts.values())) // SHEET_PICTURES)
+    step_of_sheet = max(1, sum(map(len, opened.parts.values())) // SHEET_IMAGES)
     seen = itertools.count()
 
     def show(image: Any, mask: Any) -> None:
         if next(seen) % step_of_sheet == 0:  # all of them would fill the memory
             shown.append((image, mask))
 
-    with progress("Reading pictures") as step:
+    with progress("Reading images") as step:
         checked = check_masks(
             opened.parts,
             classes.names,
             on_progress=step,
-            on_picture=show if sheet else None,
+            on_image=show if sheet else None,
             notes=notes,
         )
     if sheet:
-        draw_sheet(shown[:SHEET_PICTURES], classes, sheet)
+        draw_sheet(shown[:SHEET_IMAGES], classes, sheet)
     if json:
         print_json(
             {"data": path, "harmful": checked.harmful, **asdict(checked), "sheet": str(sheet) if sheet else None}
@@ -65,10 +65,10 @@ def check_segmentation(path: str, sheet: Path | None, json: bool) -> None:
 
 def describe(checked: "CheckedMasks") -> None:
     say = console().print
-    total = sum(checked.pictures.values())
-    where = " and ".join(f"{count:,} in {part}" for part, count in checked.pictures.items())
+    total = sum(checked.images.values())
+    where = " and ".join(f"{count:,} in {part}" for part, count in checked.images.items())
     say(
-        f"[bold]{total:,} pictures[/] ({where}) with masks of {len(checked.classes):,} classes, read in "
+        f"[bold]{total:,} images[/] ({where}) with masks of {len(checked.classes):,} classes, read in "
         f"{checked.seconds:.1f} s"
     )
     columns = [Column("class")]
@@ -88,7 +88,7 @@ def describe(checked: "CheckedMasks") -> None:
 
 
 def draw_sheet(pairs: list[Any], classes: Any, out: Path) -> None:
-    """Small overlays of pictures and masks, side by side, with the colours' names below."""
+    """Small overlays of images and masks, side by side, with the colours' names below."""
     import numpy as np
     from PIL import Image
 
@@ -97,8 +97,8 @@ def draw_sheet(pairs: list[Any], classes: Any, out: Path) -> None:
     palette = np.array(classes.colours, dtype=np.uint8)
     tiles = []
     for image, mask in pairs:
-        picture = overlays.as_rgb(image.permute(1, 2, 0).squeeze(-1).numpy())
-        tile = Image.fromarray(overlays.overlay(picture, mask.numpy(), palette))
+        source_image = overlays.as_rgb(image.permute(1, 2, 0).squeeze(-1).numpy())
+        tile = Image.fromarray(overlays.overlay(source_image, mask.numpy(), palette))
         tile.thumbnail((200, 200))
         tiles.append(tile)
     rows = -(-len(tiles) // SHEET_COLUMNS)

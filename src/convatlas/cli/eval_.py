@@ -1,4 +1,4 @@
-"""`convatlas eval`: a trained network on labelled pictures, looked at as its paper looked."""
+"""`convatlas eval`: a trained network on labelled images, looked at as its paper looked."""
 
 from dataclasses import asdict, replace
 from pathlib import Path

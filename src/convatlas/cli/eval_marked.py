@@ -36,7 +36,7 @@ def evaluate(opened: Any, data: str | None, root: Path | None, protocol: str | N
             _evaluate_membranes(opened, data, root, manner)
             return
         if protocol is not None:
-            raise UsageError(f"--protocol {protocol}; a segmenter sees whole pictures: expected none, or membranes")
+            raise UsageError(f"--protocol {protocol}; a segmenter sees whole images: expected none, or membranes")
         _evaluate_masks(opened, data, root, manner)
     elif opened.task == "detection":
         _evaluate_boxes(opened, data, root, protocol or "voc10", manner)
@@ -90,9 +90,7 @@ def _evaluate_masks(opened: Any, data: str | None, root: Path | None, manner: Ma
         columns = ([row.name, *map(percent, (row.iu, row.accuracy, row.boundary_f1, row.share))] for row in rows)
         print_table(("class", "IU", "accuracy", "boundary F1", "pixels"), columns)
         if manner.report is not None:
-            out.print(
-                f"\nreport {literal(manner.report)}: the worst pictures and their boundaries; open it in a browser"
-            )
+            out.print(f"\nreport {literal(manner.report)}: the worst images and their boundaries; open it in a browser")
     for problem in found.problems:
         warn(f"{problem.path}: {problem.reason}")
 
@@ -110,7 +108,7 @@ def _evaluate_membranes(opened: Any, data: str | None, root: Path | None, manner
         return
     out = console()
     out.print(
-        f"{opened.name} on {dataset.name}: {found.pictures} test images, {found.protocol}{manner.epoch_words}",
+        f"{opened.name} on {dataset.name}: {found.images} test images, {found.protocol}{manner.epoch_words}",
         markup=False,
     )
     for name, best in (("pixel", found.pixel), ("foreground Rand", found.foreground_rand), ("Rand", found.rand)):
@@ -136,8 +134,8 @@ def _evaluate_boxes(opened: Any, data: str | None, root: Path | None, protocol: 
         from convatlas.report import detection
         from convatlas.report.page import save
 
-        pictures = cast(DetectionSplit, dataset.test)
-        save(manner.report, detection.page(found, pictures, f"{opened.name} on {dataset.name}"))
+        images = cast(DetectionSplit, dataset.test)
+        save(manner.report, detection.page(found, images, f"{opened.name} on {dataset.name}"))
     if manner.json:
         print_json({
             "network": opened.name, "data": dataset.name, "pictures": len(dataset.test), "protocol": found.protocol,

@@ -33,7 +33,7 @@ def command(
             help="A run folder, or a network's name with --weights.",
         ),
     ],
-    images: Annotated[list[str] | None, typer.Argument(metavar="PICTURES", help="Files, folders or patterns.")] = None,
+    images: Annotated[list[str] | None, typer.Argument(metavar="IMAGES", help="Files, folders or patterns.")] = None,
     weights: Annotated[Path | None, typer.Option(help="A weights file for a network's name.")] = None,
     method: Annotated[
         list[str] | None, typer.Option(help="One of the methods below, or all; may be given several times.")
@@ -48,13 +48,13 @@ def command(
     ] = None,
     part: Annotated[
         list[str] | None,
-        typer.Option(help="For correspondence: NAME=y,x,height,width in shares of the picture, or a CSV of parts."),
+        typer.Option(help="For correspondence: NAME=y,x,height,width in shares of the image, or a CSV of parts."),
     ] = None,
     data: Annotated[
         str | None,
         typer.Option(
-            help="Data whose test images are looked at, where no PICTURES are given, and that patches and "
-            "ensemble search; by default the run's own, or PICTURES."
+            help="Data whose test images are looked at, where no IMAGES are given, and that patches and "
+            "ensemble search; by default the run's own, or IMAGES."
         ),
     ] = None,
     data_root: Annotated[Path | None, typer.Option(help="Where known data sets lie.")] = None,
@@ -63,7 +63,7 @@ def command(
         Path | None, typer.Option(help="A folder, or a page.html; by default explain/ in the run, or explain-NAME.")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="At most so many images; by default 8 of PICTURES, 3 of data.")
+        int | None, typer.Option(min=1, help="At most so many images; by default 8 of IMAGES, 3 of data.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="The numbers as one JSON document.")] = False,
@@ -92,7 +92,7 @@ def command(
         opened = replace(opened, preprocessing=opened.whole)
     seeing.check_layer(opened, layer)
     opened.net.to(inference.resolve_device(device))
-    files, problems = inference.find_pictures(images or [])
+    files, problems = inference.find_images(images or [])
     pool = cache(partial(seeing.open_pool, opened, files, data, data_root))
     parts = seeing.read_parts(part or [])
     options = seeing.Options(layer, map_, number_of(target, opened.classes), pool, parts)

@@ -28,15 +28,13 @@ def command(
         str, typer.Option(help="onnx (.onnx), torch-export (.pt2) or torchscript (.pt).")
     ] = "onnx",
     pixels: Annotated[
-        bool, typer.Option(help="Put normalisation and channel order inside: uint8 RGB pictures go in.")
+        bool, typer.Option(help="Put normalisation and channel order inside: uint8 RGB images go in.")
     ] = False,
     int8: Annotated[bool, typer.Option("--int8", help="Quantise to eight bits; needs --calibration.")] = False,
     calibration: Annotated[
-        Path | None, typer.Option(help="A folder of pictures like those to come: 64 of them set the ranges.")
+        Path | None, typer.Option(help="A folder of images like those to come: 64 of them set the ranges.")
     ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="Labelled pictures: the accuracy before and after is printed.")
-    ] = None,
+    data: Annotated[str | None, typer.Option(help="Labelled images: the accuracy before and after is printed.")] = None,
     licence: Annotated[str | None, typer.Option(help="Of the weights, for the card.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
 ) -> None:
@@ -77,7 +75,7 @@ def command(
         if found.classes_differ is not None:
             written["classes_differ"] = found.classes_differ
     else:
-        written |= {"calibration_pictures": quantised.pictures, "agreement": quantised.agreement}
+        written |= {"calibration_images": quantised.images, "agreement": quantised.agreement}
     if json:
         print_json({**written, **errors, "problems": [asdict(problem) for problem in problems]})
     else:
@@ -104,7 +102,7 @@ def show(written: dict[str, Any], accuracy: dict[str, float]) -> None:
     """The same as text."""
     opset = f", opset {written['opset']}" if written["opset"] else ""
     detects = written["task"] == "detection"
-    inside = "one picture at a time, suppression inside" if detects else "any batch size"
+    inside = "one image at a time, suppression inside" if detects else "any batch size"
     typer.echo(f"{visible(written['file'])}: {written['format']}{opset}, {written['bytes'] / 1e6:.2f} MB, {inside}")
     if detects:
         typer.echo(f"{100 * written['difference']:.1f}% of the detections differ from the network's")
@@ -116,7 +114,7 @@ def show(written: dict[str, Any], accuracy: dict[str, float]) -> None:
     else:
         typer.echo(
             f"int8; the most probable class is the float network's for {100 * written['agreement']:.1f}% of the "
-            f"{written['calibration_pictures']} pictures that set the ranges"
+            f"{written['calibration_images']} images that set the ranges"
         )
     if written["program"]:
         typer.echo(f"{written['program']}: runs it on onnxruntime, numpy and Pillow alone")

@@ -1,4 +1,4 @@
-"""`convatlas features`: what layers give for pictures, and what it is good for."""
+"""`convatlas features`: what layers give for images, and what it is good for."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +23,7 @@ def command(
             help="A run folder, or a network's name with --weights.",
         ),
     ],
-    inputs: Annotated[list[str], typer.Argument(metavar="PICTURES", help="Files, folders or patterns.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="IMAGES", help="Files, folders or patterns.")],
     layer: Annotated[list[str], typer.Option(help="A layer by its name in `convatlas show`; can be repeated.")],
     weights: Annotated[Path | None, typer.Option(help="A weights file for a network's name.")] = None,
     out: Annotated[Path | None, typer.Option(help="A .npz or .parquet file: paths beside vectors.")] = None,
@@ -32,14 +32,14 @@ def command(
         str | None,
         typer.Option(help="svm or logistic: fit it to train/<class>/ of a folder, and test it on val/<class>/."),
     ] = None,
-    nearest: Annotated[Path | None, typer.Option(help="A picture: list those most like it.")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="A PNG of the picture of --nearest and those like it.")] = None,
-    count: Annotated[int, typer.Option(min=1, help="How many pictures --nearest lists.")] = 9,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per forward pass.")] = 32,
+    nearest: Annotated[Path | None, typer.Option(help="An image: list those most like it.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="A PNG of the image of --nearest and those like it.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many images --nearest lists.")] = 9,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 32,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
 ) -> None:
-    """What layers of a network give for pictures: as a file, for a linear probe, or to find pictures like another."""
+    """What layers of a network give for images: as a file, for a linear probe, or to find images like another."""
     validate_output(out, "--out", (".npz", ".parquet"))
     validate_output(sheet, "--sheet", (".png",))
     if pool not in POOLS:
@@ -47,9 +47,9 @@ def command(
     if probe is not None and probe not in PROBES:
         raise UsageError(f"--probe is {probe!r}; expected {' or '.join(PROBES)}")
     if sheet is not None and nearest is None:
-        raise UsageError(f"--sheet {sheet} without --nearest PICTURE")
+        raise UsageError(f"--sheet {sheet} without --nearest IMAGE")
     if out is None and probe is None and nearest is None:
-        raise UsageError("nothing to do; expected --out FILE, --probe svm|logistic or --nearest PICTURE")
+        raise UsageError("nothing to do; expected --out FILE, --probe svm|logistic or --nearest IMAGE")
     from convatlas.inference import features, open_source, resolve_device
 
     opened, where = open_source(source, weights), resolve_device(device)
@@ -88,21 +88,21 @@ def command(
 
 
 def split(paths: tuple[str, ...]) -> tuple[list[str], list[bool]]:
-    """The class of each picture, which is its folder, and whether it lies in the test part, val/ or test/."""
+    """The class of each image, which is its folder, and whether it lies in the test part, val/ or test/."""
     parts = [Path(path).parts for path in paths]
     labels = [part[-2] if len(part) > 1 else "" for part in parts]
     test = [len(part) > 2 and part[-3] in ("val", "test", "valid", "validation") for part in parts]
     if all(test) or not any(test):
-        raise UsageError("--probe needs pictures in train/<class>/ and in val/<class>/ below the folder")
+        raise UsageError("--probe needs images in train/<class>/ and in val/<class>/ below the folder")
     return labels, test
 
 
-def draw(sheet: Path, picture: Path, ranked: list[dict[str, Any]]) -> None:
-    """The picture and those most like it, with their cosine, five in a row."""
+def draw(sheet: Path, image: Path, ranked: list[dict[str, Any]]) -> None:
+    """The image and those most like it, with their cosine, five in a row."""
     from matplotlib.figure import Figure
     from PIL import Image
 
-    entries = [(str(picture), "the picture"), *((entry["path"], f"{entry['cosine']:.3f}") for entry in ranked)]
+    entries = [(str(image), "the image"), *((entry["path"], f"{entry['cosine']:.3f}") for entry in ranked)]
     rows = -(-len(entries) // 5)
     figure = Figure(figsize=(10, 2.3 * rows), layout="constrained")
     axes = figure.subplots(rows, 5, squeeze=False).ravel()
@@ -118,7 +118,7 @@ def draw(sheet: Path, picture: Path, ranked: list[dict[str, Any]]) -> None:
 def show(found: dict[str, Any]) -> None:
     """The same as text."""
     layers = ", ".join(f"{name} ({size} values)" for name, size in found["layers"].items())
-    typer.echo(f"{found['network']}, {found['pictures']:,} pictures: {layers}")
+    typer.echo(f"{found['network']}, {found['images']:,} images: {layers}")
     if "file" in found:
         typer.echo(f"written to {found['file']}")
     for name, accuracy in found.get("probe_accuracy", {}).items():

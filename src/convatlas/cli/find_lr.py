@@ -1,4 +1,4 @@
-"""`convatlas train NAME --find-lr`: loss against learning rate, as a picture and a suggestion."""
+"""`convatlas train NAME --find-lr`: loss against learning rate, as an image and a suggestion."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ def draw(recipe: Any, data: Any, out: Path | None, *, device: str | None, worker
         curve = find_rate(recipe, data, device=device, workers=workers, on_progress=step)
     path = out or Path(f"lr-{recipe.network}-{data.name}.png")
     if path.suffix != ".png":
-        raise UsageError(f"--out {path}: with --find-lr it is the picture; expected a name that ends in .png")
+        raise UsageError(f"--out {path}: with --find-lr it is the image; expected a name that ends in .png")
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(curve.rates, curve.losses, color="0.8", label="each step")

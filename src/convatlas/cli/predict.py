@@ -1,4 +1,4 @@
-"""`convatlas predict`: the classes of pictures, the masks of a segmenter, the boxes of a detector."""
+"""`convatlas predict`: the classes of images, the masks of a segmenter, the boxes of a detector."""
 
 import csv
 import sys
@@ -21,23 +21,23 @@ def command(
             help="A run, a network's name with --weights, or an export.",
         )
     ],
-    inputs: Annotated[list[str] | None, typer.Argument(metavar="PICTURES", help="Files, folders or patterns.")] = None,
+    inputs: Annotated[list[str] | None, typer.Argument(metavar="IMAGES", help="Files, folders or patterns.")] = None,
     weights: Annotated[Path | None, typer.Option(help="A weights file for a network's name.")] = None,
-    top_k: Annotated[int, typer.Option(min=1, help="How many classes per picture.")] = 5,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per forward pass.")] = 32,
+    top_k: Annotated[int, typer.Option(min=1, help="How many classes per image.")] = 5,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 32,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     engine: Annotated[
         str,
-        typer.Option(help="auto (the fastest here: measured from 200 pictures on, and remembered), eager, fused, "
+        typer.Option(help="auto (the fastest here: measured from 200 images on, and remembered), eager, fused, "
                      "compile, onnxruntime or openvino."),
     ] = "auto",
-    video: Annotated[Path | None, typer.Option(help="Frames of a video file in place of pictures.")] = None,
+    video: Annotated[Path | None, typer.Option(help="Frames of a video file in place of images.")] = None,
     camera: Annotated[int | None, typer.Option(min=0, help="Frames of a camera, by number; Ctrl-C ends it.")] = None,
     every: Annotated[int, typer.Option(min=1, help="Only every n-th frame.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="CSV: a line for each class of a picture.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV: a line for each class of an image.")] = False,
     out: Annotated[
-        Path | None, typer.Option(help="A folder for the masks of a segmenter and the pictures with what was found.")
+        Path | None, typer.Option(help="A folder for the masks of a segmenter and the images with what was found.")
     ] = None,
     crf: Annotated[bool, typer.Option("--crf", help="Refine a segmenter's masks by the fully connected CRF.")] = False,
     least_score: Annotated[
@@ -48,10 +48,10 @@ def command(
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Say which engine is taken, on standard error.")] = False,
 ) -> None:  # fmt: skip
-    """The most probable classes of pictures, one line a picture; of a segmenter the classes' shares, of a detector what
-    it finds, with pictures to look at in --out.
+    """The most probable classes of images, one line an image; of a segmenter the classes' shares, of a detector what
+    it finds, with images to look at in --out.
 
-    Damaged pictures are named on standard error and the rest goes on; the exit code is 1 only if none could be read.
+    Damaged images are named on standard error and the rest goes on; the exit code is 1 only if none could be read.
     """
     validate_folder(out, "--out")
     check(inputs, video, camera, json)
@@ -78,7 +78,7 @@ def command(
         frames = inference.read_frames(moving, opened.preprocessing, every=every)
         batch_size = batch_size if video is not None else 1  # a camera is watched while it runs
         chosen = inference.select_engine(
-            opened, engine, pictures=None, batch_size=batch_size, device=where, on_engine=say
+            opened, engine, images=None, batch_size=batch_size, device=where, on_engine=say
         )
         batches = inference.classify(opened, chosen, frames, top_k=top_k, batch_size=batch_size)
         predictions: Iterable[Prediction] = (decide(prediction) for found, _, _ in batches for prediction in found)
@@ -104,9 +104,9 @@ def command(
 
 
 def check(inputs: list[str] | None, video: Path | None, camera: int | None, json: bool) -> None:
-    """Raises UsageError unless pictures come from one place and go to one format."""
+    """Raises UsageError unless images come from one place and go to one format."""
     if [bool(inputs), video is not None, camera is not None].count(True) != 1:
-        raise UsageError("expected one of: pictures, --video FILE, --camera NUMBER")
+        raise UsageError("expected one of: images, --video FILE, --camera NUMBER")
     if json and camera is not None:
         raise UsageError("--json is written at the end, and a camera has none; expected text or --csv")
 
@@ -124,7 +124,7 @@ def decision(classes: tuple[str, ...], threshold: float | None) -> Callable[[Pre
 
 
 def print_lines(predictions: Iterable[Prediction]) -> int:
-    """A line a picture as soon as it is known; gives the number of lines."""
+    """A line an image as soon as it is known; gives the number of lines."""
     count = 0
     for prediction in predictions:
         count += 1
@@ -135,7 +135,7 @@ def print_lines(predictions: Iterable[Prediction]) -> int:
 
 
 def print_csv(predictions: Iterable[Prediction]) -> int:
-    """The columns path, rank, class, probability; gives the number of pictures."""
+    """The columns path, rank, class, probability; gives the number of images."""
     writer: Any = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(("path", "rank", "class", "probability"))
     count = 0

@@ -1,4 +1,4 @@
-"""What `predict` does with segmenters, pose networks and detectors: lines, JSON, and pictures on disk."""
+"""What `predict` does with segmenters, pose networks and detectors: lines, JSON, and images on disk."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -13,7 +13,7 @@ _LEGIBLE = 480  # pixels of the longer side from which on names can be read
 
 
 class Names:
-    """File names below a folder for what is drawn of pictures; of two pictures of one name the second gets a number."""
+    """File names below a folder for what is drawn of images; of two images of one name the second gets a number."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.taken = folder, set[Path]()
@@ -29,7 +29,7 @@ class Names:
 def predict(
     opened: Any, inputs: list[str], out: Path | None, *, crf: bool, least_score: float | None, device: Any, json: bool
 ) -> int:
-    """`convatlas predict` for any network but a classifier; gives the number of pictures that could be read."""
+    """`convatlas predict` for any network but a classifier; gives the number of images that could be read."""
     from convatlas import inference
     from convatlas.inference.crf import DenseCRF
 
@@ -60,7 +60,7 @@ def predict(
 def _rows(
     found: Iterator[Any], row_of: Callable[[Any, Any, Names | None], Row], opened: Any, names: Names | None
 ) -> tuple[list[Row], list[Problem]]:
-    """A row a picture, and what could not be read."""
+    """A row an image, and what could not be read."""
     rows: list[Row] = []
     problems: list[Problem] = []
     for one in found:
@@ -84,7 +84,7 @@ def line(row: Row) -> str:
 
 
 def mask_row(one: Any, opened: Any, names: Names | None) -> Row:
-    """The classes' shares; written are the mask, a palette picture, and an overlay with its legend."""
+    """The classes' shares; written are the mask, a palette image, and an overlay with its legend."""
     import numpy as np
     from PIL import Image
 
@@ -106,7 +106,7 @@ def mask_row(one: Any, opened: Any, names: Names | None) -> Row:
 
 
 def box_row(one: Any, opened: Any, names: Names | None) -> Row:
-    """The objects, the most certain first; written is the picture with their boxes."""
+    """The objects, the most certain first; written is the image with their boxes."""
     labels, scores, boxes = (values.tolist() for values in (one.found.labels, one.found.scores, one.found.boxes))
     row: Row = {
         "objects": [
@@ -125,7 +125,7 @@ def box_row(one: Any, opened: Any, names: Names | None) -> Row:
 
 
 def pose_row(one: Any, opened: Any, names: Names | None) -> Row:
-    """The joints; written is the picture with the skeleton."""
+    """The joints; written is the image with the skeleton."""
     columns = zip(opened.classes, one.joints.tolist(), one.scores.tolist(), strict=True)
     row: Row = {"joints": [{"joint": name, "x": x, "y": y, "score": score} for name, (x, y), score in columns]}
     if names is None:

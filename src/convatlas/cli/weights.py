@@ -176,7 +176,7 @@ def compress(
         float, typer.Option(min=0, max=1, help="The share of weights of each layer that become 0.")
     ] = 0.67,
     bits: Annotated[int, typer.Option(min=1, max=16, help="Bits of a code: 2^bits - 1 shared weights a layer.")] = 8,
-    data: Annotated[str | None, typer.Option(help="Labelled pictures for the accuracy before and after.")] = None,
+    data: Annotated[str | None, typer.Option(help="Labelled images for the accuracy before and after.")] = None,
     data_root: Annotated[Path | None, typer.Option(help="Where known data sets lie.")] = None,
     retrain: Annotated[int, typer.Option(min=0, help="Epochs on --data between pruning and sharing.")] = 0,
     rate: Annotated[float, typer.Option(min=0, help="The learning rate of --retrain.")] = 1e-3,
@@ -192,7 +192,7 @@ def compress(
 
     validate_output(out, "--out", (".huff", ".net", ".safetensors"))
     if retrain and data is None:
-        raise UsageError(f"--retrain is {retrain} without --data; expected pictures to learn from")
+        raise UsageError(f"--retrain is {retrain} without --data; expected images to learn from")
     opened = inference.open_source(source, weights)
     errors = []
 
@@ -206,8 +206,8 @@ def compress(
     with progress("Compressing") as step:
         retraining = None
         if retrain:
-            pictures = loading.load(data or "", root=data_root).train
-            loader = loading.Loader(pictures, opened.preprocessing, batch_size=64, shuffle=True)
+            images = loading.load(data or "", root=data_root).train
+            loader = loading.Loader(images, opened.preprocessing, batch_size=64, shuffle=True)
             retraining = Retraining(loader, retrain, rate, on_progress=step)
         compressed = trained.compress(opened.net, sparsity=sparsity, bits=bits, retraining=retraining)
     with_tensors(opened.net, compressed.tensors)

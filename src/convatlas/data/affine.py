@@ -1,4 +1,4 @@
-"""Planar affine distortions of small pictures. The contract of all augmentations is in `augment`."""
+"""Planar affine distortions of small images. The contract of all augmentations is in `augment`."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class AffineDistortion:
-    """The planar affine distortions of LeCun et al. 1998, section III.A, around the picture's centre.
+    """The planar affine distortions of LeCun et al. 1998, section III.A, around the image's centre.
 
     "Horizontal and vertical translations, scaling, squeezing (simultaneous horizontal compression and vertical
     elongation, or the reverse), and horizontal shearing." The paper gives no ranges; these are ours.
@@ -22,7 +22,7 @@ class AffineDistortion:
         squeeze: smallest and largest factor of the width, whose inverse is that of the height, log-uniform.
         shear: largest horizontal shift for each pixel of height, uniform.
         originals: the fraction of samples that stays as it is (the paper: 60,000 beside 540,000 distorted, so 0.1).
-        background: the value outside the picture, 0..255.
+        background: the value outside the image, 0..255.
 
     The result is float32 in 0..255: rounding would only cost precision.
     """
@@ -44,7 +44,7 @@ class AffineDistortion:
         return moved if self.background == 0 else moved + self.background
 
     def _grid(self, u: Tensor, size: tuple[int, int]) -> Tensor:
-        """Where each output pixel reads, in grid_sample's units of half the picture: (B, 6) -> (B, H, W, 2)"""
+        """Where each output pixel reads, in grid_sample's units of half the image: (B, 6) -> (B, H, W, 2)"""
         H, W = size
         kept = u[:, 5] < self.originals
         shift = (2 * u[:, :2] - 1) * self.translation_px  # (B, 2): down, right

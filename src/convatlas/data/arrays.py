@@ -172,7 +172,7 @@ def _labels(labels: np.ndarray, classes: tuple[str, ...] | None, path: Path, nam
     wrong = np.flatnonzero((labels < 0) | (labels >= limit))
     if len(wrong):
         raise ConvatlasError(
-            f"label {labels[wrong[0]]} of picture {wrong[0]} in {path} is out of range; expected 0 to {limit - 1}"
+            f"label {labels[wrong[0]]} of image {wrong[0]} in {path} is out of range; expected 0 to {limit - 1}"
         )
     return labels.astype(np.int64)
 
@@ -194,8 +194,8 @@ def _channels_first(images: np.ndarray, path: Path, name: str) -> np.ndarray:
     )
 
 
-def _same_length(pictures: int, labels: int, path: Path) -> None:
-    if pictures != labels:
-        raise ConvatlasError(f"{path} has {pictures} pictures and {labels} labels; expected one label a picture")
-    if pictures == 0:
-        raise ConvatlasError(f"{path} holds no pictures; expected at least one")
+def _same_length(images: int, labels: int, path: Path) -> None:
+    if images != labels:
+        raise ConvatlasError(f"{path} has {images} images and {labels} labels; expected one label an image")
+    if images == 0:
+        raise ConvatlasError(f"{path} holds no images; expected at least one")

@@ -1,7 +1,7 @@
-"""Batches of pictures that are read or cropped one by one, in this process or in worker processes.
+"""Batches of images that are read or cropped one by one, in this process or in worker processes.
 
-A picture is read, brought into shape and cropped by itself. Once all have one size they travel as uint8, and for a GPU
-what is left of the augmentation is done there, on the batch. For the CPU all of it is done picture by picture: what
+An image is read, brought into shape and cropped by itself. Once all have one size they travel as uint8, and for a GPU
+what is left of the augmentation is done there, on the batch. For the CPU all of it is done image by image: what
 fits into a processor's cache is mirrored six times as fast. There workers put the batches into memory that is shared
 once and for all, because the pages of a new file for each batch take as long as a tenth of the decoding.
 """
@@ -31,7 +31,7 @@ _AHEAD = 2  # batches that a worker prepares before they are asked for
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """B pictures of one size, cropped, and what is still to be done."""
+    """B images of one size, cropped, and what is still to be done."""
 
     images: Tensor  # (B, C, H, W); (0, C, H, W) where they lie on a shelf
     indices: Tensor  # (B,) int64
@@ -69,19 +69,19 @@ class Shelves:
 
 @dataclass(frozen=True, slots=True)
 class Assembly(Dataset):
-    """Item (epoch, indices) is the batch of these pictures. It travels to worker processes.
+    """Item (epoch, indices) is the batch of these images. It travels to worker processes.
 
     Args:
-        pictures: in shape already, or to be read.
+        images: in shape already, or to be read.
         preprocessing: how those that are read come into shape.
         framing: what the first crop needs.
         augment: all augmentations.
         alone: how many of them are done here, at least up to the last crop.
         seed: of their draws.
-        shelves: where workers put the pictures; without, they travel.
+        shelves: where workers put the images; without, they travel.
     """
 
-    pictures: list[Tensor] | Split
+    images: list[Tensor] | Split
     preprocessing: Preprocessing
     framing: Framing
     augment: tuple[Augmentation, ...]
@@ -105,7 +105,7 @@ class Assembly(Dataset):
         damaged: list[tuple[int, str]] = []
         for place, index in enumerate(wanted):
             try:
-                image = self._picture(index)
+                image = self._image(index)
             except _DamagedError as error:
                 damaged.append((index, str(error)))
                 continue
@@ -121,18 +121,18 @@ class Assembly(Dataset):
         images = images[: len(kept) if shelf is None else 0]
         return Assembled(images, indices, u[kept, early:], tuple(damaged), shelf)
 
-    def _picture(self, index: int) -> Tensor:
-        if isinstance(self.pictures, list):
-            return self.pictures[index]
+    def _image(self, index: int) -> Tensor:
+        if isinstance(self.images, list):
+            return self.images[index]
         try:
-            image = self.pictures.read(index, needed_side(self.preprocessing, self.framing))
+            image = self.images.read(index, needed_side(self.preprocessing, self.framing))
         except ConvatlasError as error:
             raise _DamagedError(str(error.__cause__ or error)) from error
         return shape(image, self.preprocessing, self.framing)
 
 
 class _DamagedError(Exception):
-    """One picture, in contrast to a wrong argument."""
+    """One image, in contrast to a wrong argument."""
 
 
 class Requests(Sampler[Request]):
@@ -184,7 +184,7 @@ def workers_that_fit(workers: int, batch_bytes: int) -> int:
 
 
 def steps_alone(augment: Sequence[Augmentation], device: torch.device) -> int:
-    """How many augmentations are done picture by picture: on a GPU those up to the last crop."""
+    """How many augmentations are done image by image: on a GPU those up to the last crop."""
     if device.type == "cpu":
         return len(augment)
     return max((place + 1 for place, step in enumerate(augment) if step.crop_size is not None), default=0)

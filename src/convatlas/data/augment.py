@@ -2,10 +2,10 @@
 
 Each is a frozen dataclass with `draws`, the uniform numbers in [0, 1) that it needs for each sample, and is called with
 images (B, C, H, W), uint8 or float in 0..255, and u (B, draws), float64 on the CPU. A sample's result depends on its
-own row only, so that a batch in memory and single pictures in worker processes give the same values.
+own row only, so that a batch in memory and single images in worker processes give the same values.
 
 `crop_size` is (h, w) where the result has its own size whatever the input's, else None. `native` is true where the
-augmentation does its own resizing, and therefore sees the picture before the preprocessing's.
+augmentation does its own resizing, and therefore sees the image before the preprocessing's.
 """
 
 from convatlas.data.affine import AffineDistortion

@@ -14,49 +14,49 @@ _PNG_DEPTH, _PNG_COLOUR = 24, 25  # bytes of a PNG's header
 _CHUNK = 1 << 22  # samples at once
 
 
-def is_deep_grey(picture: Image.Image) -> bool:
-    """Whether Pillow gives the picture as grey samples of more than 8 bits."""
-    return picture.mode == "I" or picture.mode.startswith("I;16")
+def is_deep_grey(image: Image.Image) -> bool:
+    """Whether Pillow gives the image as grey samples of more than 8 bits."""
+    return image.mode == "I" or image.mode.startswith("I;16")
 
 
-def is_deep_colour(picture: Image.Image, content: bytes) -> bool:
+def is_deep_colour(image: Image.Image, content: bytes) -> bool:
     """Whether a PNG or TIFF has colours, or grey with transparency, in 16 bits, of which Pillow gives the upper 8."""
-    if picture.format == "PNG":
+    if image.format == "PNG":
         return content[_PNG_DEPTH : _PNG_DEPTH + 1] == b"\x10" and content[_PNG_COLOUR : _PNG_COLOUR + 1] in (
             b"\2",
             b"\4",
             b"\6",
         )
-    bits = _tiff_tag(picture, _BITS_PER_SAMPLE)
+    bits = _tiff_tag(image, _BITS_PER_SAMPLE)
     return isinstance(bits, tuple) and len(bits) > 1 and set(bits) == {16}
 
 
-def scale_grey(picture: Image.Image) -> tuple[np.ndarray, str | None]:
-    """(H, W) uint8 of a picture for which `is_deep_grey`, and the range its values were taken to stand in.
+def scale_grey(image: Image.Image) -> tuple[np.ndarray, str | None]:
+    """(H, W) uint8 of an image for which `is_deep_grey`, and the range its values were taken to stand in.
 
-    The range is 8, 10, 12, 14 or 16 bits, the smallest that holds the largest value of the picture, because cameras
+    The range is 8, 10, 12, 14 or 16 bits, the smallest that holds the largest value of the image, because cameras
     and scanners of 12 bits write their values into 16-bit files as they are; a TIFF's MaxSampleValue comes first. PPM
     and JPEG 2000 tell their range, and are scaled by it.
 
     Raises:
         ConvatlasError: values below 0 or above 65,535.
     """
-    values = np.array(picture)
+    values = np.array(image)
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
         raise ConvatlasError(f"pixel values from {low} to {high}; expected 8 or 16 bits")
-    stated = _tiff_tag(picture, _MAX_SAMPLE_VALUE)
+    stated = _tiff_tag(image, _MAX_SAMPLE_VALUE)
     stated = stated[0] if isinstance(stated, tuple) and stated else stated
-    if picture.format in _SCALED:
+    if image.format in _SCALED:
         white = 65535
     elif isinstance(stated, int) and high <= stated < 65535:
         white = stated
     else:
         white = range_of(high)
     pixels = scale(values, white)
-    if _tiff_tag(picture, _PHOTOMETRIC) == _WHITE_IS_ZERO:
+    if _tiff_tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO:
         np.subtract(255, pixels, out=pixels)
-    is_plain = white == 255 and picture.mode == "I"  # how some 8-bit TIFF files arrive
+    is_plain = white == 255 and image.mode == "I"  # how some 8-bit TIFF files arrive
     return pixels, None if is_plain else f"16-bit grey with values up to {high:,}: 0 to {white:,} become 0 to 255"
 
 
@@ -88,11 +88,11 @@ def scale(values: np.ndarray, white: int) -> np.ndarray:
     return pixels.reshape(values.shape)
 
 
-def _tiff_tag(picture: Image.Image, tag: int) -> object:
+def _tiff_tag(image: Image.Image, tag: int) -> object:
     """A tag's value; None in other files and where it is absent or damaged."""
-    if picture.format != "TIFF":
+    if image.format != "TIFF":
         return None
     try:
-        return picture.getexif().get(tag)
+        return image.getexif().get(tag)
     except Exception:  # damaged tags say nothing about the pixels
         return None

@@ -1,4 +1,4 @@
-"""Every picture of a source, read once: which are damaged, misnamed, doubled or of an odd size; counts and colours."""
+"""Every image of a source, read once: which are damaged, misnamed, doubled or of an odd size; counts and colours."""
 
 import hashlib
 import re
@@ -28,14 +28,14 @@ _SUFFIXES = {
     "AVIF": (".avif",), "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpf", ".jpx"), "HEIF": (".heic", ".heif"),
 }  # fmt: skip
 _RANGE = re.compile(r"(?<=: 0 to )([\d,]+)(?= become)")
-_TASK = 32  # pictures a thread takes at once
+_TASK = 32  # images a thread takes at once
 _AREAS, _ASPECTS = 16, 4
 
 __all__ = ["HARMFUL", "MEANING", "Checked", "Facts", "Finding", "Kind", "check"]
 
 
 class Facts(NamedTuple):
-    """What one picture is like."""
+    """What one image is like."""
 
     part: str
     place: int  # in its part
@@ -52,9 +52,9 @@ class Facts(NamedTuple):
 
 @dataclass(frozen=True)
 class Checked:
-    """All that was found. Statistics are of the training part, and every picture counts the same, whatever its size."""
+    """All that was found. Statistics are of the training part, and every image counts the same, whatever its size."""
 
-    counts: Mapping[str, tuple[int, ...]]  # whole pictures of each class, by part
+    counts: Mapping[str, tuple[int, ...]]  # whole images of each class, by part
     classes: tuple[str, ...]
     findings: tuple[Finding, ...]
     short_side: tuple[int, int, int]  # smallest, median, largest
@@ -76,19 +76,19 @@ def check(
     *,
     refusal: str | None = None,
     on_progress: Progress | None = None,
-    on_picture: Callable[[str, int, np.ndarray], None] | None = None,
+    on_image: Callable[[str, int, np.ndarray], None] | None = None,
 ) -> Checked:
-    """Reads every picture of the parts in parallel.
+    """Reads every image of the parts in parallel.
 
     Args:
         parts: by name; the first is for training.
         classes: their names, in the order of the labels.
         refusal: the sentence with which training refuses the data, if it does.
         on_progress: called with (done, total).
-        on_picture: called with part, index and pixels (H, W, C) of each whole picture, in any order.
+        on_image: called with part, index and pixels (H, W, C) of each whole image, in any order.
 
     Raises:
-        ConvatlasError: none of the pictures can be decoded.
+        ConvatlasError: none of the images can be decoded.
     """
     started = time.perf_counter()
     facts: list[Facts] = []
@@ -99,8 +99,8 @@ def check(
 
     def take(part: str, index: int, pixels: np.ndarray) -> None:
         thumbnails[part].take(index, pixels)
-        if on_picture is not None:
-            on_picture(part, index, pixels)
+        if on_image is not None:
+            on_image(part, index, pixels)
 
     for found in _survey(parts, on_progress, take):
         if isinstance(found, Finding):
@@ -108,7 +108,7 @@ def check(
         else:
             facts.append(found)
     if not facts:
-        raise ConvatlasError(f"none of {len(findings)} pictures can be decoded; the first is {findings[0].path}")
+        raise ConvatlasError(f"none of {len(findings)} images can be decoded; the first is {findings[0].path}")
     for one in facts:
         findings += _looked_at(one, parts[one.part].name(one.place))
     findings += _odd_sizes(facts, parts)
@@ -135,7 +135,7 @@ def check(
 def _survey(
     parts: Mapping[str, Split],
     on_progress: Progress | None,
-    on_picture: Callable[[str, int, np.ndarray], None],
+    on_image: Callable[[str, int, np.ndarray], None],
 ) -> Iterator[Facts | Finding]:
     places = [(part, index) for part, split in parts.items() for index in range(len(split))]
 
@@ -148,7 +148,7 @@ def _survey(
                 results.append(_unreadable(parts[part].name(index), str(error)))
                 continue
             results.append(found)
-            on_picture(part, index, pixels)
+            on_image(part, index, pixels)
         return results
 
     starts = range(0, len(places), _TASK)
@@ -186,7 +186,7 @@ def _read(split: Split, part: str, index: int) -> tuple[Facts, np.ndarray]:
 
 
 def _unreadable(name: str, reason: str) -> Finding:
-    return Finding("not a picture" if reason.startswith("not a picture") else "damaged", name, reason)
+    return Finding("not an image" if reason.startswith("not an image") else "damaged", name, reason)
 
 
 def _looked_at(one: Facts, name: str) -> Iterator[Finding]:
@@ -238,7 +238,7 @@ def _near_leaks(
 
 
 def _doubles(facts: Sequence[Facts], parts: Mapping[str, Split], classes: Sequence[str]) -> Iterator[Finding]:
-    """Each picture against the first with its pixels."""
+    """Each image against the first with its pixels."""
     first: dict[bytes, Facts] = {}
     for one in facts:
         other = first.setdefault(one.digest, one)
@@ -252,7 +252,7 @@ def _doubles(facts: Sequence[Facts], parts: Mapping[str, Split], classes: Sequen
 
 
 def _statistics(facts: Sequence[Facts]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std by channel in [0, 1], to 4 digits; grey pictures count for all three where others have colour."""
+    """Mean and std by channel in [0, 1], to 4 digits; grey images count for all three where others have colour."""
     channels = max(len(one.mean) for one in facts)
     mean, square = (
         np.mean([np.broadcast_to(np.asarray(getattr(one, name)), channels) for one in facts], axis=0)

@@ -1,4 +1,4 @@
-"""The preprocessing that suits a network of any task and the pictures, where no recipe says otherwise."""
+"""The preprocessing that suits a network of any task and the images, where no recipe says otherwise."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ def default_preprocessing(card: NetworkCard, split: Split) -> Preprocessing:
     """Size, resizing and normalisation: of classifiers as `defaults` has it, of others `marked_preprocessing`.
 
     Raises:
-        ConvatlasError: none of the pictures that were tried can be read.
+        ConvatlasError: none of the images that were tried can be read.
     """
     if card.task == "classification":
         return defaults.default_preprocessing(card, split)
@@ -28,7 +28,7 @@ def default_preprocessing(card: NetworkCard, split: Split) -> Preprocessing:
 
 
 def detector_preprocessing(card: NetworkCard) -> Preprocessing:
-    """A square input is the whole picture, stretched; any other bounds the short and the long side."""
+    """A square input is the whole image, stretched; any other bounds the short and the long side."""
     channels, height, width = card.input_shape
     resize = "stretch" if height == width else "short_side"
     mean, std = IMAGENET if channels == 3 else ((0.5,), (0.5,))
@@ -36,29 +36,29 @@ def detector_preprocessing(card: NetworkCard) -> Preprocessing:
 
 
 def marked_preprocessing(card: NetworkCard, split: Split) -> Preprocessing:
-    """The window that a network learns from, and the normalisation of its pictures.
+    """The window that a network learns from, and the normalisation of its images.
 
-    The window is the published input, or less where the pictures are smaller: then the longest side that the network
-    takes within theirs. Pictures are not scaled, but for a network that takes one size only: its pictures' short side
-    becomes the input's. Colour pictures are normalised by ImageNet's mean and deviation, grey ones by their own.
+    The window is the published input, or less where the images are smaller: then the longest side that the network
+    takes within theirs. Images are not scaled, but for a network that takes one size only: its images' short side
+    becomes the input's. Colour images are normalised by ImageNet's mean and deviation, grey ones by their own.
     """
     channels, *published = card.input_shape
     with torch.device("meta"):
         net = registry.build(card.name).eval()
     sizes = find_sizes(net, card.input_shape)
-    picture = usual_size(split)
+    image = usual_size(split)
     if all(axis is not None and axis.smallest == axis.largest for axis in sizes):
         geometry = Preprocessing((published[0], published[1]), channels, "short_side", min(published))
     else:
-        window = [fitting(side, least, axis) for side, least, axis in zip(published, picture, sizes, strict=True)]
+        window = [fitting(side, least, axis) for side, least, axis in zip(published, image, sizes, strict=True)]
         geometry = Preprocessing((window[0], window[1]), channels)
     mean, std = IMAGENET if channels == 3 else statistics(split, geometry)
     return replace(geometry, mean=mean, std=std)
 
 
-def fitting(published: int, picture: int, sizes: Sizes | None) -> int:
-    """The published length of a side, or the longest that the network takes within a shorter picture's."""
-    if sizes is None or picture >= published:
+def fitting(published: int, image: int, sizes: Sizes | None) -> int:
+    """The published length of a side, or the longest that the network takes within a shorter image's."""
+    if sizes is None or image >= published:
         return published
-    steps = (picture - sizes.smallest) // sizes.step
+    steps = (image - sizes.smallest) // sizes.step
     return published if steps < 0 else sizes.smallest + steps * sizes.step

@@ -18,16 +18,16 @@ _Axes = tuple[tuple[float, float, float], tuple[float, float, float], tuple[floa
 
 @dataclass(frozen=True)
 class PCANoise:
-    """Adds multiples of the principal components of the pixels' colours, the same for all pixels of a picture.
+    """Adds multiples of the principal components of the pixels' colours, the same for all pixels of an image.
 
-    Krizhevsky et al. 2012, section 4.1: [p1 p2 p3] [a1 l1, a2 l2, a3 l3] with a ~ N(0, 0.1), drawn once a picture; p
+    Krizhevsky et al. 2012, section 4.1: [p1 p2 p3] [a1 l1, a2 l2, a3 l3] with a ~ N(0, 0.1), drawn once an image; p
     and l are eigenvectors and eigenvalues of the covariance of red, green and blue. An eigenvalue has the unit of a
     squared pixel: the published ones, and so the formula, are for pixels in [0, 1]. Here the sum is brought to 0..255.
 
     Args:
         sigma: standard deviation of a.
         eigenvalues: l, for pixels in [0, 1]. ImageNet's, as the releases have them; `PCANoise.of(split)` measures those
-            of other pictures.
+            of other images.
         components: p1, p2, p3, each as (red, green, blue).
 
     The result is float32 and may leave 0..255, as in the paper's float arithmetic.
@@ -42,7 +42,7 @@ class PCANoise:
 
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         if images.shape[1] != 3:
-            raise UsageError(f"PCANoise got pictures with {images.shape[1]} channels; expected 3, red, green and blue")
+            raise UsageError(f"PCANoise got images with {images.shape[1]} channels; expected 3, red, green and blue")
         normal = torch.special.ndtri(u.double().clamp_min(_SMALLEST)) * self.sigma
         shift = torch.zeros(len(u), 3, dtype=torch.float64)
         for i, (eigenvalue, component) in enumerate(zip(self.eigenvalues, self.components, strict=True)):
@@ -50,25 +50,25 @@ class PCANoise:
         return images.float() + shift.float()[:, :, None, None].to(images.device)
 
     @classmethod
-    def of(cls, split: Split, *, sigma: float = 0.1, pictures: int = 1000) -> "PCANoise":
-        """With the components of these pictures' own colours, of all pixels of up to `pictures` evenly spaced ones.
+    def of(cls, split: Split, *, sigma: float = 0.1, images: int = 1000) -> "PCANoise":
+        """With the components of these images' own colours, of all pixels of up to `images` evenly spaced ones.
 
         Raises:
             ConvatlasError: fewer than two colour pixels in all.
         """
         count, total, products = 0, torch.zeros(3, dtype=torch.float64), torch.zeros(3, 3, dtype=torch.float64)
-        for index in range(0, len(split), max(1, len(split) // pictures)):
+        for index in range(0, len(split), max(1, len(split) // images)):
             try:
-                picture = split.read(index)
+                image = split.read(index)
             except ConvatlasError:
                 continue  # the loader will name it
-            if len(picture) == 3:
-                colours = picture.flatten(1).double() / 255
+            if len(image) == 3:
+                colours = image.flatten(1).double() / 255
                 count += colours.shape[1]
                 total += colours.sum(1)
                 products += colours @ colours.T
         if count < 2:
-            raise ConvatlasError("PCANoise.of found no colour pictures that can be read; expected at least one")
+            raise ConvatlasError("PCANoise.of found no colour images that can be read; expected at least one")
         mean = total / count
         eigenvalues, vectors = torch.linalg.eigh(products / count - mean[:, None] * mean)
         components = tuple(tuple(component) for component in vectors.T.flip(0).tolist())

@@ -1,4 +1,4 @@
-"""A contact sheet: a few pictures of each class, small, on one page."""
+"""A contact sheet: a few images of each class, small, on one page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ _PAPER, _INK, _FAINT = "#ffffff", "#1f2933", "#d9dee4"
 
 @dataclass
 class ContactSheet:
-    """Chooses its pictures at once and takes them as they come; `draw` shows an empty frame for those that did not."""
+    """Chooses its images at once and takes them as they come; `draw` shows an empty frame for those that did not."""
 
     classes: Sequence[str]
     chosen: Mapping[tuple[str, int], tuple[int, int]]  # part and index -> row and column
@@ -25,7 +25,7 @@ class ContactSheet:
 
     @classmethod
     def of(cls, parts: Mapping[str, Split], classes: Sequence[str]) -> "ContactSheet":
-        """Evenly spaced pictures of up to twelve evenly spaced classes of the first part."""
+        """Evenly spaced images of up to twelve evenly spaced classes of the first part."""
         part, split = next(iter(parts.items()))
         present = split.labels.unique().tolist()
         rows = [present[i] for i in _evenly(len(present), _ROWS)]
@@ -39,15 +39,15 @@ class ContactSheet:
         return cls(classes, chosen, rows, counts)
 
     def take(self, part: str, index: int, pixels: np.ndarray) -> None:
-        """A picture (H, W, 1 or 3); others than the chosen are passed over."""
+        """An image (H, W, 1 or 3); others than the chosen are passed over."""
         place = self.chosen.get((part, index))
         if place is not None:
-            picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
-            enlarged = max(picture.size) < _CELL // 2  # shows the pixels of small pictures as squares
-            scale = _CELL / max(picture.size)
-            size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+            image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
+            enlarged = max(image.size) < _CELL // 2  # shows the pixels of small images as squares
+            scale = _CELL / max(image.size)
+            size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
             way = Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS
-            self._cells[place] = picture.resize(size, way, reducing_gap=None if enlarged else 3.0)
+            self._cells[place] = image.resize(size, way, reducing_gap=None if enlarged else 3.0)
 
     def draw(self) -> Image.Image:
         columns = max((column for _, column in self.chosen.values()), default=0) + 1

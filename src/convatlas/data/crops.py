@@ -1,4 +1,4 @@
-"""Crops and mirrors: where in a picture the network looks. The contract of all augmentations is in `augment`."""
+"""Crops and mirrors: where in an image the network looks. The contract of all augmentations is in `augment`."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from convatlas.structures import UsageError
 
 
 def _windows(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
-    """One window of each picture, as one gather: (B, C, H, W), (B,), (B,) -> (B, C, height, width)"""
+    """One window of each image, as one gather: (B, C, H, W), (B,), (B,) -> (B, C, height, width)"""
     B, C, H, W = images.shape
     device = images.device
     rows = top.to(device)[:, None] + torch.arange(height, device=device)  # (B, h)
@@ -26,7 +26,7 @@ def _window_anywhere(images: Tensor, u: Tensor, size: tuple[int, int]) -> Tensor
     """(B, C, H, W), (B, 2) -> (B, C, h, w)"""
     (H, W), (height, width) = images.shape[2:], size
     if height > H or width > W:
-        raise UsageError(f"a random crop of {height} x {width} does not fit into pictures of {H} x {W} pixels")
+        raise UsageError(f"a random crop of {height} x {width} does not fit into images of {H} x {W} pixels")
     top, left = _integers(u[:, 0], H - height + 1), _integers(u[:, 1], W - width + 1)
     if len(images) == 1:
         return images[:, :, int(top) : int(top) + height, int(left) : int(left) + width]
@@ -93,13 +93,13 @@ class HorizontalFlip:
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """Cuts a window of `size` (h, w) anywhere; the pictures are at least as large.
+    """Cuts a window of `size` (h, w) anywhere; the images are at least as large.
 
     Krizhevsky et al. 2012, section 4.1, cut 224 x 224 from the middle 256 x 256 and count 32 places an axis: with the
-    mirror images 2,048 patches of each picture. All 33 places that fit are used here.
+    mirror images 2,048 patches of each image. All 33 places that fit are used here.
 
     Args:
-        within: (h, w) of the middle part to which the window is confined; None takes the whole picture.
+        within: (h, w) of the middle part to which the window is confined; None takes the whole image.
     """
 
     size: tuple[int, int]
@@ -170,9 +170,9 @@ class RandomResizedCrop:
             crops.append(_resized(image[None, :, top : top + height, left : left + width], self.size))
         return crops[0] if len(crops) == 1 else torch.cat(crops)
 
-    def window(self, picture: tuple[int, int], u: list[float]) -> tuple[int, int, int, int]:
-        """(top, left, height, width) for a picture of (H, W) and its 22 draws."""
-        H, W = picture
+    def window(self, image: tuple[int, int], u: list[float]) -> tuple[int, int, int, int]:
+        """(top, left, height, width) for an image of (H, W) and its 22 draws."""
+        H, W = image
         log_low, log_high = math.log(self.ratio[0]), math.log(self.ratio[1])
         for attempt in range(10):
             area = H * W * (self.scale[0] + u[2 * attempt] * (self.scale[1] - self.scale[0]))

@@ -68,10 +68,10 @@ def inspect(source: str | Path | bytes, *, short_side: int | None = None, with_n
         pixels = _jpeg(content, short_side)
         if pixels is not None:
             return Decoded(_as_tensor(pixels), "JPEG")
-        with open_image(content) as picture:
-            notes = _frame_notes(picture, content) if with_notes else []
-            pixels, further = _eight_bits(picture, content)
-            kind = picture.format or ""
+        with open_image(content) as image:
+            notes = _frame_notes(image, content) if with_notes else []
+            pixels, further = _eight_bits(image, content)
+            kind = image.format or ""
         return Decoded(_as_tensor(pixels), kind, (*further, *notes))
     except ConvatlasError:
         raise
@@ -97,12 +97,12 @@ def open_image(source: str | Path | bytes) -> Image.Image:
     if limit > MAX_PIXELS and Image.MAX_IMAGE_PIXELS is not None:  # asked for; Pillow has a limit of its own
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, limit)
     try:
-        picture = Image.open(BytesIO(content), formats=formats)
+        image = Image.open(BytesIO(content), formats=formats)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         count = next((int(word) for word in str(error).replace("(", " ").split() if word.isdecimal()), limit + 1)
         raise ConvatlasError(refuse_pixels(f"{count:,}", count)) from error
-    check_pixels(*picture.size)
-    return picture
+    check_pixels(*image.size)
+    return image
 
 
 def jpeg_complaint(content: bytes) -> str | None:
@@ -121,21 +121,21 @@ def exif_orientation(content: bytes) -> int:
     if content.startswith(_JPEG) and not _is_turned(content):
         return 1
     try:
-        with open_image(content) as picture:
-            return orientation_of(picture)
+        with open_image(content) as image:
+            return orientation_of(image)
     except Exception:  # what it can't open `decode` refuses
         return 1
 
 
-def picture_size(source: str | Path) -> tuple[int, int]:
+def image_size(source: str | Path) -> tuple[int, int]:
     """(H, W) as stored, read from the header alone.
 
     Raises:
         ConvatlasError: the header can't be read.
     """
     try:
-        with open_image(source) as picture:
-            return picture.height, picture.width
+        with open_image(source) as image:
+            return image.height, image.width
     except ConvatlasError:
         raise
     except Exception as error:
@@ -149,19 +149,19 @@ def upright_size(source: str | Path) -> tuple[int, int]:
         ConvatlasError: the header can't be read.
     """
     try:
-        with open_image(source) as picture:
-            lying = orientation_of(picture) > _HALF_TURNS
-            return (picture.width, picture.height) if lying else (picture.height, picture.width)
+        with open_image(source) as image:
+            lying = orientation_of(image) > _HALF_TURNS
+            return (image.width, image.height) if lying else (image.height, image.width)
     except ConvatlasError:
         raise
     except Exception as error:
         raise ConvatlasError(_reason(error)) from error
 
 
-def orientation_of(picture: Image.Image) -> int:
-    """How EXIF says that a picture is turned: 1 (upright) to 8."""
+def orientation_of(image: Image.Image) -> int:
+    """How EXIF says that an image is turned: 1 (upright) to 8."""
     try:
-        orientation = picture.getexif().get(_ORIENTATION, 1)
+        orientation = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # damaged EXIF says nothing about the pixels
         return 1
     return orientation if orientation in range(2, 9) else 1
@@ -190,8 +190,8 @@ def _is_turned(content: bytes) -> bool:
     header = content[: content.find(_SCAN)]  # a thumbnail's scan comes after the mark that its EXIF begins with
     if not any(mark in header for mark in _MAY_BE_TURNED):
         return False
-    with open_image(content) as picture:
-        return orientation_of(picture) != 1
+    with open_image(content) as image:
+        return orientation_of(image) != 1
 
 
 def _as_tensor(pixels: np.ndarray) -> Tensor:
@@ -215,7 +215,7 @@ def _register_heif() -> None:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
-        return "not a picture, or of an unknown format"
+        return "not an image, or of an unknown format"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, MemoryError):
@@ -223,10 +223,10 @@ def _reason(error: Exception) -> str:
     return str(error).split("\n")[0][:300] or type(error).__name__
 
 
-def _frame_notes(picture: Image.Image, content: bytes) -> list[str]:
+def _frame_notes(image: Image.Image, content: bytes) -> list[str]:
     """What isn't seen in the pixels: further frames, and a mode that is converted."""
-    notes = [] if picture.mode in _PLAIN or bit_depth.is_deep_grey(picture) else [f"mode {picture.mode} of Pillow"]
-    if picture.format in ("MPO", "JPEG"):  # its further frames are previews and the other eye's
+    notes = [] if image.mode in _PLAIN or bit_depth.is_deep_grey(image) else [f"mode {image.mode} of Pillow"]
+    if image.format in ("MPO", "JPEG"):  # its further frames are previews and the other eye's
         return notes
     try:
         with open_image(content) as other:
@@ -236,48 +236,48 @@ def _frame_notes(picture: Image.Image, content: bytes) -> list[str]:
     return [*notes, "several frames or pages, of which the first is read"]
 
 
-def _eight_bits(picture: Image.Image, content: bytes) -> tuple[np.ndarray, list[str]]:
+def _eight_bits(image: Image.Image, content: bytes) -> tuple[np.ndarray, list[str]]:
     """(H, W) or (H, W, 3) uint8, upright, a copy that owns its memory; and what was scaled."""
-    orientation = orientation_of(picture)
-    if picture.mode == "F":
+    orientation = orientation_of(image)
+    if image.mode == "F":
         raise ConvatlasError("floating-point pixels; expected 8 or 16 bits")
-    if bit_depth.is_deep_grey(picture):
-        pixels, note = bit_depth.scale_grey(picture)
+    if bit_depth.is_deep_grey(image):
+        pixels, note = bit_depth.scale_grey(image)
         return _turn(pixels, orientation), [note] if note else []
-    if bit_depth.is_deep_colour(picture, content):
-        picture.load()  # finds the damage that OpenCV would pass over
+    if bit_depth.is_deep_colour(image, content):
+        image.load()  # finds the damage that OpenCV would pass over
         scaled = bit_depth.scale_colour(content)
         if scaled is not None:
             return _turn(_on_white(scaled[0]), orientation), [scaled[1]]
-    grey = picture.mode in ("1", "L", "LA", "La")
-    width, height = picture.size
+    grey = image.mode in ("1", "L", "LA", "La")
+    width, height = image.size
     pixels = np.empty((height, width) if grey else (height, width, 3), np.uint8)
     rows = max(1, _STRIP // width)
-    picture.load()
+    image.load()
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
-        strip = picture if rows >= height else picture.crop((0, top, width, bottom))
+        strip = image if rows >= height else image.crop((0, top, width, bottom))
         pixels[top:bottom] = _strip(strip, grey=grey)
     return _turn(pixels, orientation), []
 
 
-def _strip(picture: Image.Image, *, grey: bool) -> np.ndarray:
-    if picture.has_transparency_data:
-        opaque = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
-    return np.asarray(picture.convert("L" if grey else "RGB"))
+def _strip(image: Image.Image, *, grey: bool) -> np.ndarray:
+    if image.has_transparency_data:
+        opaque = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
+    return np.asarray(image.convert("L" if grey else "RGB"))
 
 
 def _on_white(pixels: np.ndarray) -> np.ndarray:
     """(H, W, 3 or 4) -> (H, W, 3): transparent pixels become white."""
     if pixels.shape[2] == 3:
         return pixels
-    picture = Image.fromarray(pixels)
-    return np.array(Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB"))
+    image = Image.fromarray(pixels)
+    return np.array(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))
 
 
 def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Upright pixels of a picture that EXIF says is mirrored (2, 4), upside down (3) or lying (5 to 8)."""
+    """Upright pixels of an image that EXIF says is mirrored (2, 4), upside down (3) or lying (5 to 8)."""
     turned = {
         2: lambda: pixels[:, ::-1],
         3: lambda: pixels[::-1, ::-1],

@@ -26,21 +26,21 @@ _PUBLISHED: dict[str, _Statistics] = {
 }
 _DIGIT_FIELD = {32: 28}  # LeNet-5 sees the digit in the middle 28 x 28 of its 32 x 32 pixels
 _LARGE = 64  # from here on inputs are photographs
-_SAMPLE = 10_000  # encoded pictures that are read for mean and std
-_SIZED = 9  # encoded pictures that are read for the usual size
+_SAMPLE = 10_000  # encoded images that are read for mean and std
+_SIZED = 9  # encoded images that are read for the usual size
 
 
 def default_preprocessing(card: NetworkCard, split: Split) -> Preprocessing:
-    """Size, resizing and normalisation for a network (by its published input) and the pictures of a training part.
+    """Size, resizing and normalisation for a network (by its published input) and the images of a training part.
 
-    Digit networks fit the whole picture into their field (28 of 32 pixels for LeNet-5). Inputs of 64 pixels and more
-    take the short side at 256/224 of the input and the centre, or the input's side where the pictures are smaller
-    than it. Between these, pictures of nearly the input's size are padded and others scaled. Means and deviations are
-    the published ones, ImageNet's for large inputs, and otherwise those of the training pictures after the resizing,
+    Digit networks fit the whole image into their field (28 of 32 pixels for LeNet-5). Inputs of 64 pixels and more
+    take the short side at 256/224 of the input and the centre, or the input's side where the images are smaller
+    than it. Between these, images of nearly the input's size are padded and others scaled. Means and deviations are
+    the published ones, ImageNet's for large inputs, and otherwise those of the training images after the resizing,
     rounded to 4 digits (of 10,000 evenly spaced ones where they have to be decoded).
 
     Raises:
-        ConvatlasError: none of the pictures that were tried can be read.
+        ConvatlasError: none of the images that were tried can be read.
     """
     channels, height, width = card.input_shape
     side = min(height, width)
@@ -55,9 +55,9 @@ def default_preprocessing(card: NetworkCard, split: Split) -> Preprocessing:
     return Preprocessing((height, width), channels, kind, to, mean, std)
 
 
-def _resizing(channels: int, side: int, picture: tuple[int, int]) -> tuple:
-    """(`resize`, `resize_to`) for an input of `side` pixels and pictures of (H, W)."""
-    short, long = min(picture), max(picture)
+def _resizing(channels: int, side: int, image: tuple[int, int]) -> tuple:
+    """(`resize`, `resize_to`) for an input of `side` pixels and images of (H, W)."""
+    short, long = min(image), max(image)
     if channels == 1 and side < _LARGE:
         field = _DIGIT_FIELD.get(side, side)
         return ("none", None) if field <= long <= side else ("fit", field)
@@ -69,26 +69,26 @@ def _resizing(channels: int, side: int, picture: tuple[int, int]) -> tuple:
 
 
 def usual_size(split: Split) -> tuple[int, int]:
-    """Median (H, W) of a few pictures."""
+    """Median (H, W) of a few images."""
     if isinstance(split, ArraySplit):
         return split.images.shape[2], split.images.shape[3]
-    sizes = torch.tensor([picture.shape[1:] for picture in _readable(split, _SIZED)])
+    sizes = torch.tensor([image.shape[1:] for image in _readable(split, _SIZED)])
     height, width = sizes.median(dim=0).values.tolist()
     return height, width
 
 
 def _readable(split: Split, count: int) -> list[Tensor]:
-    """Evenly spaced pictures, without the damaged ones."""
-    pictures: list[Tensor] = []
-    reason = "it has no pictures"
+    """Evenly spaced images, without the damaged ones."""
+    images: list[Tensor] = []
+    reason = "it has no images"
     for index in _evenly(len(split), count):
         try:
-            pictures.append(split.read(index))
+            images.append(split.read(index))
         except ConvatlasError as error:
             reason = str(error)
-    if not pictures:
-        raise ConvatlasError(f"none of the training pictures that were tried can be read: {reason}")
-    return pictures
+    if not images:
+        raise ConvatlasError(f"none of the training images that were tried can be read: {reason}")
+    return images
 
 
 def _evenly(n: int, count: int) -> list[int]:
@@ -96,7 +96,7 @@ def _evenly(n: int, count: int) -> list[int]:
 
 
 def statistics(split: Split, geometry: Preprocessing) -> _Statistics:
-    """Mean and std, channel by channel, of prepared pictures in [0, 1], rounded to 4 digits."""
+    """Mean and std, channel by channel, of prepared images in [0, 1], rounded to 4 digits."""
     total = torch.zeros(geometry.channels, dtype=torch.float64)
     squares = torch.zeros(geometry.channels, dtype=torch.float64)
     count = 0
@@ -108,16 +108,16 @@ def statistics(split: Split, geometry: Preprocessing) -> _Statistics:
     mean = total / count
     std = (squares / count - mean.square()).clamp_min(0).sqrt()
     spread = [round(value, 4) for value in (std / 255).tolist()]
-    # pictures of one colour have no spread to divide by
+    # images of one colour have no spread to divide by
     return tuple(round(value, 4) for value in (mean / 255).tolist()), tuple(value or 1.0 for value in spread)
 
 
 def measured(preprocessing: Preprocessing, split: Split) -> Preprocessing:
-    """With a mean image that was asked for ("training") filled in from the training pictures.
+    """With a mean image that was asked for ("training") filled in from the training images.
 
-    The mean is that of the prepared pictures, pixel by pixel, as Krizhevsky et al. 2012 and He et al. 2016 subtract it.
+    The mean is that of the prepared images, pixel by pixel, as Krizhevsky et al. 2012 and He et al. 2016 subtract it.
     It has the size of the network's input and stays in its place when a crop moves (AlexNet's release moves it along:
-    a difference of a few grey levels at most, since a mean image is smooth). Of encoded pictures 10,000 evenly spaced
+    a difference of a few grey levels at most, since a mean image is smooth). Of encoded images 10,000 evenly spaced
     ones are read.
     """
     if preprocessing.mean_image != MEASURE:
@@ -128,7 +128,7 @@ def measured(preprocessing: Preprocessing, split: Split) -> Preprocessing:
         total += batch.sum(dim=0, dtype=torch.float64)
         count += len(batch)
     if count == 0:
-        raise ConvatlasError("no training picture can be read for the mean image; expected at least one")
+        raise ConvatlasError("no training image can be read for the mean image; expected at least one")
     return replace(preprocessing, mean_image=pack_mean_image(total / (255 * count)))
 
 
@@ -139,7 +139,7 @@ def _prepared(split: Split, geometry: Preprocessing) -> Iterator[Tensor]:
         return
     for index in _evenly(len(split), _SAMPLE):
         try:
-            picture = split.read(index)
+            image = split.read(index)
         except ConvatlasError:
             continue  # the loader will name it
-        yield prepare(picture, geometry)[None]
+        yield prepare(image, geometry)[None]

@@ -1,4 +1,4 @@
-"""Which pictures are for training and which for testing, made once with a seed and written down as `splits.json`."""
+"""Which images are for training and which for testing, made once with a seed and written down as `splits.json`."""
 
 import json
 import os
@@ -20,7 +20,7 @@ Key = str | int  # a path below the data's folder, a shard and a name in it, or 
 
 
 class Divisible(Protocol):
-    """What a division needs of a split, whatever its pictures are marked with."""
+    """What a division needs of a split, whatever its images are marked with."""
 
     @property
     def labels(self) -> Tensor:
@@ -40,7 +40,7 @@ AnySplit = TypeVar("AnySplit", bound=Divisible)
 
 @dataclass(frozen=True)
 class Division:
-    """The splits of a source that brings none, or not all, by what its pictures are called there."""
+    """The splits of a source that brings none, or not all, by what its images are called there."""
 
     seed: int
     test_fraction: float
@@ -56,10 +56,10 @@ class Division:
     def apply(self, split: AnySplit) -> tuple[AnySplit, AnySplit]:
         """The training and the test part of the split, before anything is held out of the former for validation.
 
-        Pictures that are in neither are left out.
+        Images that are in neither are left out.
 
         Raises:
-            ConvatlasError: a picture of the division is not there any more.
+            ConvatlasError: an image of the division is not there any more.
         """
         places = {key: place for place, key in enumerate(keys(split))}
         whole = (*self.train, *self.val)
@@ -107,7 +107,7 @@ def _keys(values: Any) -> tuple[Key, ...]:
 
 
 def keys(split: Divisible) -> Sequence[Key]:
-    """What the pictures are called in their source, wherever that lies."""
+    """What the images are called in their source, wherever that lies."""
     if paths := split.paths:
         folder = os.path.commonpath([os.path.dirname(path) for path in paths])
         return [Path(os.path.relpath(path, folder)).as_posix() for path in paths]

@@ -21,12 +21,12 @@ class ElasticDistortion:
     smoothed by a Gaussian and multiplied by alpha. Ciresan et al. 2010 and 2012 combine it with the others.
 
     Args:
-        sigma_px: standard deviation of the Gaussian (Simard 4; Ciresan 5 to 6), on pictures of 29 x 29.
+        sigma_px: standard deviation of the Gaussian (Simard 4; Ciresan 5 to 6), on images of 29 x 29.
         alpha_px: strength (Simard 34; Ciresan 36 to 38). The displacements' own deviation is 0.16 alpha / sigma.
         rotation_degrees: largest angle either way, uniform.
         scaling: largest part by which width and height grow or shrink, each by itself, uniform.
-        translation: largest shift along each axis, in parts of the picture's side, uniform.
-        background: the value outside the picture, 0..255.
+        translation: largest shift along each axis, in parts of the image's side, uniform.
+        background: the value outside the image, 0..255.
 
     The result is float32 in 0..255: rounding would only cost precision.
     """
@@ -55,7 +55,7 @@ class ElasticDistortion:
         return smooth.float() * (self.alpha_px * 2.0 ** -(_NOISE_BITS + 2 * _WEIGHT_BITS))
 
     def _grid(self, u: Tensor, size: tuple[int, int]) -> Tensor:
-        """Where each output pixel reads, in grid_sample's units of half the picture: (B, 7) -> (B, H, W, 2) float32"""
+        """Where each output pixel reads, in grid_sample's units of half the image: (B, 7) -> (B, H, W, 2) float32"""
         H, W = size
         down, right = self.displacements(u, size).unbind(dim=1)  # (B, H, W)
         signed = (2 * u[:, 2:] - 1).float()[:, :, None, None]  # (B, 5, 1, 1)
@@ -92,7 +92,7 @@ def _mixed(x: Tensor) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _gaussian(extent: int, sigma: float) -> Tensor:
-    """The smoothing of one axis as a matrix of whole numbers, in units of 2^-14; outside the picture nothing moves.
+    """The smoothing of one axis as a matrix of whole numbers, in units of 2^-14; outside the image nothing moves.
 
     Noise and weights are whole numbers so small that every sum of their products is exact in float64. The field
     therefore has the same bits whatever the order of summation: on any machine, for one sample or a batch.

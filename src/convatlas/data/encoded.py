@@ -1,4 +1,4 @@
-"""Pictures as JPEG, PNG or other files, decoded when they are read: single files, one block of bytes, or tar shards."""
+"""Images as JPEG, PNG or other files, decoded when they are read: single files, one block of bytes, or tar shards."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from convatlas.structures import ConvatlasError, Problem
 
 
 class EncodedSplit(ABC):
-    """A `Split` whose pictures are encoded files, wherever these lie."""
+    """A `Split` whose images are encoded files, wherever these lie."""
 
     def __init__(self, labels: Tensor, problems: Sequence[Problem] = ()) -> None:
         self.labels = labels.to(torch.int64)
@@ -33,15 +33,15 @@ class EncodedSplit(ABC):
 
     @abstractmethod
     def encoded(self, index: int) -> bytes:
-        """The bytes of a picture's file. Raises OSError."""
+        """The bytes of an image's file. Raises OSError."""
 
     @abstractmethod
     def _chosen(self, indices: Tensor) -> Self:
-        """A new split of these pictures, without problems."""
+        """A new split of these images, without problems."""
 
     @abstractmethod
     def _keep(self, indices: Tensor) -> None:
-        """Leaves only these pictures; the labels are seen to."""
+        """Leaves only these images; the labels are seen to."""
 
     def read(self, index: int, short_side: int | None = None) -> Tensor:
         try:
@@ -60,7 +60,7 @@ class EncodedSplit(ABC):
 
 
 class FileSplit(EncodedSplit):
-    """Pictures in files."""
+    """Images in files."""
 
     def __init__(self, paths: Sequence[str], labels: Tensor, problems: Sequence[Problem] = ()) -> None:
         super().__init__(labels, problems)
@@ -88,9 +88,9 @@ class PackedSplit(EncodedSplit):
 
     Args:
         block: uint8 (total,), all files.
-        bounds: int64 (N, 2), first byte and byte after the last of each picture.
+        bounds: int64 (N, 2), first byte and byte after the last of each image.
         labels: (N,) of an integer type.
-        source: what the pictures are called in messages, usually the path of the .npz file.
+        source: what the images are called in messages, usually the path of the .npz file.
     """
 
     def __init__(self, block: np.ndarray, bounds: np.ndarray, labels: Tensor, source: str) -> None:
@@ -122,7 +122,7 @@ class ShardSplit(EncodedSplit):
     Args:
         shards: paths of the archives.
         places: int64 (N, 3): which shard, first byte, length.
-        names: each picture's name in its archive.
+        names: each image's name in its archive.
         labels: (N,) of an integer type.
     """
 

@@ -8,17 +8,17 @@ from convatlas.data.files import SourceProblem
 from convatlas.structures import Problem
 
 Kind = Literal[
-    "refused", "damaged", "not a picture", "left out", "not read", "nested", "leak", "near leak", "conflict",
+    "refused", "damaged", "not an image", "left out", "not read", "nested", "leak", "near leak", "conflict",
     "duplicate", "doubtful", "misnamed", "split name", "link", "odd size", "blank", "mixed depth", "unusual",
 ]  # fmt: skip
 
 HARMFUL: tuple[Kind, ...] = (
-    "refused", "damaged", "not a picture", "left out", "not read", "nested", "leak", "near leak", "conflict",
+    "refused", "damaged", "not an image", "left out", "not read", "nested", "leak", "near leak", "conflict",
 )  # fmt: skip
 MEANING: Mapping[Kind, str] = {
     "refused": "training refuses the data with this sentence",
     "damaged": "can't be decoded; training skips it",
-    "not a picture": "has a picture's suffix and none of a picture's contents; training skips it",
+    "not an image": "has an image's suffix and none of an image's contents; training skips it",
     "left out": "images that belong to no class or split, or that can't be reached; training does not see them",
     "not read": "a kind of image that is not read; training skips it",
     "nested": "classes that all hold the same sub-folders; training reads them as they are",

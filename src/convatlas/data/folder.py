@@ -121,7 +121,7 @@ def _find_layout(top: Path, path: Path) -> _Layout:
         )
     if not folders:
         raise ConvatlasError(
-            f"{top} has no class folders; expected one sub-folder with pictures for each class{_list_hint(top, path)}"
+            f"{top} has no class folders; expected one sub-folder with images for each class{_list_hint(top, path)}"
         )
     return _plain_layout(top, folders, [*problems, *_loose(top, "folder"), *_split_names(folders)])
 
@@ -183,13 +183,11 @@ def _read_part(folders: dict[str, list[Path]], classes: tuple[str, ...]) -> File
             labels += [label] * len(walk.images)
     if not paths:
         top = next(iter(folders.values()))[0].parent
-        raise ConvatlasError(f"{top} holds no pictures; expected files such as .jpg or .png in its class folders")
+        raise ConvatlasError(f"{top} holds no images; expected files such as .jpg or .png in its class folders")
     if empty:
         kinds = sorted({os.path.splitext(problem.path)[1] for problem in problems} - {""})
         what = f", but {', '.join(kinds)} files" if kinds else ""
-        raise ConvatlasError(
-            f"class folder {empty[0]} holds no pictures{what}; expected at least one, or no such folder"
-        )
+        raise ConvatlasError(f"class folder {empty[0]} holds no images{what}; expected at least one, or no such folder")
     return FileSplit(paths, torch.tensor(labels), [*problems, *_nested(walks, next(iter(folders.values()))[0].parent)])
 
 

@@ -128,7 +128,7 @@ def _opened(name: str, known: _Known, part: Mapping[str, Any], root: Path, downl
 
 
 def _part(found: Any) -> Split:
-    """The pictures and labels of a torchvision data set: arrays, or paths, which its classes keep in several ways."""
+    """The images and labels of a torchvision data set: arrays, or paths, which its classes keep in several ways."""
     if hasattr(found, "data"):
         return _array_split(found.data, found.targets if hasattr(found, "targets") else found.labels)
     if hasattr(found, "categories"):  # Caltech 101 and 256

@@ -1,4 +1,4 @@
-"""From the labels that a list or a shard gives for its pictures to class indices and names."""
+"""From the labels that a list or a shard gives for its images to class indices and names."""
 
 from collections.abc import Iterable, Sequence
 

@@ -60,7 +60,7 @@ def read_list(path: Path) -> ListSource:
     text = read_text(path)
     rows = list(_objects(path, text) if path.suffix.lower() == ".jsonl" else _table(path, text))
     if not rows:
-        raise ConvatlasError(f"{path} lists no pictures; expected lines with a path and a label")
+        raise ConvatlasError(f"{path} lists no images; expected lines with a path and a label")
     has_names = path.suffix.lower() == ".jsonl" or rows[0].line > 1  # else the first row may be an unknown header
     rule = find_rule([row.path for row in rows[: _TRIED if has_names else 1]], path)
     if rule is None:
@@ -197,14 +197,14 @@ def _row(path: Path, line: int, values: Mapping[str, Any]) -> _Row:
     path_name = next((name for name in _PATH_NAMES if name in values), None)
     label_name = next((name for name in _LABEL_NAMES if name in values and name != path_name), None)
     part_name = next((name for name in _PART_NAMES if name in values and name not in (path_name, label_name)), None)
-    picture = values[path_name] if path_name else None
+    image = values[path_name] if path_name else None
     label = values[label_name] if label_name else None
-    if isinstance(picture, int) and not isinstance(picture, bool):
-        picture = str(picture)
-    if not isinstance(picture, str) or not picture.strip():
+    if isinstance(image, int) and not isinstance(image, bool):
+        image = str(image)
+    if not isinstance(image, str) or not image.strip():
         raise ConvatlasError(f"{path}, line {line}: no path; expected one under any of {', '.join(_PATH_NAMES[:7])}")
-    if "\0" in picture:
-        raise ConvatlasError(f"{path}, line {line}: the path {picture[:80]!r} has a NUL in it; expected a file's name")
+    if "\0" in image:
+        raise ConvatlasError(f"{path}, line {line}: the path {image[:80]!r} has a NUL in it; expected a file's name")
     if isinstance(label, bool) or not isinstance(label, (str, int)) or not str(label).strip():
         raise ConvatlasError(
             f"{path}, line {line}: no label; expected a name or number under {', '.join(_LABEL_NAMES[:4])}"
@@ -213,7 +213,7 @@ def _row(path: Path, line: int, values: Mapping[str, Any]) -> _Row:
     part = _part(given)
     if part is None:
         raise ConvatlasError(f"{path}, line {line}: part {given!r}; expected train, val or test")
-    return _Row(line, picture.strip(), str(label).strip(), part)
+    return _Row(line, image.strip(), str(label).strip(), part)
 
 
 def _part(value: Any) -> Part | None:

@@ -1,4 +1,4 @@
-"""Batches in a reproducible order, from memory where the prepared pictures fit, otherwise from worker processes.
+"""Batches in a reproducible order, from memory where the prepared images fit, otherwise from worker processes.
 
 In memory, whole batches are gathered, augmented and normalised at once, several small batches together, because a
 tensor operation costs the same few microseconds for one sample as for hundreds. Worker processes hand over uint8, and
@@ -46,32 +46,32 @@ class Batch:
 class Loader:
     """Batches of a split. The order depends on (seed, epoch) alone, the augmentation on (seed, epoch, sample index).
 
-    Pictures are decoded when the loader is made: damaged ones are dropped from the split (in place) and named in its
+    Images are decoded when the loader is made: damaged ones are dropped from the split (in place) and named in its
     `problems`. Worker processes live as long as the loader.
 
     Args:
-        split: the pictures.
+        split: the images.
         preprocessing: how they become the network's input.
         batch_size: samples a batch; the last may be smaller.
-        augment: applied one after another to the prepared uint8 pictures. Where one of them crops, pictures keep
+        augment: applied one after another to the prepared uint8 images. Where one of them crops, images keep
             their aspect and size after the resizing (or before it, where the crop scales by itself), and the last crop
             must give `preprocessing.size`.
         shuffle: a new order every epoch; otherwise the split's.
         seed: of order and augmentation.
-        device: of the batches; pictures in memory are kept there.
-        workers: processes that decode where the pictures don't fit in memory; the values don't depend on it.
+        device: of the batches; images in memory are kept there.
+        workers: processes that decode where the images don't fit in memory; the values don't depend on it.
         drop_last: leave out a last batch that isn't full.
-        balanced: every class equally often in an epoch; rare pictures are repeated, frequent ones left out.
+        balanced: every class equally often in an epoch; rare images are repeated, frequent ones left out.
         share: (rank, processes): the part of each batch that this process gets; it may be empty in a small last batch.
-        check: decode pictures that don't fit in memory once when the loader is made. Without it a damaged picture is
+        check: decode images that don't fit in memory once when the loader is made. Without it a damaged image is
             left out of its batch, which is then smaller, and named in the split's `problems` when it is met. Of
             several processes each knows of its own only.
-        on_progress: called with (done, total) while pictures are decoded.
-        memory_limit_bytes: prepared pictures up to this size are kept in memory.
+        on_progress: called with (done, total) while images are decoded.
+        memory_limit_bytes: prepared images up to this size are kept in memory.
 
     Raises:
         UsageError: an argument out of range, or a crop of another size than `preprocessing.size`.
-        ConvatlasError: no pictures, or more than half are damaged.
+        ConvatlasError: no images, or more than half are damaged.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Loader:
             if value < least:
                 raise UsageError(f"{name} is {value}; expected at least {least}")
         if len(split) == 0:
-            raise ConvatlasError("there are no pictures to load; expected at least one")
+            raise ConvatlasError("there are no images to load; expected at least one")
         crop_sizes = [step.crop_size for step in augment if step.crop_size is not None]
         if crop_sizes and tuple(crop_sizes[-1]) != tuple(preprocessing.size):
             raise UsageError(f"the last crop gives {crop_sizes[-1]}; expected the network's input {preprocessing.size}")
@@ -112,7 +112,7 @@ class Loader:
         self.balanced = balanced
         self.share = share
         self._draws = sum(step.draws for step in self.augment)
-        self._pictures: Tensor | list[Tensor] | None = None
+        self._images: Tensor | list[Tensor] | None = None
         self._framing: Framing = framing(self.augment)
         self._alone = steps_alone(self.augment, self.device)
         self._requests = Requests()
@@ -120,8 +120,8 @@ class Loader:
         self._shelves: Shelves | None = None
         self._buffers = Buffers()
         if store.fits(split, preprocessing, framing=self._framing, limit_bytes=memory_limit_bytes):
-            pictures = store.prepare_all(split, preprocessing, framing=self._framing, on_progress=on_progress)
-            self._pictures = pictures.to(self.device) if isinstance(pictures, Tensor) else pictures
+            images = store.prepare_all(split, preprocessing, framing=self._framing, on_progress=on_progress)
+            self._images = images.to(self.device) if isinstance(images, Tensor) else images
         else:
             sample_bytes = preprocessing.channels * preprocessing.size[0] * preprocessing.size[1]
             self.workers = workers_that_fit(workers, batch_size * sample_bytes)
@@ -136,7 +136,7 @@ class Loader:
 
     @property
     def in_memory(self) -> bool:
-        return self._pictures is not None
+        return self._images is not None
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from `start_step` on, so that a run can go on where it stopped."""
@@ -147,10 +147,10 @@ class Loader:
         rank, processes = self.share
         batches = [batch.tensor_split(processes)[rank] for batch in whole] if processes > 1 else whole
         totals = [len(batch) for batch in whole]
-        if isinstance(self._pictures, Tensor):
-            return self._from_stack(self._pictures, batches, totals, epoch)
-        pictures = self.split if self._pictures is None else self._pictures
-        return self._one_by_one(pictures, batches, totals, epoch)
+        if isinstance(self._images, Tensor):
+            return self._from_stack(self._images, batches, totals, epoch)
+        images = self.split if self._images is None else self._images
+        return self._one_by_one(images, batches, totals, epoch)
 
     def _order(self, epoch: int) -> Tensor:
         if self.balanced:
@@ -159,7 +159,7 @@ class Loader:
         return permutation(n, self.seed, epoch) if self.shuffle else torch.arange(n)
 
     def _from_stack(
-        self, pictures: Tensor, batches: Sequence[Tensor], totals: Sequence[int], epoch: int
+        self, source_images: Tensor, batches: Sequence[Tensor], totals: Sequence[int], epoch: int
     ) -> Iterator[Batch]:
         height, width = self.preprocessing.size
         sample_bytes = 4 * self.preprocessing.channels * height * width
@@ -169,7 +169,7 @@ class Loader:
             chunk = batches[first : first + together]
             indices, sizes = torch.cat(list(chunk)), [len(batch) for batch in chunk]
             places = indices.to(self.device)
-            images = pictures.index_select(0, places)
+            images = source_images.index_select(0, places)
             if draws is not None and len(indices):
                 images = apply(self.augment, images, draws[indices])
             if len(indices) == 0:
@@ -183,21 +183,21 @@ class Loader:
                 totals[first : first + together],
             )
 
-    def _assembled(self, pictures: list[Tensor] | Split, batches: Sequence[Tensor], epoch: int) -> Iterator[Assembled]:
-        if self.workers and pictures is self.split:
+    def _assembled(self, images: list[Tensor] | Split, batches: Sequence[Tensor], epoch: int) -> Iterator[Assembled]:
+        if self.workers and images is self.split:
             self._requests.epoch, self._requests.batches = epoch, batches
             if self._in_workers is None:
                 if self.device.type == "cpu":
                     self._shelves = Shelves(self.workers, self.batch_size, self.preprocessing)
                 self._in_workers = in_workers(
-                    self._assembly(pictures),
+                    self._assembly(images),
                     self._requests,
                     workers=self.workers,
                     pin_memory=self.device.type == "cuda",
                 )
             found = iter(self._in_workers)
         else:
-            assembly = self._assembly(pictures)
+            assembly = self._assembly(images)
             found = (assembly[epoch, tuple(batch.tolist())] for batch in batches)
         for item in found:
             if isinstance(item, ConvatlasError):
@@ -206,16 +206,14 @@ class Loader:
                 item = replace(item, images=self._shelves[item.shelf][: len(item.indices)])
             yield item
 
-    def _assembly(self, pictures: list[Tensor] | Split) -> Assembly:
-        return Assembly(
-            pictures, self.preprocessing, self._framing, self.augment, self._alone, self.seed, self._shelves
-        )
+    def _assembly(self, images: list[Tensor] | Split) -> Assembly:
+        return Assembly(images, self.preprocessing, self._framing, self.augment, self._alone, self.seed, self._shelves)
 
     def _one_by_one(
-        self, pictures: list[Tensor] | Split, batches: Sequence[Tensor], totals: Sequence[int], epoch: int
+        self, source_images: list[Tensor] | Split, batches: Sequence[Tensor], totals: Sequence[int], epoch: int
     ) -> Iterator[Batch]:
         late = self.augment[self._alone :]
-        for found, total in zip(self._assembled(pictures, batches, epoch), totals, strict=True):
+        for found, total in zip(self._assembled(source_images, batches, epoch), totals, strict=True):
             images = found.images.to(self.device, non_blocking=True)
             if late and len(images):
                 images = apply(late, images, found.draws)
@@ -224,7 +222,7 @@ class Loader:
                 total -= len(found.damaged)
                 if total == 0:
                     index, reason = found.damaged[0]
-                    raise ConvatlasError(f"no picture of a batch can be read; {self.split.name(index)}: {reason}")
+                    raise ConvatlasError(f"no image of a batch can be read; {self.split.name(index)}: {reason}")
             labels = self._labels[found.indices.to(self.device)]
             yield Batch(normalise(images, self.preprocessing, self._buffers.empty), labels, found.indices, total)
 

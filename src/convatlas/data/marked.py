@@ -107,7 +107,7 @@ def load_marked(
         train.problems.extend(problems)
     for part, name in ((held_out, "test"),) if test == spec else ((train, "training"), (held_out, "test")):
         if len(part) == 0:
-            raise ConvatlasError(f"{spec} has no {name} pictures; expected at least one")
+            raise ConvatlasError(f"{spec} has no {name} images; expected at least one")
     val = None if val is held_out or val is None or len(val) == 0 else val
     name = Path(spec).expanduser().resolve().name
     return DataSet(name, train, held_out, opened.classes, source, made, opened.colours, val)

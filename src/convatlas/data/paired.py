@@ -1,4 +1,4 @@
-"""Batches of pictures with something of their own each: a mask, the joints of a body.
+"""Batches of images with something of their own each: a mask, the joints of a body.
 
 The order depends on (seed, epoch) alone, what is drawn for a sample on (seed, epoch, index): as with `loader.Loader`,
 a run that goes on sees what it would have seen, whatever the number of workers.
@@ -26,7 +26,7 @@ Assemble = Callable[[Tensor, Any, torch.Generator | None], tuple[Tensor, Tensor]
 
 
 class PairedSplit(Split, Protocol):
-    """A split whose pictures have targets."""
+    """A split whose images have targets."""
 
     def read_pair(self, index: int) -> tuple[Tensor, Any]:
         """uint8 (C, H, W) and its target. Raises ConvatlasError, which names the file, where one is damaged."""
@@ -68,7 +68,7 @@ class _PairAssembly(Dataset):
             made.append(self.assemble(image, target, generator_of(self.seed, epoch, index) if self.random else None))
             kept.append(index)
         if not made:
-            raise ConvatlasError(f"no picture of a batch can be read; {damaged[0][1]}")
+            raise ConvatlasError(f"no image of a batch can be read; {damaged[0][1]}")
         images, targets = (torch.stack(part) for part in zip(*made, strict=True))
         return _Assembled(images, targets, torch.tensor(kept, dtype=torch.int64), tuple(damaged))
 
@@ -100,13 +100,13 @@ def drop_damaged(split: PairedSplit) -> None:
 
 
 class PairedLoader:
-    """Batches of a split whose pictures have targets, all of one size.
+    """Batches of a split whose images have targets, all of one size.
 
     Args:
         split: the images. Of up to 2,000 all are read when the loader is made, and damaged ones dropped (in place) and
             named in its `problems`; of more, damaged ones are left out of their batch when they are met.
-        preprocessing: of the pictures; `assemble` brings them to its size.
-        assemble: makes picture and target of one sample, alike for the same generator.
+        preprocessing: of the images; `assemble` brings them to its size.
+        assemble: makes image and target of one sample, alike for the same generator.
         batch_size: samples a batch; the last may be smaller.
         shuffle: a new order every epoch, and a generator for each sample; otherwise neither.
         seed: of order and samples.
@@ -136,7 +136,7 @@ class PairedLoader:
             if value < least:
                 raise UsageError(f"{name} is {value}; expected at least {least}")
         if len(split) == 0:
-            raise ConvatlasError("there are no pictures to load; expected at least one")
+            raise ConvatlasError("there are no images to load; expected at least one")
         if len(split) <= _READ_FIRST:
             drop_damaged(split)
         self.split, self.preprocessing = split, preprocessing

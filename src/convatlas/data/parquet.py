@@ -1,4 +1,4 @@
-"""Hugging Face's parquet files: a column with the bytes of each picture, and one with its label."""
+"""Hugging Face's parquet files: a column with the bytes of each image, and one with its label."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,14 +14,14 @@ from convatlas.data.limits import check_regular, check_unpacked, parse_json
 from convatlas.structures import ConvatlasError, UsageError
 
 _MIN_ROWS, _MAX_ROWS, _AT_ONCE = 4, 64, 1 << 26
-_PICTURES = ("image", "img", "picture", "jpg", "png")
+_IMAGES = ("image", "img", "picture", "jpg", "png")
 _LABELS = ("label", "labels", "fine_label", "class", "target", "category")
 
 
 def read_parquet(files: Sequence[Path]) -> tuple[PackedSplit, tuple[str, ...]]:
-    """The pictures of one part, all their bytes in memory, and the class names.
+    """The images of one part, all their bytes in memory, and the class names.
 
-    The picture column is a struct with `bytes` or plain bytes, under the name image or img, or the only one of its
+    The image column is a struct with `bytes` or plain bytes, under the name image or img, or the only one of its
     kind. The label column holds numbers, with names from the file's own description where it has one, or names.
 
     Raises:
@@ -43,12 +43,12 @@ def read_parquet(files: Sequence[Path]) -> tuple[PackedSplit, tuple[str, ...]]:
         packed += check_regular(file)
         try:
             with pq.ParquetFile(file, memory_map=True, pre_buffer=False) as opened:
-                picture, label = _columns(pa, opened.schema_arrow, file)
+                image, label = _columns(pa, opened.schema_arrow, file)
                 names = _class_names(opened.schema_arrow, label)
                 for batch in opened.iter_batches(
-                    _rows(opened.metadata, file), columns=[picture, label], use_threads=False
+                    _rows(opened.metadata, file), columns=[image, label], use_threads=False
                 ):
-                    content, its_lengths = _bytes_of(pa, batch.column(picture))
+                    content, its_lengths = _bytes_of(pa, batch.column(image))
                     check_unpacked(len(block) + len(content), file, packed)
                     block += content
                     lengths.append(its_lengths)
@@ -59,7 +59,7 @@ def read_parquet(files: Sequence[Path]) -> tuple[PackedSplit, tuple[str, ...]]:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ConvatlasError(f"{file} is not a whole parquet file: {reason[:200]}") from error
     if not values:
-        raise ConvatlasError(f"{files[0]} holds no pictures; expected at least one")
+        raise ConvatlasError(f"{files[0]} holds no images; expected at least one")
     labels, classes = _labels(values, names, files[0])
     ends = np.cumsum(np.concatenate(lengths))
     bounds = np.stack([np.concatenate([[0], ends[:-1]]), ends], axis=1)
@@ -86,23 +86,23 @@ def _bytes_of(pa: Any, column: Any) -> tuple[memoryview, np.ndarray]:
 
 
 def _columns(pa: Any, schema: Any, file: Path) -> tuple[str, str]:
-    """(picture, label)"""
+    """(image, label)"""
 
-    def holds_pictures(field: Any) -> bool:
+    def holds_images(field: Any) -> bool:
         if pa.types.is_struct(field.type):
             return field.type.get_field_index("bytes") >= 0
         return pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type)
 
-    pictures = [field.name for field in schema if holds_pictures(field)]
-    picture = next((name for name in _PICTURES if name in pictures), pictures[0] if len(pictures) == 1 else None)
+    images = [field.name for field in schema if holds_images(field)]
+    image = next((name for name in _IMAGES if name in images), images[0] if len(images) == 1 else None)
     label = next((name for name in _LABELS if name in schema.names), None)
-    if picture is None or label is None:
-        missing = "picture column" if picture is None else "label column"
+    if image is None or label is None:
+        missing = "image column" if image is None else "label column"
         raise ConvatlasError(
             f"{file} has no {missing} among {', '.join(schema.names)}; expected a struct with `bytes`, named image or "
             f"img, and one of {', '.join(_LABELS)}"
         )
-    return picture, label
+    return image, label
 
 
 def _class_names(schema: Any, label: str) -> list[str] | None:
@@ -121,12 +121,12 @@ def _class_names(schema: Any, label: str) -> list[str] | None:
 def _labels(values: list[Any], names: list[str] | None, file: Path) -> tuple[Tensor, tuple[str, ...]]:
     strange = next((i for i, v in enumerate(values) if isinstance(v, bool) or not isinstance(v, (int, str))), None)
     if strange is not None:
-        raise ConvatlasError(f"label {values[strange]!r} of picture {strange} in {file}: expected a number or a name")
+        raise ConvatlasError(f"label {values[strange]!r} of image {strange} in {file}: expected a number or a name")
     if names is None or any(isinstance(value, str) for value in values):
         return indexed(values)
     wrong = next((i for i, value in enumerate(values) if not 0 <= value < len(names)), None)
     if wrong is not None:
         raise ConvatlasError(
-            f"label {values[wrong]} of picture {wrong} in {file} is out of range; expected 0 to {len(names) - 1}"
+            f"label {values[wrong]} of image {wrong} in {file} is out of range; expected 0 to {len(names) - 1}"
         )
     return torch.tensor(values, dtype=torch.int64), tuple(names)

@@ -1,6 +1,6 @@
-"""From a picture to a network's input, in two halves.
+"""From an image to a network's input, in two halves.
 
-`prepare` changes the geometry and stays in uint8, once for each picture; `normalise` makes the float values of a
+`prepare` changes the geometry and stays in uint8, once for each image; `normalise` makes the float values of a
 whole batch on its device. Channels are the second last axis but one everywhere: (C, H, W) or (B, C, H, W).
 """
 
@@ -20,16 +20,16 @@ from torch.nn import functional as F
 from convatlas.structures import ConvatlasError, Preprocessing, UsageError
 
 Framing = Literal["whole", "crop", "native"]
-"""What `shape` leaves to do: nothing; a crop of the resized picture; a crop and the resizing."""
+"""What `shape` leaves to do: nothing; a crop of the resized image; a crop and the resizing."""
 
-MEASURE = "training"  # of `mean_image`: to be measured on the training pictures
+MEASURE = "training"  # of `mean_image`: to be measured on the training images
 
 # ITU-R BT.601 luma in 16-bit fixed point, as Pillow's convert("L") has it
 _LUMA = (19595, 38470, 7471)
 
-_LARGE = 1 << 16  # values of a picture from which on a batch doesn't fit in a processor's cache
-_NATIVE_SCALE = 2  # a native picture's short side is at most this multiple of `resize_to`
-_MAX_ASPECT = 64  # of pictures that are scaled by their short side; the ends of longer ones are cut off
+_LARGE = 1 << 16  # values of an image from which on a batch doesn't fit in a processor's cache
+_NATIVE_SCALE = 2  # a native image's short side is at most this multiple of `resize_to`
+_MAX_ASPECT = 64  # of images that are scaled by their short side; the ends of longer ones are cut off
 
 
 def prepare(image: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -46,7 +46,7 @@ def prepare(image: Tensor, preprocessing: Preprocessing) -> Tensor:
 def shape(image: Tensor, preprocessing: Preprocessing, framing: Framing) -> Tensor:
     """`prepare`, or the part of it that comes before an augmentation's crop: uint8 (C, H, W) -> uint8 (c, h, w)
 
-    For "crop" the picture is resized and keeps its aspect; it is never smaller than `preprocessing.size`. For "native"
+    For "crop" the image is resized and keeps its aspect; it is never smaller than `preprocessing.size`. For "native"
     it keeps its size too, but for one more than twice as large as the resizing would make it, which comes down to that.
     """
     if framing == "whole":
@@ -62,7 +62,7 @@ def shape(image: Tensor, preprocessing: Preprocessing, framing: Framing) -> Tens
 
 
 def shaped_size(height: int, width: int, preprocessing: Preprocessing, framing: Framing) -> tuple[int, int]:
-    """(H, W) of what `shape` gives for a picture of this size, but for pictures of extreme aspect."""
+    """(H, W) of what `shape` gives for an image of this size, but for images of extreme aspect."""
     if framing == "whole":
         return preprocessing.size
     if framing == "native" and preprocessing.resize == "short_side":
@@ -97,7 +97,7 @@ def convert_channels(image: Tensor, channels: int) -> Tensor:
         red, green, blue = image.to(torch.int32).unbind(-3)
         grey = (red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2] + 0x8000) >> 16
         return grey.to(torch.uint8).unsqueeze(-3)
-    raise UsageError(f"pictures with {have} channels can't become {channels} channels; expected grey or RGB")
+    raise UsageError(f"images with {have} channels can't become {channels} channels; expected grey or RGB")
 
 
 def resize(image: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -152,7 +152,7 @@ def normalise(
     """(x / 255 - mean) / std, channel by channel: uint8 or float of 0..255 (B, C, H, W) -> float32 (B, C, H, W)
 
     `mean` and `std` belong to the channels in RGB order; with channel order "bgr" the result is then turned round.
-    A mean image stands in the place of `mean`. Memory for large pictures on the CPU comes from `empty`.
+    A mean image stands in the place of `mean`. Memory for large images on the CPU comes from `empty`.
 
     Raises:
         UsageError: the number of means or deviations is neither 1 nor the number of channels, or the mean image is
@@ -166,8 +166,8 @@ def normalise(
         scaled = batch.mul(scaling.factor) if batch.dtype == torch.float32 else batch.float().mul_(scaling.factor)
         return scaled.add_(scaling.offset)
     result = empty(batch.shape)
-    for part, picture in zip(result, batch, strict=True):  # passes over memory cost more than the arithmetic
-        part.copy_(picture).mul_(scaling.factor).add_(scaling.offset)
+    for part, image in zip(result, batch, strict=True):  # passes over memory cost more than the arithmetic
+        part.copy_(image).mul_(scaling.factor).add_(scaling.offset)
     return result
 
 
@@ -181,7 +181,7 @@ def unpack_mean_image(preprocessing: Preprocessing) -> Tensor:
     """The inverse of `pack_mean_image`: float64 (C, H, W) of the preprocessing's channels and size"""
     text = preprocessing.mean_image
     if text is None or text == MEASURE:
-        raise UsageError(f"mean_image is {text!r}; expected values (`data.measured` takes them from training pictures)")
+        raise UsageError(f"mean_image is {text!r}; expected values (`data.measured` takes them from training images)")
     extent = (preprocessing.channels, *preprocessing.size)
     expected = 2 * extent[0] * extent[1] * extent[2]
     try:

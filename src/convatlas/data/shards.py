@@ -27,20 +27,20 @@ class _Sample(NamedTuple):
 
 
 def read_shards(files: Sequence[Path]) -> tuple[ShardSplit, tuple[str, ...]]:
-    """The pictures of one part, to be read by offset, and the class names.
+    """The images of one part, to be read by offset, and the class names.
 
     The archives' headers are read once, several archives at a time. Labels are numbers, or names, which are sorted; a
     file `classes.txt` beside the first shard, with one name a line, gives the numbers their names.
 
     Raises:
-        ConvatlasError: an archive that is damaged or compressed, no pictures, or a label that is neither.
+        ConvatlasError: an archive that is damaged or compressed, no images, or a label that is neither.
     """
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(_index, files))
     samples = [sample for part, _ in found for sample in part]
     problems = [problem for _, strange in found for problem in strange]
     if not samples:
-        raise ConvatlasError(f"{files[0]} holds no pictures with labels; expected NAME.jpg and NAME.cls or NAME.json")
+        raise ConvatlasError(f"{files[0]} holds no images with labels; expected NAME.jpg and NAME.cls or NAME.json")
     places = np.array(
         [(shard, s.first, s.length) for shard, (part, _) in enumerate(found) for s in part], dtype=np.int64
     )
@@ -56,7 +56,7 @@ def read_shards(files: Sequence[Path]) -> tuple[ShardSplit, tuple[str, ...]]:
 
 
 def _index(file: Path) -> tuple[list[_Sample], list[Problem]]:
-    pictures: dict[str, tarfile.TarInfo] = {}
+    images: dict[str, tarfile.TarInfo] = {}
     labels: dict[str, dict[str, int | str | None]] = {}
     try:
         check_regular(file)
@@ -71,7 +71,7 @@ def _index(file: Path) -> tuple[list[_Sample], list[Problem]]:
                 stem, _, extension = base.partition(".")
                 key, suffix = f"{folder}/{stem}", f".{extension.lower().rpartition('.')[2]}"
                 if suffix in SUFFIXES:
-                    pictures[key] = member
+                    images[key] = member
                 elif suffix in _LABEL_SUFFIXES and (content := archive.extractfile(member)) is not None:
                     if member.size > _MAX_LABEL_BYTES:
                         raise ConvatlasError(f"{file}:{member.name} has {member.size:,} bytes; expected a label")
@@ -83,7 +83,7 @@ def _index(file: Path) -> tuple[list[_Sample], list[Problem]]:
         raise ConvatlasError(f"{file} is not a whole, uncompressed tar archive: {reason[:200]}") from error
     samples: list[_Sample] = []
     problems: list[Problem] = []
-    for key, member in pictures.items():
+    for key, member in images.items():
         given = labels.get(key, {})
         label = next((given[suffix] for suffix in _LABEL_SUFFIXES if given.get(suffix) is not None), None)
         if label is None:

@@ -47,7 +47,7 @@ class Source:
         if "train" not in self.parts:
             names = " and ".join(repr(part) for part in self.parts)
             raise ConvatlasError(
-                f"{self.source} has pictures of the part {names} and none of 'train'; expected both, or evaluate a "
+                f"{self.source} has images of the part {names} and none of 'train'; expected both, or evaluate a "
                 "trained network on it"
             )
         return self.parts["train"]
@@ -95,10 +95,10 @@ def load(
         test: another spec, whose test split (or whole, where it has no splits) becomes the test split. The same spec
             stands for data that are to be evaluated: they need not have anything to learn from.
         test_fraction: of each class, where the source has no test part.
-        seed: chooses these test pictures. What was chosen is the result's `division`, to be written down.
+        seed: chooses these test images. What was chosen is the result's `division`, to be written down.
         division: chosen before, and used again where the source has no test part.
         task: of the networks that the data are for. Other tasks than classification take a folder: for segmentation
-            of pictures and masks, as `data.dense.folders` knows them.
+            of images and masks, as `data.dense.folders` knows them.
         masks: for detection, each object's mask too; the data have to bring some.
 
     Raises:
@@ -135,7 +135,7 @@ def _divide(source: Source, division: Division | None, *, test_fraction: float, 
         train.problems.extend(problems)
     if len(held_out) == 0:
         raise ConvatlasError(
-            f"{source.source} leaves no test pictures with test_fraction {test_fraction}; expected at least one: two "
+            f"{source.source} leaves no test images with test_fraction {test_fraction}; expected at least one: two "
             "images of a class, or a test split"
         )
     return DataSet(source.name, train, held_out, source.class_names, source.source, made, val=val)

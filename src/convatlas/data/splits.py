@@ -1,4 +1,4 @@
-"""Labelled pictures behind one small interface; here those in memory, in `encoded` those still to be decoded."""
+"""Labelled images behind one small interface; here those in memory, in `encoded` those still to be decoded."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Split(Protocol):
-    """N labelled pictures. `problems` names the files that could not be used; they aren't among the N."""
+    """N labelled images. `problems` names the files that could not be used; they aren't among the N."""
 
     @property
     def labels(self) -> Tensor:
@@ -23,7 +23,7 @@ class Split(Protocol):
 
     @property
     def paths(self) -> tuple[str, ...] | None:
-        """One path a picture, or None where the pictures are no files."""
+        """One path an image, or None where the images are no files."""
         ...
 
     @property
@@ -32,31 +32,31 @@ class Split(Protocol):
     def __len__(self) -> int: ...
 
     def name(self, index: int) -> str:
-        """What a message calls a picture: its path, or its place in the source."""
+        """What a message calls an image: its path, or its place in the source."""
         ...
 
     def read(self, index: int, short_side: int | None = None) -> Tensor:
-        """uint8 (C, H, W) with C = 1 or 3. Raises ConvatlasError, which names the picture, where it is damaged.
+        """uint8 (C, H, W) with C = 1 or 3. Raises ConvatlasError, which names the image, where it is damaged.
 
-        A picture far larger than `short_side` may come smaller, as `decode` says.
+        An image far larger than `short_side` may come smaller, as `decode` says.
         """
         ...
 
     def select(self, indices: Sequence[int]) -> "Split":
-        """A new split of these pictures in this order, without problems."""
+        """A new split of these images in this order, without problems."""
         ...
 
     def drop(self, reasons: Mapping[int, str]) -> None:
-        """Takes damaged pictures out, in place, and adds them to `problems`.
+        """Takes damaged images out, in place, and adds them to `problems`.
 
         Raises:
-            ConvatlasError: more than half of the pictures are damaged.
+            ConvatlasError: more than half of the images are damaged.
         """
         ...
 
 
 def problem_of(name: str, error: ConvatlasError) -> Problem:
-    """What an error says of the picture that it names, without naming it twice."""
+    """What an error says of the image that it names, without naming it twice."""
     return Problem(name, str(error).removeprefix(f"{name}: ").removeprefix(f"{name} can't be read: "))
 
 
@@ -79,7 +79,7 @@ class DataSet:
 
 
 class ArraySplit:
-    """Pictures of one size in memory.
+    """Images of one size in memory.
 
     Args:
         images: uint8 (N, C, H, W), C = 1 or 3.
@@ -100,7 +100,7 @@ class ArraySplit:
         return len(self.labels)
 
     def name(self, index: int) -> str:
-        return f"picture {index}"
+        return f"image {index}"
 
     def read(self, index: int, short_side: int | None = None) -> Tensor:
         return self.images[index]
@@ -115,7 +115,7 @@ class ArraySplit:
 
 
 class Listed(Protocol):
-    """Pictures with names, and what is known to be wrong with them."""
+    """Images with names, and what is known to be wrong with them."""
 
     @property
     def problems(self) -> list[Problem]: ...
@@ -129,12 +129,12 @@ def survivors(split: Listed, reasons: Mapping[int, str]) -> Tensor:
     """The indices that stay, (n',) int64; the others are added to the split's problems.
 
     Raises:
-        ConvatlasError: more than half of the pictures are damaged.
+        ConvatlasError: more than half of the images are damaged.
     """
     found = [Problem(split.name(i), reasons[i]) for i in sorted(reasons)]
     if len(found) * 2 > len(split):
         raise ConvatlasError(
-            f"{len(found)} of {len(split)} pictures can't be read, more than half; "
+            f"{len(found)} of {len(split)} images can't be read, more than half; "
             f"the first is {found[0].path}: {found[0].reason}"
         )
     split.problems.extend(found)

@@ -4,10 +4,10 @@ Csurka, Larlus, Perronnin, "What is a good evaluation measure for semantic segme
 Kendall, Cipolla, "SegNet", PAMI 2017, section 4 (boundary F1). Kohli, Ladicky, Torr, "Robust Higher Order Potentials
 for Enforcing Label Consistency", IJCV 2009; Chen et al., "DeepLab", 2015 (bands around borders).
 
-A class's boundary are its pixels that touch, along an edge, a pixel that is not of the class; the picture's own edge is
+A class's boundary are its pixels that touch, along an edge, a pixel that is not of the class; the image's own edge is
 none. Boundaries towards void count, since in VOC void is what stands between objects.
 
-Shapes  B pictures, K classes, H x W mask, h x w prediction, W widths.
+Shapes  B images, K classes, H x W mask, h x w prediction, W widths.
 """
 
 import math
@@ -19,56 +19,56 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from convatlas.evaluation.segmentation import centre_crop, picture_confusions, scores
+from convatlas.evaluation.segmentation import centre_crop, image_confusions, scores
 from convatlas.structures import VOID, UsageError
 
-TOLERANCE = 0.0075  # of the picture's diagonal
+TOLERANCE = 0.0075  # of the image's diagonal
 WIDTHS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40)  # pixels on either side
 
 
 class BoundaryMeter:
-    """Boundary F1 of a data set: each class that occurs in a picture's truth, averaged over the picture, then over all.
+    """Boundary F1 of a data set: each class that occurs in an image's truth, averaged over the image, then over all.
 
     Args:
         num_classes: K.
-        tolerance: how far two boundaries may lie apart, in parts of the picture's diagonal.
+        tolerance: how far two boundaries may lie apart, in parts of the image's diagonal.
         void: value of the pixels of a mask that are not counted.
     """
 
     def __init__(self, num_classes: int, *, tolerance: float = TOLERANCE, void: int = VOID) -> None:
         self.num_classes, self.tolerance, self.void = num_classes, tolerance, void
-        self._pictures: list[Tensor] = []  # (K,) each
+        self._images: list[Tensor] = []  # (K,) each
 
     def add(self, predicted: Tensor, masks: Tensor) -> Tensor:
-        """(B, h, w), (B, H, W) of whole numbers -> each picture's F1 by class, (B, K) float64, NaN as `boundary_f1`."""
+        """(B, h, w), (B, H, W) of whole numbers -> each image's F1 by class, (B, K) float64, NaN as `boundary_f1`."""
         found = torch.stack(
             [
                 boundary_f1(one, mask, self.num_classes, tolerance=self.tolerance, void=self.void)
                 for one, mask in zip(predicted, masks, strict=True)
             ]
         )
-        self._pictures += found
+        self._images += found
         return found
 
     @property
     def of_class(self) -> Tensor:
-        """The mean over the pictures in which a class has a boundary: (K,) float64"""
-        return torch.stack(self._pictures).nanmean(0) if self._pictures else torch.full((self.num_classes,), math.nan)
+        """The mean over the images in which a class has a boundary: (K,) float64"""
+        return torch.stack(self._images).nanmean(0) if self._images else torch.full((self.num_classes,), math.nan)
 
     @property
     def mean(self) -> float:
-        """The mean over pictures of the mean over each one's classes."""
-        return float(torch.stack(self._pictures).nanmean(1).nanmean()) if self._pictures else math.nan
+        """The mean over images of the mean over each one's classes."""
+        return float(torch.stack(self._images).nanmean(1).nanmean()) if self._images else math.nan
 
 
 def boundary_f1(
     predicted: Tensor, mask: Tensor, num_classes: int, *, tolerance: float = TOLERANCE, void: int = VOID
 ) -> Tensor:
-    """Each class's boundary F1 in one picture: (h, w), (H, W) of whole numbers -> (K,) float64
+    """Each class's boundary F1 in one image: (h, w), (H, W) of whole numbers -> (K,) float64
 
     Precision is the part of the predicted boundary that has a true one within the tolerance, recall the part of the
     true one that has a predicted one. Predicted boundary pixels on void are not judged. NaN for a class that is not in
-    the truth, or that has no boundary in either: one alone fills the picture. 0 where only one of them has a boundary.
+    the truth, or that has no boundary in either: one alone fills the image. 0 where only one of them has a boundary.
 
     Raises:
         UsageError: the prediction is larger than the mask, or the mask has an unknown class.
@@ -112,7 +112,7 @@ class TrimapMeter:
             distance = torch.from_numpy(distance_to(borders(mask.numpy())))
             bands = [torch.where(distance < width, mask, self.void) for width in self.widths]
             every = found.expand(len(bands), *found.shape)
-            self.confusions += picture_confusions(every, torch.stack(bands), self.num_classes, void=self.void)
+            self.confusions += image_confusions(every, torch.stack(bands), self.num_classes, void=self.void)
 
     @property
     def mean_iu(self) -> Tensor:

@@ -70,7 +70,7 @@ def evaluate(
     seconds = time.perf_counter() - start
     split = loader.split
     found = summarise(every_logit[order], split.labels, total_loss / n, classes, seconds, split.problems)
-    protocol = "one crop" if loader.preprocessing.resize == "short_side" else "one view"  # the whole picture
+    protocol = "one crop" if loader.preprocessing.resize == "short_side" else "one view"  # the whole image
     return replace(found, probabilities=found.probabilities.softmax(1), protocol=protocol)
 
 

@@ -32,7 +32,7 @@ class CocoPrecision(NamedTuple):
 def coco_average_precision(
     detections: Sequence[Detections], objects: Sequence[Objects], num_classes: int, *, masks: bool = False
 ) -> CocoPrecision:
-    """COCO's numbers over pictures in one order, of boxes or of masks.
+    """COCO's numbers over images in one order, of boxes or of masks.
 
     A difficult object is a crowd to COCO: neither found nor missed, and any number of detections may lie in it. Small,
     medium and large go by the area of the object's mask where it has one, else of its box.
@@ -41,9 +41,9 @@ def coco_average_precision(
         ValueError: the lengths differ, or `masks` are asked for and absent.
     """
     if len(detections) != len(objects):
-        raise ValueError(f"{len(detections)} pictures with detections, {len(objects)} with objects; expected as many")
+        raise ValueError(f"{len(detections)} images with detections, {len(objects)} with objects; expected as many")
     if masks and any(found.masks is None for found in (*detections, *objects)):
-        raise ValueError("masks are to be compared; expected every picture's detections and objects to have them")
+        raise ValueError("masks are to be compared; expected every image's detections and objects to have them")
     images = [{"id": place, **_size(found)} for place, found in enumerate(objects, start=1)]
     categories = [{"id": label} for label in range(num_classes)]
     marked = [mark for place, found in enumerate(objects, start=1) for mark in _marks(place, found, masks)]
@@ -77,12 +77,12 @@ def _size(found: Objects) -> dict[str, int]:
     return {"height": found.masks.shape[1], "width": found.masks.shape[2]}
 
 
-def _marks(picture: int, found: Objects, masks: bool) -> list[dict[str, Any]]:
+def _marks(image: int, found: Objects, masks: bool) -> list[dict[str, Any]]:
     boxes = _xywh(found.boxes)
     marks = []
     for place, (box, label) in enumerate(zip(boxes, found.labels.tolist(), strict=True)):
         area = box[2] * box[3] if found.masks is None else float(found.masks[place].sum())
-        mark = {"image_id": picture, "category_id": label, "bbox": box, "area": area}
+        mark = {"image_id": image, "category_id": label, "bbox": box, "area": area}
         mark["iscrowd"] = int(found.difficult[place])
         if masks and found.masks is not None:
             mark["segmentation"] = _rle(found.masks[place])
@@ -90,11 +90,11 @@ def _marks(picture: int, found: Objects, masks: bool) -> list[dict[str, Any]]:
     return marks
 
 
-def _answers(picture: int, found: Detections, masks: bool) -> list[dict[str, Any]]:
+def _answers(image: int, found: Detections, masks: bool) -> list[dict[str, Any]]:
     answers = []
     scores = found.scores.double().nan_to_num(nan=-torch.inf).tolist()
     for place, (box, label) in enumerate(zip(_xywh(found.boxes), found.labels.tolist(), strict=True)):
-        answer = {"image_id": picture, "category_id": label, "score": scores[place]}
+        answer = {"image_id": image, "category_id": label, "score": scores[place]}
         if masks and found.masks is not None:
             answer["segmentation"] = _rle(found.masks[place])
         else:

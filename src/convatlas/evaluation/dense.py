@@ -1,4 +1,4 @@
-"""A classifier as a convolution: its fully connected layers slide over the map of a larger picture.
+"""A classifier as a convolution: its fully connected layers slide over the map of a larger image.
 
 Sermanet et al. 2013, section 3.3; Simonyan and Zisserman 2014, section 3.2. The score map has one position for each
 window of the published input that the strides allow, and costs one forward pass.
@@ -64,12 +64,12 @@ class _Survey:
 
 
 def to_fully_convolutional(net: nn.Module, input_shape: Shape | None = None) -> nn.Module:
-    """The network in eval mode as (B, C, H, W) -> (B, K, h, w), for pictures from the published input on.
+    """The network in eval mode as (B, C, H, W) -> (B, K, h, w), for images from the published input on.
 
     Flattening disappears, fully connected layers become convolutions of the map that they saw, global average pooling
     becomes a window of that map. The weights are shared with `net`, not copied. On the published input the result is
-    checked against the network's. On larger pictures each position of the map is the network's answer for a window of
-    that size, exactly where no layer pads its maps, since a window alone has zeros where the picture goes on.
+    checked against the network's. On larger images each position of the map is the network's answer for a window of
+    that size, exactly where no layer pads its maps, since a window alone has zeros where the image goes on.
 
     Args:
         net: features, then average pooling or flattening, then fully connected layers, each a module that is called.

@@ -24,12 +24,12 @@ _ELEVEN = 11  # recalls at which the 2007 rule looks
 
 
 class Matches(NamedTuple):
-    """What became of a class's n detections on all pictures, the most certain first."""
+    """What became of a class's n detections on all images, the most certain first."""
 
-    scores: Tensor  # (n,) float64; of equal scores the earlier picture comes first
+    scores: Tensor  # (n,) float64; of equal scores the earlier image comes first
     verdicts: Tensor  # (n,) int64: TRUE, FALSE, or IGNORED where the object is a difficult one
-    pictures: Tensor  # (n,) int64: the place of the picture
-    places: Tensor  # (n,) int64: the place among the picture's detections
+    images: Tensor  # (n,) int64: the place of the image
+    places: Tensor  # (n,) int64: the place among the image's detections
     overlaps: Tensor  # (n,) float64: IoU with the nearest object of the class, 0 without any
     objects: int  # that were to be found
 
@@ -37,7 +37,7 @@ class Matches(NamedTuple):
 def match(
     detections: Sequence[Detections], objects: Sequence[Objects], label: int, *, min_overlap: float = 0.5
 ) -> Matches:
-    """Assigns the detections of a class to its objects as the devkit does, over pictures in one order.
+    """Assigns the detections of a class to its objects as the devkit does, over images in one order.
 
     Every detection looks at the object of its class that it overlaps most. With at least `min_overlap` it is right
     where that object is not taken yet, and takes it; the second detection of an object is false, even if another
@@ -48,10 +48,10 @@ def match(
         ValueError: the lengths differ.
     """
     if len(detections) != len(objects):
-        raise ValueError(f"{len(detections)} pictures with detections, {len(objects)} with objects; expected as many")
-    scores, nearest, overlaps, difficult, pictures, places = [], [], [], [], [], []
-    before, positives = 0, 0  # objects on earlier pictures
-    for picture, (found, marked) in enumerate(zip(detections, objects, strict=True)):
+        raise ValueError(f"{len(detections)} images with detections, {len(objects)} with objects; expected as many")
+    scores, nearest, overlaps, difficult, images, places = [], [], [], [], [], []
+    before, positives = 0, 0  # objects on earlier images
+    for image, (found, marked) in enumerate(zip(detections, objects, strict=True)):
         place, own = (found.labels == label).nonzero()[:, 0].cpu(), (marked.labels == label).nonzero()[:, 0].cpu()
         positives += int((~marked.difficult.cpu()[own]).sum())
         overlap, best = _nearest(found.boxes.cpu()[place], marked.boxes.cpu()[own])
@@ -59,7 +59,7 @@ def match(
         overlaps.append(overlap)
         nearest.append(before + own[best] if len(own) else torch.full_like(place, -1))
         difficult.append(marked.difficult.cpu()[own][best] if len(own) else torch.zeros(len(place), dtype=torch.bool))
-        pictures.append(torch.full_like(place, picture))
+        images.append(torch.full_like(place, image))
         places.append(place)
         before += len(marked.labels)
     if not scores:
@@ -72,7 +72,7 @@ def match(
     ignored = near & torch.cat(difficult)[order]
     right = near & ~ignored & _first(torch.where(near, target, -1))
     verdicts = torch.where(right, TRUE, torch.where(ignored, IGNORED, FALSE))
-    return Matches(score[order], verdicts, torch.cat(pictures)[order], torch.cat(places)[order], overlap, positives)
+    return Matches(score[order], verdicts, torch.cat(images)[order], torch.cat(places)[order], overlap, positives)
 
 
 def _nearest(boxes: Tensor, marked: Tensor) -> tuple[Tensor, Tensor]:
@@ -159,9 +159,9 @@ def proposal_recall(
     limit: int | None = None,
     thresholds: Sequence[float] = tuple(step / 100 for step in range(50, 100, 5)),
 ) -> ProposalRecall:
-    """The recall of the first `limit` boxes, (n, 4) each, of every picture; difficult objects are left out.
+    """The recall of the first `limit` boxes, (n, 4) each, of every image; difficult objects are left out.
 
-    Boxes and objects are paired one to one, the best overlap of a picture first, as in Hosang et al., "What makes for
+    Boxes and objects are paired one to one, the best overlap of an image first, as in Hosang et al., "What makes for
     effective detection proposals?", TPAMI 38, 2016 (arXiv:1502.05082), whose average recall is given too: the area is
     exact, 2 * mean(max(IoU - 0.5, 0)).
 
@@ -169,7 +169,7 @@ def proposal_recall(
         ValueError: the lengths differ.
     """
     if len(proposals) != len(objects):
-        raise ValueError(f"{len(proposals)} pictures with proposals, {len(objects)} with objects; expected as many")
+        raise ValueError(f"{len(proposals)} images with proposals, {len(objects)} with objects; expected as many")
     best = [
         _paired(boxes[:limit].cpu(), marked.boxes[~marked.difficult].cpu())
         for boxes, marked in zip(proposals, objects, strict=True)

@@ -1,4 +1,4 @@
-"""A detector on a split of marked pictures: one pass, all the numbers."""
+"""A detector on a split of marked images: one pass, all the numbers."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ def evaluate_detector(
     with_loss: bool = False,
     masks: bool = False,
 ) -> DetectionEvaluation:
-    """Runs every picture of a split through `net.detect`; the result is in the split's order and its pictures' pixels.
+    """Runs every image of a split through `net.detect`; the result is in the split's order and its images' pixels.
 
     Args:
         net: with `detect` and `losses`. It runs in eval mode; its mode is restored, also after an error.
@@ -39,7 +39,7 @@ def evaluate_detector(
         protocol: whose rules; AP at IoU 0.5 of VOC, or COCO's mean over IoU.
         device: of the network; batches are moved there.
         progress: called with (batches done, batches).
-        gather: where each of several processes has a share of the pictures: its rows (n, ...) -> everybody's (N, ...).
+        gather: where each of several processes has a share of the images: its rows (n, ...) -> everybody's (N, ...).
         with_loss: work out the sum of `net.losses` too; where a network has other losses when it trains, it is another.
         masks: compare masks instead of boxes, by COCO's rules.
 
@@ -54,7 +54,7 @@ def evaluate_detector(
     if protocol not in get_args(Protocol):
         raise UsageError(f"protocol is {protocol!r}; expected one of {', '.join(get_args(Protocol))}")
     if (loader.drop_last and len(loader) * loader.batch_size < len(loader.split)) or loader.augment:
-        raise UsageError("the loader drops its last batch or augments; expected every picture as it is")
+        raise UsageError("the loader drops its last batch or augments; expected every image as it is")
     if masks and (gather is not None or protocol != "coco"):
         raise UsageError("masks are to be compared; expected one process and the protocol coco")
     started = time.perf_counter()
@@ -66,7 +66,7 @@ def evaluate_detector(
             if len(images):  # a process's share of a small last batch may be empty
                 detections = net.detect(images)
                 for index, where, one in zip(batch.indices.tolist(), batch.placements, detections, strict=True):
-                    found[index] = where.to_picture(one if masks else replace(one, masks=None))
+                    found[index] = where.to_image(one if masks else replace(one, masks=None))
                 if with_loss and isinstance(net, HasLosses):
                     loss += float(sum(net.losses(images, batch.labels).values())) * len(images)
             n += len(images)
@@ -97,7 +97,7 @@ def summarise_detections(
     problems: Sequence[Problem] = (),
     masks: bool = False,
 ) -> DetectionEvaluation:
-    """All the numbers of detections on pictures in one order.
+    """All the numbers of detections on images in one order.
 
     Raises:
         ConvatlasError: a detection is of a class that is not among the K.
@@ -118,11 +118,11 @@ def summarise_detections(
 
 
 NOTHING = Detections(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0))
-UNMARKED = Objects(NOTHING.boxes, NOTHING.labels, torch.zeros(0, dtype=torch.bool))  # a picture that can't be read
+UNMARKED = Objects(NOTHING.boxes, NOTHING.labels, torch.zeros(0, dtype=torch.bool))  # an image that can't be read
 
 
 def pack(found: dict[int, Detections]) -> Tensor:
-    """Detections without masks as rows: picture, x1, y1, x2, y2, label, score; (n, 7) float64"""
+    """Detections without masks as rows: image, x1, y1, x2, y2, label, score; (n, 7) float64"""
     rows = [
         torch.cat([torch.full((len(one.labels), 1), index).double(), one.boxes.double(), one.labels[:, None].double(),
                    one.scores[:, None].double()], 1)
@@ -132,10 +132,10 @@ def pack(found: dict[int, Detections]) -> Tensor:
 
 
 def unpack(rows: Tensor) -> dict[int, Detections]:
-    """The inverse of `pack`, but for pictures without detections."""
-    pictures = rows[:, 0].long()
+    """The inverse of `pack`, but for images without detections."""
+    images = rows[:, 0].long()
     return {
         index: Detections(own[:, 1:5].float(), own[:, 5].long(), own[:, 6].float())
-        for index in pictures.unique().tolist()
-        for own in [rows[pictures == index]]
+        for index in images.unique().tolist()
+        for own in [rows[images == index]]
     }

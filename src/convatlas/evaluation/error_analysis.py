@@ -63,8 +63,8 @@ def error_kinds(
         if matches.verdicts[place] == TRUE:
             kinds[place] = CORRECT
         elif matches.verdicts[place] == FALSE:
-            truth = objects[int(matches.pictures[place])]
-            box = detections[int(matches.pictures[place])].boxes[int(matches.places[place])]
+            truth = objects[int(matches.images[place])]
+            box = detections[int(matches.images[place])].boxes[int(matches.places[place])]
             kinds[place] = _kind(box, truth, label, similar)
     return kinds
 
@@ -87,8 +87,8 @@ def analyse(
     """The mistakes of every class, by VOC's matching at IoU 0.5.
 
     Args:
-        detections: of each picture.
-        objects: of the same pictures in the same order.
+        detections: of each image.
+        objects: of the same images in the same order.
         classes: K names.
         groups: of names that are similar; those that are not among the K are passed over.
     """
@@ -125,8 +125,8 @@ def best_threshold(curve: PrecisionRecall) -> float:
     return curve.scores[f1.nan_to_num(nan=0.0).argmax()].item()
 
 
-class PictureErrors(NamedTuple):
-    """One picture, with the detections from each class's threshold on."""
+class ImageErrors(NamedTuple):
+    """One image, with the detections from each class's threshold on."""
 
     shown: Tensor  # places of these detections, (s,) int64
     right: Tensor  # (s,) bool
@@ -138,10 +138,10 @@ class PictureErrors(NamedTuple):
         return int((~self.right & ~self.ignored).sum()) + len(self.missed)
 
 
-def picture_errors(
+def image_errors(
     detections: Sequence[Detections], objects: Sequence[Objects], thresholds: Sequence[float]
-) -> list[PictureErrors]:
-    """Every picture's mistakes, were the detections from `thresholds` on, one a class, its answers."""
+) -> list[ImageErrors]:
+    """Every image's mistakes, were the detections from `thresholds` on, one a class, its answers."""
     limits = torch.tensor(list(thresholds), dtype=torch.float64)
     found = []
     for answers, truth in zip(detections, objects, strict=True):
@@ -156,11 +156,11 @@ def picture_errors(
             right = matches.places[matches.verdicts == TRUE]
             if len(right):
                 taken[own[ops.box_iou(kept.boxes[right].double(), truth.boxes[own].double()).argmax(1)]] = True
-        found.append(PictureErrors(shown, verdicts == TRUE, verdicts == -1, (~taken).nonzero()[:, 0]))
+        found.append(ImageErrors(shown, verdicts == TRUE, verdicts == -1, (~taken).nonzero()[:, 0]))
     return found
 
 
-def worst_pictures(errors: Sequence[PictureErrors], limit: int = 8) -> list[int]:
-    """The pictures with the most mistakes, of equals the first first; those without any are left out."""
+def worst_images(errors: Sequence[ImageErrors], limit: int = 8) -> list[int]:
+    """The images with the most mistakes, of equals the first first; those without any are left out."""
     wrong = [place for place, one in enumerate(errors) if one.mistakes]
     return sorted(wrong, key=lambda place: -errors[place].mistakes)[:limit]

@@ -8,7 +8,7 @@ pixel wide parts two cells. The challenge thresholds a probability and takes the
 
 Departs  What becomes of membrane that is predicted inside a true cell is not printed. In the foreground-restricted
          error each such pixel is alone, as in the organisers' later script; in the plain one they are one segment.
-Shapes   H x W mask or segment numbers, N pictures.
+Shapes   H x W mask or segment numbers, N images.
 """
 
 import functools
@@ -40,7 +40,7 @@ def best_over_thresholds(
     error: Callable[[Mask, Mask], float],
     thresholds: Iterable[float] = THRESHOLDS,
 ) -> Best:
-    """One threshold for all N pictures, so that the mean error is least; of equals the first.
+    """One threshold for all N images, so that the mean error is least; of equals the first.
 
     Args:
         probabilities: of being a cell, (H, W) each.
@@ -107,7 +107,7 @@ def warp(true: Mask, towards: Mask) -> Mask:
     """Deforms the truth towards a prediction without changing its topology: (H, W), (H, W) -> (H, W)
 
     Pixels that differ are flipped as long as each is simple: its flip joins, parts, makes and removes neither a cell
-    nor a membrane. Beyond the picture there is membrane. The order is fixed (four interleaved grids in turn, whose
+    nor a membrane. Beyond the image there is membrane. The order is fixed (four interleaved grids in turn, whose
     pixels don't touch); the result is a local minimum, as in the paper.
     """
     _same_shape(towards, true)

@@ -57,7 +57,7 @@ def decode(heatmaps: Tensor, *, stride: int = 4) -> Found:
 
 
 def mean_with_mirror(net: Callable[[Tensor], Tensor], images: Tensor, mirror_joints: Sequence[int]) -> Tensor:
-    """The mean of the maps of a picture and of its mirror image, mirrored back: (N, C, H, W) -> (N, J, h, w)
+    """The mean of the maps of an image and of its mirror image, mirrored back: (N, C, H, W) -> (N, J, h, w)
 
     Args:
         net: images -> heat maps.

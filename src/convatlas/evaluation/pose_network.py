@@ -29,12 +29,12 @@ def evaluate_pose(
     share: tuple[int, int] = (0, 1),
     gather: Callable[[Tensor], Tensor] | None = None,
 ) -> PoseEvaluation:
-    """Every person of a split, cut out upright; distances are measured in the pictures.
+    """Every person of a split, cut out upright; distances are measured in the images.
 
     Args:
         net: a pose network. Its mode is restored.
         loss: (heat maps, their truth) -> the mean over the batch.
-        mirror: the mean of the maps of a picture and of its mirror image, as the hourglass is tested.
+        mirror: the mean of the maps of an image and of its mirror image, as the hourglass is tested.
         progress: called with (people done, people).
         share: (rank, processes): this process takes every so many-th person.
         gather: each process's rows (n, ...) -> everybody's (N, ...).
@@ -51,11 +51,11 @@ def evaluate_pose(
             except ConvatlasError as error:
                 problems.append(problem_of(split.name(index), error))
                 continue
-            picture, truth = assemble(image, person, None)
-            batch = normalise(picture[None].to(device), preprocessing)
+            source_image, truth = assemble(image, person, None)
+            batch = normalise(source_image[None].to(device), preprocessing)
             maps = mean_with_mirror(net, batch, order) if mirror else net(batch)
             total += loss(maps, truth[None].to(device)).item()
-            found = assemble.view(person).to_picture(decode(maps.float().cpu(), stride=STRIDE).joints[0])
+            found = assemble.view(person).to_image(decode(maps.float().cpu(), stride=STRIDE).joints[0])
             length = torch.tensor([person.length_px])
             rows.append(normalised_distances(found[None], person.joints[None], person.marked[None], length))
             if progress is not None:
@@ -67,7 +67,7 @@ def evaluate_pose(
         total, count = gather(torch.tensor([[total, count]], dtype=torch.float64, device=device)).sum(0).tolist()
     if count == 0:
         first = f"; the first: {problems[0].reason}" if problems else ""  # another process may have met them
-        raise ConvatlasError(f"none of the {len(split)} pictures can be read{first}")
+        raise ConvatlasError(f"none of the {len(split)} images can be read{first}")
     return summarise(
         distances,
         total / count,

@@ -1,4 +1,4 @@
-"""How the papers look at a test picture: one crop, ten, 144, a grid of them, or densely.
+"""How the papers look at a test image: one crop, ten, 144, a grid of them, or densely.
 
 A protocol is a small value that a recipe can hold. `scales` are lengths of the short side in pixels; none means the
 network's own resizing.
@@ -50,7 +50,7 @@ class Crops144:
 
 @dataclass(frozen=True)
 class Dense:
-    """The network as a convolution over the whole picture and its mirror image.
+    """The network as a convolution over the whole image and its mirror image.
 
     The map of class scores is averaged (Simonyan and Zisserman 2014, section 3.2), or its maximum taken for each class
     (Sermanet et al. 2013, section 3.3).
@@ -89,7 +89,7 @@ def named(name: str, scales: Scales = ()) -> TestTime:
 
 
 def with_scales(protocol: TestTime, preprocessing: Preprocessing) -> TestTime:
-    """The protocol with the scales that it would have for a network's pictures.
+    """The protocol with the scales that it would have for a network's images.
 
     Raises:
         UsageError: a scale is smaller than the input, or none is known.
@@ -101,7 +101,7 @@ def with_scales(protocol: TestTime, preprocessing: Preprocessing) -> TestTime:
         scales = (preprocessing.resize_to,)
     if not scales:
         raise UsageError(
-            f"protocol {describe(protocol)} needs scales: these pictures are not resized by their short side; "
+            f"protocol {describe(protocol)} needs scales: these images are not resized by their short side; "
             "expected scales=SIDES, or protocol='1-crop'"
         )
     if min(scales) < max(preprocessing.size):
@@ -110,7 +110,7 @@ def with_scales(protocol: TestTime, preprocessing: Preprocessing) -> TestTime:
 
 
 def at_scale(preprocessing: Preprocessing, scale: int) -> Preprocessing:
-    """The same network's pictures with another short side."""
+    """The same network's images with another short side."""
     return replace(preprocessing, resize="short_side", resize_to=scale)
 
 

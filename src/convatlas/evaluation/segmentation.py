@@ -8,11 +8,11 @@ pixels of class i that were taken for class j and t_i = sum_j n_ij:
     mean IU                    mean over i of n_ii / (t_i + sum_j n_ji - n_ii)
     frequency-weighted IU      sum_i t_i IU_i / sum_i t_i
 
-The counts are summed over all pictures before anything is divided, as the VOC devkit does. A class that occurs neither
+The counts are summed over all images before anything is divided, as the VOC devkit does. A class that occurs neither
 in the truth nor in the prediction has no IU: it is NaN and left out of the mean. One that is predicted and never true
 has an IU of 0, which counts, and no accuracy, which does not.
 
-Shapes  B pictures, K classes, H x W mask, h x w prediction.
+Shapes  B images, K classes, H x W mask, h x w prediction.
 """
 
 import math
@@ -51,18 +51,18 @@ class ConfusionMeter:
         self.confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64)  # rows are true classes
 
     def add(self, predicted: Tensor, masks: Tensor) -> Tensor:
-        """Counts a batch and returns each picture's own counts: (B, h, w), (B, H, W) -> (B, K, K) int64 on the CPU.
+        """Counts a batch and returns each image's own counts: (B, h, w), (B, H, W) -> (B, K, K) int64 on the CPU.
 
         Raises:
-            UsageError: as `picture_confusions`.
+            UsageError: as `image_confusions`.
         """
-        counts = picture_confusions(predicted, masks, self.num_classes, void=self.void).cpu()
+        counts = image_confusions(predicted, masks, self.num_classes, void=self.void).cpu()
         self.confusion += counts.sum(0)
         return counts
 
 
-def picture_confusions(predicted: Tensor, masks: Tensor, num_classes: int, *, void: int = VOID) -> Tensor:
-    """Each picture's confusion matrix: (B, h, w) and (B, H, W) of any integer type -> (B, K, K) int64, rows true.
+def image_confusions(predicted: Tensor, masks: Tensor, num_classes: int, *, void: int = VOID) -> Tensor:
+    """Each image's confusion matrix: (B, h, w) and (B, H, W) of any integer type -> (B, K, K) int64, rows true.
 
     Void pixels of the masks are left out. Larger masks are cropped around their centre (`centre_crop`).
 
@@ -79,7 +79,7 @@ def picture_confusions(predicted: Tensor, masks: Tensor, num_classes: int, *, vo
             raise UsageError(f"{name} is {values.dtype}; expected whole numbers, one class a pixel")
     true = centre_crop(masks, (predicted.shape[1], predicted.shape[2])).long()
     counted = true != void
-    picture = torch.arange(len(true), device=true.device)[:, None, None].expand_as(true)[counted]
+    image = torch.arange(len(true), device=true.device)[:, None, None].expand_as(true)[counted]
     labels, found = true[counted], predicted[counted].long()
     for subject, values in (("the prediction has", found), ("the masks have", labels)):
         if len(values) and not 0 <= int(values.min()) <= int(values.max()) < num_classes:
@@ -87,7 +87,7 @@ def picture_confusions(predicted: Tensor, masks: Tensor, num_classes: int, *, vo
                 f"{subject} classes {int(values.min())} to {int(values.max())}; "
                 f"expected 0 to {num_classes - 1}, or {void} for void in a mask"
             )
-    cells = (picture * num_classes + labels) * num_classes + found
+    cells = (image * num_classes + labels) * num_classes + found
     return torch.bincount(cells, minlength=len(true) * num_classes**2).view(-1, num_classes, num_classes)
 
 
@@ -133,7 +133,7 @@ def summarise(
     classes: Sequence[str],
     seconds: float,
     problems: Sequence[Problem] = (),
-    protocol: str = "whole picture",
+    protocol: str = "whole image",
 ) -> SegmentationEvaluation:
     """All the numbers of a confusion matrix (K, K), rows true.
 

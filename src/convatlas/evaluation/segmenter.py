@@ -1,4 +1,4 @@
-"""A segmenter on whole pictures of any size: one class a pixel, in the picture's own size."""
+"""A segmenter on whole images of any size: one class a pixel, in the image's own size."""
 
 import math
 import time
@@ -21,7 +21,7 @@ from convatlas.structures import ConvatlasError, ExportedProgram, Preprocessing,
 
 TILE_BYTES = 2 << 30  # of activations
 _LEAST = torch.finfo(torch.float32).tiny  # a probability that rounds to 0 would cost an infinite loss
-Refine = Callable[[Tensor, Tensor], Tensor]  # logits (K, H, W) and the picture, uint8 -> probabilities (K, H, W)
+Refine = Callable[[Tensor, Tensor], Tensor]  # logits (K, H, W) and the image, uint8 -> probabilities (K, H, W)
 
 
 def output_margin(net: nn.Module, input_shape: Shape) -> int:
@@ -43,11 +43,11 @@ def output_margin(net: nn.Module, input_shape: Shape) -> int:
 
 
 class Segmenter:
-    """A network with what it needs to look at whole pictures.
+    """A network with what it needs to look at whole images.
 
-    A picture is resized as the preprocessing says, and padded on the right and below to a size that the network takes.
+    An image is resized as the preprocessing says, and padded on the right and below to a size that the network takes.
     A network whose output is smaller than its input goes over it in overlapping tiles; one that takes a single size
-    only sees the picture scaled to it. The logits come back in the picture's own size, interpolated bilinearly.
+    only sees the image scaled to it. The logits come back in the image's own size, interpolated bilinearly.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class Segmenter:
     @property
     def protocol(self) -> str:
         if self._fixed:
-            return "whole picture, scaled to {} x {}".format(*self.preprocessing.size)
+            return "whole image, scaled to {} x {}".format(*self.preprocessing.size)
         if self.margin_px:
             return "overlapping tiles, mirrored borders"
         resized = self.preprocessing.resize != "none"
-        return f"whole picture, short side {self.preprocessing.resize_to}" if resized else "whole picture"
+        return f"whole image, short side {self.preprocessing.resize_to}" if resized else "whole image"
 
     @property
     def _fixed(self) -> bool:
@@ -139,19 +139,19 @@ def evaluate_segmenter(
     refine: Refine | None = None,
     share: tuple[int, int] = (0, 1),
     gather: Callable[[Tensor], Tensor] | None = None,
-    on_picture: Callable[[int, Tensor, Tensor, Tensor], Any] | None = None,
+    on_image: Callable[[int, Tensor, Tensor, Tensor], Any] | None = None,
 ) -> SegmentationEvaluation:
-    """Every picture of a split, whole and in its own size; damaged ones are named in the result and left out.
+    """Every image of a split, whole and in its own size; damaged ones are named in the result and left out.
 
     Args:
         net: a segmenter. Its mode is restored.
         classes: K names.
         loss: (logits, masks) -> the mean over the batch; it knows void.
-        progress: called with (pictures done, pictures).
-        refine: what is done to the logits of each picture, such as a CRF.
-        share: (rank, processes): this process takes every so many-th picture.
+        progress: called with (images done, images).
+        refine: what is done to the logits of each image, such as a CRF.
+        share: (rank, processes): this process takes every so many-th image.
         gather: each process's rows (n, ...) -> everybody's (N, ...).
-        on_picture: called with (index, image, predicted classes (H, W), mask (H, W)).
+        on_image: called with (index, image, predicted classes (H, W), mask (H, W)).
     """
     segmenter, meter = Segmenter(net, preprocessing, device, refine), ConfusionMeter(len(classes))
     problems: list[Problem] = []
@@ -169,8 +169,8 @@ def evaluate_segmenter(
             meter.add(predicted[None], truth[None])
             total += loss(logits[None], truth[None]).item()
             count += 1
-            if on_picture is not None:
-                on_picture(index, image, predicted.cpu(), mask)
+            if on_image is not None:
+                on_image(index, image, predicted.cpu(), mask)
             if progress is not None:
                 progress(done, len(mine))
     confusion = meter.confusion
@@ -179,7 +179,7 @@ def evaluate_segmenter(
         total, count = gather(torch.tensor([[total, count]], dtype=torch.float64, device=device)).sum(0).tolist()
     if count == 0:
         first = f"; the first: {problems[0].reason}" if problems else ""  # another process may have met them
-        raise ConvatlasError(f"none of the {len(split)} test pictures can be read{first}")
+        raise ConvatlasError(f"none of the {len(split)} test images can be read{first}")
     seconds = time.perf_counter() - start
     found = (*split.problems, *(problem for problem in problems if problem not in split.problems))
     return summarise(confusion, total / count, classes, seconds, found, segmenter.protocol)

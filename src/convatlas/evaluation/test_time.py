@@ -1,4 +1,4 @@
-"""Evaluation as published: every test picture through the views of a protocol, their class probabilities averaged."""
+"""Evaluation as published: every test image through the views of a protocol, their class probabilities averaged."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +16,7 @@ from convatlas.evaluation.protocols import Dense, TestTime, describe, with_scale
 from convatlas.evaluation.views import views
 from convatlas.structures import ConvatlasError, Evaluation, Preprocessing, Problem, UsageError
 
-_TOGETHER = 8  # pictures whose views are in memory at once
+_TOGETHER = 8  # images whose views are in memory at once
 
 Progress = Callable[[int, int], None]
 
@@ -32,21 +32,21 @@ def evaluate_views(
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Scores a split by a protocol: of each picture the softmax is averaged over its views.
+    """Scores a split by a protocol: of each image the softmax is averaged over its views.
 
     Of a dense protocol the score map is pooled before the softmax, and the average runs over scales and mirror images.
-    The loss is minus the mean logarithm of the averaged probability of the true class. Damaged pictures are dropped
+    The loss is minus the mean logarithm of the averaged probability of the true class. Damaged images are dropped
     from the split, in place, and named in its `problems`.
 
     Args:
         net: images (B, C, H, W) -> logits (B, K). Its mode is restored, also after an error.
         classes: K names.
-        batch_size: views per forward pass (a dense protocol: two, a picture and its mirror image).
-        progress: called with (pictures done, pictures).
+        batch_size: views per forward pass (a dense protocol: two, an image and its mirror image).
+        progress: called with (images done, images).
 
     Raises:
-        UsageError: the protocol has no scale for these pictures, or the network no dense form.
-        ConvatlasError: one logit a class was expected, or more than half of the pictures are damaged.
+        UsageError: the protocol has no scale for these images, or the network no dense form.
+        ConvatlasError: one logit a class was expected, or more than half of the images are damaged.
     """
     protocol = with_scales(protocol, preprocessing)
     start = time.perf_counter()
@@ -72,12 +72,12 @@ def average(evaluations: Sequence[Evaluation]) -> Evaluation:
     """Several networks as one: the mean of their probabilities (model averaging).
 
     Raises:
-        UsageError: they did not see the same pictures with the same classes.
+        UsageError: they did not see the same images with the same classes.
     """
     first = evaluations[0]
     for other in evaluations[1:]:
         if other.classes != first.classes or not torch.equal(other.labels, first.labels):
-            raise UsageError("the networks to average were not tested on the same pictures and classes")
+            raise UsageError("the networks to average were not tested on the same images and classes")
     probabilities = torch.stack([found.probabilities.double() for found in evaluations]).mean(dim=0)
     seconds = sum(found.seconds for found in evaluations)
     protocol = f"{len(evaluations)} networks, {' and '.join(dict.fromkeys(found.protocol for found in evaluations))}"
@@ -100,7 +100,7 @@ def _of_probabilities(
 def _scorer(
     net: nn.Module, protocol: TestTime, preprocessing: Preprocessing, batch_size: int, device: torch.device
 ) -> Callable[[list[list[Tensor]]], Tensor]:
-    """The views of N pictures -> their probabilities (N, K) float64, on the CPU."""
+    """The views of N images -> their probabilities (N, K) float64, on the CPU."""
     logits = _logits(net, protocol, preprocessing)
     if isinstance(protocol, Dense):
         preprocessing = _without_mean_image(preprocessing)
@@ -111,11 +111,11 @@ def _scorer(
             [logits(normalise(part.to(device), preprocessing)).softmax(1).double().cpu() for part in parts]
         )
 
-    def score(pictures: list[list[Tensor]]) -> Tensor:
+    def score(images: list[list[Tensor]]) -> Tensor:
         if isinstance(protocol, Dense):  # of all sizes
-            return torch.stack([torch.cat([softmax(scale) for scale in shown]).mean(dim=0) for shown in pictures])
-        every = softmax(torch.cat([crops for shown in pictures for crops in shown]))
-        return every.unflatten(0, (len(pictures), -1)).mean(dim=1)
+            return torch.stack([torch.cat([softmax(scale) for scale in shown]).mean(dim=0) for shown in images])
+        every = softmax(torch.cat([crops for shown in images for crops in shown]))
+        return every.unflatten(0, (len(images), -1)).mean(dim=1)
 
     return score
 
@@ -130,7 +130,7 @@ def _logits(net: nn.Module, protocol: TestTime, preprocessing: Preprocessing) ->
 
 
 def _without_mean_image(preprocessing: Preprocessing) -> Preprocessing:
-    """For pictures of any size: the mean image gives its mean colour."""
+    """For images of any size: the mean image gives its mean colour."""
     if preprocessing.mean_image is None:
         return preprocessing
     colour = unpack_mean_image(preprocessing).mean(dim=(1, 2))
@@ -140,14 +140,14 @@ def _without_mean_image(preprocessing: Preprocessing) -> Preprocessing:
 def _shown(
     split: Split, protocol: TestTime, preprocessing: Preprocessing
 ) -> Iterator[tuple[int, list[list[Tensor] | str]]]:
-    """(index of the first, views of some pictures), in order; of a damaged picture the reason."""
+    """(index of the first, views of some images), in order; of a damaged image the reason."""
 
     def read(index: int) -> list[Tensor] | str:
         try:
-            picture = split.read(index)
+            image = split.read(index)
         except ConvatlasError as error:
             return str(error.__cause__ or error)
-        return views(picture, protocol, preprocessing)
+        return views(image, protocol, preprocessing)
 
     with ThreadPoolExecutor(max_workers=2) as pool:
         for first in range(0, len(split), _TOGETHER):

@@ -1,6 +1,6 @@
-"""Overlap-tile inference: pictures of any size through a network whose output is smaller than its input.
+"""Overlap-tile inference: images of any size through a network whose output is smaller than its input.
 
-Ronneberger, Fischer and Brox 2015, section 2 and figure 2: the picture is continued beyond its borders by mirroring,
+Ronneberger, Fischer and Brox 2015, section 2 and figure 2: the image is continued beyond its borders by mirroring,
 and cut into overlapping tiles whose outputs fit together without a seam.
 """
 
@@ -52,13 +52,13 @@ def overlap_tile(
 ) -> Tensor:
     """The logits of every pixel, borders included.  (B, C, H, W) -> (B, K, H, W)
 
-    Equal to one pass over the whole mirrored picture, whatever the tile.
+    Equal to one pass over the whole mirrored image, whatever the tile.
 
     Args:
         net: without padding, in eval mode: its output is shorter than its input by the same margin at all sizes.
         images: of any size.
         input_shape: (C, H, W), of an input that the network takes.
-        tile: side of the tiles in pixels, as the network takes them. None: one pass over the whole picture, or what
+        tile: side of the tiles in pixels, as the network takes them. None: one pass over the whole image, or what
             `memory_bytes` allows.
         memory_bytes: the largest tile is taken whose activations fit into it (`tile_for_memory`).
 
@@ -112,7 +112,7 @@ def margins(net: nn.Module, input_shape: Shape) -> tuple[Margins, ...]:
 def tile_for_memory(net: nn.Module, input_shape: Shape, memory_bytes: int, *, most: int) -> int:
     """The side of the largest square tile, up to `most`, whose activations take no more than `memory_bytes`.
 
-    Counted by the trace: the most values that are held at once for one picture, the input included. Weights are not
+    Counted by the trace: the most values that are held at once for one image, the input included. Weights are not
     counted, nor what a library needs to convolve.
 
     Raises:
@@ -146,7 +146,7 @@ def _last(holds: Callable[[int], bool], limit: int) -> int:
 
 
 def _cut(images: Tensor, axes: Sequence[Margins], sides: Sequence[int]) -> tuple[list[range], Tensor]:
-    """Where the tiles start along each axis, and the picture continued as far as the last of them reach."""
+    """Where the tiles start along each axis, and the image continued as far as the last of them reach."""
     starts, mirrored = [], images
     for dim, (axis, side) in enumerate(zip(axes, sides, strict=True), start=2):
         starts.append(axis.starts(images.shape[dim], side))

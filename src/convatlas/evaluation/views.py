@@ -1,4 +1,4 @@
-"""The crops of one picture that a protocol looks at, as pure functions of pixels.  (C, H, W) -> (V, C, h, w)"""
+"""The crops of one image that a protocol looks at, as pure functions of pixels.  (C, H, W) -> (V, C, h, w)"""
 
 import torch
 from torch import Tensor
@@ -10,15 +10,15 @@ from convatlas.structures import Preprocessing, UsageError
 Size = tuple[int, int]
 
 
-def views(picture: Tensor, protocol: TestTime, preprocessing: Preprocessing) -> list[Tensor]:
-    """What the network is shown of a picture: uint8 (C, H, W) -> one or more uint8 (V, c, h, w).
+def views(source_image: Tensor, protocol: TestTime, preprocessing: Preprocessing) -> list[Tensor]:
+    """What the network is shown of an image: uint8 (C, H, W) -> one or more uint8 (V, c, h, w).
 
-    All crops come as one tensor; of a dense protocol each scale is a tensor of its own, the picture and its mirror
+    All crops come as one tensor; of a dense protocol each scale is a tensor of its own, the image and its mirror
     image. The protocol's scales are those of `with_scales`.
     """
     size = preprocessing.size
-    picture = convert_channels(picture, preprocessing.channels)
-    scaled = [resize(picture, at_scale(preprocessing, scale)) for scale in protocol.scales]
+    source_image = convert_channels(source_image, preprocessing.channels)
+    scaled = [resize(source_image, at_scale(preprocessing, scale)) for scale in protocol.scales]
     match protocol:
         case OneCrop(side=side):
             return [torch.stack([centre(image, (side, side) if side else size) for image in scaled])]
@@ -32,22 +32,22 @@ def views(picture: Tensor, protocol: TestTime, preprocessing: Preprocessing) -> 
             return [torch.stack((image, image.flip(-1))) for image in scaled]
 
 
-def crop(picture: Tensor, top: int, left: int, size: Size) -> Tensor:
+def crop(image: Tensor, top: int, left: int, size: Size) -> Tensor:
     """One window.  (..., H, W) -> (..., h, w)"""
-    return picture[..., top : top + size[0], left : left + size[1]]
+    return image[..., top : top + size[0], left : left + size[1]]
 
 
-def five_crops(picture: Tensor, size: Size) -> Tensor:
+def five_crops(image: Tensor, size: Size) -> Tensor:
     """Top left, top right, bottom left, bottom right, centre.  (C, H, W) -> (5, C, h, w)
 
     Raises:
-        UsageError: the picture is smaller than a crop.
+        UsageError: the image is smaller than a crop.
     """
-    down, right = picture.shape[-2] - size[0], picture.shape[-1] - size[1]
+    down, right = image.shape[-2] - size[0], image.shape[-1] - size[1]
     if down < 0 or right < 0:
-        raise UsageError(f"crops of {size} do not fit into {tuple(picture.shape[-2:])} pixels")
+        raise UsageError(f"crops of {size} do not fit into {tuple(image.shape[-2:])} pixels")
     places = ((0, 0), (0, right), (down, 0), (down, right), (down // 2, right // 2))
-    return torch.stack([crop(picture, top, left, size) for top, left in places])
+    return torch.stack([crop(image, top, left, size) for top, left in places])
 
 
 def mirrored(crops: Tensor) -> Tensor:
@@ -55,37 +55,37 @@ def mirrored(crops: Tensor) -> Tensor:
     return torch.cat((crops, crops.flip(-1)))
 
 
-def ten_crops(picture: Tensor, size: Size) -> Tensor:
+def ten_crops(image: Tensor, size: Size) -> Tensor:
     """`five_crops` and their mirror images.  (C, H, W) -> (10, C, h, w)"""
-    return mirrored(five_crops(picture, size))
+    return mirrored(five_crops(image, size))
 
 
-def grid_crops(picture: Tensor, size: Size, grid: int) -> Tensor:
+def grid_crops(image: Tensor, size: Size, grid: int) -> Tensor:
     """`grid` x `grid` windows, evenly spaced from edge to edge, and their mirror images.  (C, H, W) -> (2 g g, C, h, w)
 
     Raises:
-        UsageError: the picture is smaller than a crop.
+        UsageError: the image is smaller than a crop.
     """
-    down, right = picture.shape[-2] - size[0], picture.shape[-1] - size[1]
+    down, right = image.shape[-2] - size[0], image.shape[-1] - size[1]
     if down < 0 or right < 0:
-        raise UsageError(f"crops of {size} do not fit into {tuple(picture.shape[-2:])} pixels")
+        raise UsageError(f"crops of {size} do not fit into {tuple(image.shape[-2:])} pixels")
     steps = max(grid - 1, 1)
     places = [(row * down // steps, column * right // steps) for row in range(grid) for column in range(grid)]
-    return mirrored(torch.stack([crop(picture, top, left, size) for top, left in places]))
+    return mirrored(torch.stack([crop(image, top, left, size) for top, left in places]))
 
 
-def middle_square(picture: Tensor) -> Tensor:
+def middle_square(image: Tensor) -> Tensor:
     """The central square of the short side.  (C, H, W) -> (C, S, S)"""
-    side = min(picture.shape[-2:])
-    return centre(picture, (side, side))
+    side = min(image.shape[-2:])
+    return centre(image, (side, side))
 
 
-def squares(picture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Left, centre and right square, or top, centre and bottom of an upright picture.  (C, H, W) -> 3 x (C, S, S)"""
-    height, width = picture.shape[-2:]
+def squares(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Left, centre and right square, or top, centre and bottom of an upright image.  (C, H, W) -> 3 x (C, S, S)"""
+    height, width = image.shape[-2:]
     side = min(height, width)
-    first, last = crop(picture, 0, 0, (side, side)), crop(picture, height - side, width - side, (side, side))
-    return first, middle_square(picture), last
+    first, last = crop(image, 0, 0, (side, side)), crop(image, height - side, width - side, (side, side))
+    return first, middle_square(image), last
 
 
 def square_views(square: Tensor, size: Size) -> Tensor:

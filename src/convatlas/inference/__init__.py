@@ -4,10 +4,10 @@ from convatlas.inference.boxes import detect, evaluate_boxes
 from convatlas.inference.classes import of_classes, with_classes
 from convatlas.inference.evaluate import evaluate_source
 from convatlas.inference.exporting import FORMATS, Exported, export
+from convatlas.inference.image_paths import find_images
 from convatlas.inference.images import Images
 from convatlas.inference.maps import segment, survey_masks
 from convatlas.inference.opening import open_source, resolve_device
-from convatlas.inference.pictures import find_pictures
 from convatlas.inference.poses import evaluate_poses, find_poses
 from convatlas.inference.predict import classify, predict, select_engine
 from convatlas.inference.quantise import Quantised, quantise
@@ -30,7 +30,7 @@ __all__ = [
     "evaluate_poses",
     "evaluate_source",
     "export",
-    "find_pictures",
+    "find_images",
     "find_poses",
     "of_classes",
     "open_source",

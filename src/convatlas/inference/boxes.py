@@ -1,4 +1,4 @@
-"""Detectors on pictures of any size: boxes in each picture's own pixels."""
+"""Detectors on images of any size: boxes in each image's own pixels."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from convatlas.structures import ConvatlasError, DetectionEvaluation, Detections
 
 @dataclass(frozen=True)
 class BoxPrediction:
-    """What a detector finds on one picture."""
+    """What a detector finds on one image."""
 
     path: str
     image: Tensor  # uint8 (C, H, W), as read
@@ -40,13 +40,13 @@ def detect(
     device: str | torch.device = "cpu",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[BoxPrediction | Problem]:
-    """The pictures one by one; what can't be read comes as a problem.
+    """The images one by one; what can't be read comes as a problem.
 
     Args:
         source: of a detector.
         images: as for `collect_images`.
         least_score: detections below it are left out: below 0.5, or 0 for margins of SVMs, unless another is given.
-        on_progress: called with (pictures done, pictures).
+        on_progress: called with (images done, images).
     """
     margins = isinstance(source.net, WithSvms) and source.net.gives_margins
     least = (0.0 if margins else 0.5) if least_score is None else least_score
@@ -70,7 +70,7 @@ def _of_one(source: TrainedNetwork, named: Readable, least_score: float, device:
     where = place((image.shape[1], image.shape[2]), source.preprocessing)
     ready = normalise(shape(image, source.preprocessing, where)[None].to(device), source.preprocessing)
     (found,) = source.net.detect(padded([ready[0]], source.preprocessing))  # pyright: ignore[reportCallIssue]
-    return BoxPrediction(str(named), image, above(where.to_picture(found), least_score))
+    return BoxPrediction(str(named), image, above(where.to_image(found), least_score))
 
 
 def above(found: Detections, least_score: float) -> Detections:

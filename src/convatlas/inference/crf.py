@@ -1,4 +1,4 @@
-"""A segmenter's scores made to follow the picture's edges: the fully connected CRF as DeepLab uses it afterwards."""
+"""A segmenter's scores made to follow the image's edges: the fully connected CRF as DeepLab uses it afterwards."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from convatlas.structures import UsageError
 class DenseCRF:
     """Krähenbühl and Koltun 2011: unary, Potts, a bilateral and a spatial Gaussian kernel, mean-field inference.
 
-    The first three fields are searched on validation pictures, network by network: DeepLab (Chen et al. 2015, section
+    The first three fields are searched on validation images, network by network: DeepLab (Chen et al. 2015, section
     5) looks in 3 to 6, 30 to 100 and 3 to 6. The next two it sets to 3, and the iterations to 10.
     """
 
@@ -25,23 +25,22 @@ class DenseCRF:
     iterations: int = 10
     normalisation: Normalisation = "symmetric"
 
-    def __call__(self, logits: Tensor, picture: Tensor) -> Tensor:
-        """The marginals: logits or log-probabilities (K, H, W), uint8 picture (C, H, W) -> (K, H, W), summing to 1.
+    def __call__(self, logits: Tensor, image: Tensor) -> Tensor:
+        """The marginals: logits or log-probabilities (K, H, W), uint8 image (C, H, W) -> (K, H, W), summing to 1.
 
         Raises:
-            UsageError: they differ in size, or the picture's values are not 0 to 255.
+            UsageError: they differ in size, or the image's values are not 0 to 255.
         """
-        if logits.ndim != 3 or picture.ndim != 3 or logits.shape[1:] != picture.shape[1:]:
+        if logits.ndim != 3 or image.ndim != 3 or logits.shape[1:] != image.shape[1:]:
             raise UsageError(
-                f"logits are {tuple(logits.shape)} and the picture {tuple(picture.shape)}; "
-                "expected (K, H, W) and (C, H, W)"
+                f"logits are {tuple(logits.shape)} and the image {tuple(image.shape)}; expected (K, H, W) and (C, H, W)"
             )
-        if picture.dtype != torch.uint8:
-            raise UsageError(f"the picture is {picture.dtype}; expected uint8, 0 to 255")
+        if image.dtype != torch.uint8:
+            raise UsageError(f"the image is {image.dtype}; expected uint8, 0 to 255")
         size = (logits.shape[1], logits.shape[2])
         with torch.no_grad():
-            bilateral = pixel_features(size, self.position_px, picture, self.colour)
-            spatial = pixel_features(size, self.smoothness_px).to(picture.device)
+            bilateral = pixel_features(size, self.position_px, image, self.colour)
+            spatial = pixel_features(size, self.smoothness_px).to(image.device)
             kernels = [gaussian_kernel(features, self.normalisation) for features in (bilateral, spatial)]
             potts = 1 - torch.eye(len(logits), device=logits.device)
             weights = (self.bilateral_weight, self.smoothness_weight)

@@ -33,7 +33,7 @@ def evaluate_source(
         source: from `open_source`.
         spec: as for `data.load`; None takes the run's own data, split as the run split them.
         along: networks with the same classes, whose probabilities are averaged in.
-        protocol: how each picture is looked at; None is the recipe's way for a run, and one crop for weights.
+        protocol: how each image is looked at; None is the recipe's way for a run, and one crop for weights.
         root: where known data sets lie.
         batch_size: views per forward pass.
         device: the networks are moved there.
@@ -41,7 +41,7 @@ def evaluate_source(
 
     Raises:
         UsageError: no data named and none known, data or networks with other classes, or a protocol that does not
-            suit the pictures.
+            suit the images.
     """
     for other in along:
         if len(other.classes) != len(source.classes) or (other.named_classes and other.classes != source.classes):
@@ -52,7 +52,7 @@ def evaluate_source(
     dataset = load_data(source, spec, root)
     match_labels(dataset.test, dataset.classes, source, dataset.name)
     if len(dataset.test) == 0:
-        raise ConvatlasError(f"data {dataset.name} has no test pictures")
+        raise ConvatlasError(f"data {dataset.name} has no test images")
     # Unnamed outputs are called as the data call them.
     classes = source.classes if source.named_classes else dataset.classes
     results = [

@@ -22,7 +22,7 @@ KEY = "convatlas"  # of the metadata
 class ExportedNet(nn.Module):
     """A model that ONNX Runtime computes.  (B, C, H, W) -> (B, K) logits, or (B, K, h, w) of a segmenter"""
 
-    takes_one_size = True  # of pictures; any number of them
+    takes_one_size = True  # of images; any number of them
 
     def __init__(self, model: bytes, *, quantised: bool, margin_px: int = 0) -> None:
         super().__init__()
@@ -63,14 +63,14 @@ class ExportedDetector(nn.Module):
         self._run: Callable[[Tensor], tuple[Tensor, ...]] | None = None
 
     def detect(self, images: Tensor) -> list[Detections]:
-        """(B, C, H, W) -> B; the file takes one picture at a time."""
+        """(B, C, H, W) -> B; the file takes one image at a time."""
         if self._run is None:
             self._run = outputs_in_onnx_runtime(self.onnx_model)
         return [Detections(*self._run(image[None])) for image in images]
 
 
 def read_exported(path: Path) -> tuple[ExportedNet | ExportedDetector, dict[str, Any], Preprocessing]:
-    """The network of a file that `convatlas export` wrote, its card, and how it wants its pictures.
+    """The network of a file that `convatlas export` wrote, its card, and how it wants its images.
 
     A file that normalises by itself takes values of 0 to 255.
 

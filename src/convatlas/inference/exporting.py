@@ -57,13 +57,13 @@ def export(
 ) -> Exported:
     """Writes a trained network for any batch size, completely or not at all, and beside ONNX a program that runs it.
 
-    A detector's file takes one picture at a time and gives `boxes`, `labels` and `scores`, suppression done.
+    A detector's file takes one image at a time and gives `boxes`, `labels` and `scores`, suppression done.
 
     Args:
         source: from `open_source`.
         path: its ending must be that of the format: .onnx, .pt2 or .pt.
         format: "onnx" (normalisations folded), "torch-export" (a program for torch.export.load) or "torchscript".
-        pixels: put the normalisation and the channel order inside, so that uint8 RGB pictures of the right size go in.
+        pixels: put the normalisation and the channel order inside, so that uint8 RGB images of the right size go in.
         licence: of the weights, for the card.
         thresholds: arguments of a detector's `detect`, which are then fixed; None: the paper's.
 

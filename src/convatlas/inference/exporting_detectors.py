@@ -44,7 +44,7 @@ def _detect_of(net: nn.Module) -> Any:
 
 
 def detector_to_onnx(net: nn.Module, input_shape: Shape, *, dtype: torch.dtype = torch.float32) -> bytes:
-    """The serialised model of a `WithSuppression`, perhaps behind its normalisation, for one picture at a time.
+    """The serialised model of a `WithSuppression`, perhaps behind its normalisation, for one image at a time.
 
     Raises:
         ConvatlasError: a package is missing, or the exporter can't express the network.

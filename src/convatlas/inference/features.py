@@ -27,7 +27,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Vectors:
-    """A row for each picture that could be read."""
+    """A row for each image that could be read."""
 
     paths: tuple[str, ...]
     layers: dict[str, np.ndarray]  # by layer, float32 (N, D)
@@ -44,11 +44,11 @@ def extract(
     device: str | torch.device = "cpu",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Vectors:
-    """The outputs of layers for pictures. Maps are averaged ("mean"), their maximum is taken, or they are flattened.
+    """The outputs of layers for images. Maps are averaged ("mean"), their maximum is taken, or they are flattened.
 
     Raises:
         UsageError: an unknown layer or pool, or a batch size below 1.
-        ConvatlasError: no picture can be read.
+        ConvatlasError: no image can be read.
     """
     check_at_least_one(batch_size=batch_size)
     if pool not in POOLS:
@@ -66,12 +66,12 @@ def extract(
         waiting.clear()
 
     with torch.inference_mode():
-        for count, (path, picture) in enumerate(read_ahead(readable, source.preprocessing, ahead=2 * batch_size), 1):
-            if isinstance(picture, Problem):
-                problems.append(picture)
+        for count, (path, image) in enumerate(read_ahead(readable, source.preprocessing, ahead=2 * batch_size), 1):
+            if isinstance(image, Problem):
+                problems.append(image)
             else:
                 found.append(path)
-                waiting.append(picture)
+                waiting.append(image)
             if len(waiting) == batch_size:
                 run()
             if on_progress is not None:
@@ -80,7 +80,7 @@ def extract(
             run()
     if not found:
         reason = f": {problems[0].path}: {problems[0].reason}" if problems else ""
-        raise ConvatlasError(f"no picture can be read{reason}")
+        raise ConvatlasError(f"no image can be read{reason}")
     return Vectors(tuple(found), {layer: torch.cat(parts).numpy() for layer, parts in rows.items()}, tuple(problems))
 
 

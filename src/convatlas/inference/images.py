@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from convatlas.data import decode
-from convatlas.inference.pictures import find_pictures
+from convatlas.inference.image_paths import find_images
 from convatlas.structures import ConvatlasError, Problem, UsageError
 
 ImageInput: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.generic] | Tensor
@@ -63,7 +63,7 @@ def collect_images(images: Images) -> tuple[list[Readable], list[Problem]]:
         if isinstance(item, str | os.PathLike):
             if not os.fspath(item):
                 raise UsageError(f"images[{place}] is an empty path; expected a file, a folder or a pattern")
-            files, missing = find_pictures([Path(item) if isinstance(item, os.PathLike) else item])
+            files, missing = find_images([Path(item) if isinstance(item, os.PathLike) else item])
             readable += [path for path in files if path not in paths]
             paths.update(files)
             problems += missing

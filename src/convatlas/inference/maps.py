@@ -1,4 +1,4 @@
-"""Segmenters on pictures of any size: a class for every pixel, as a mask."""
+"""Segmenters on images of any size: a class for every pixel, as a mask."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor
 from convatlas.data.dense.splits import MaskSplit
 from convatlas.evaluation.boundary import BoundaryMeter, TrimapMeter
 from convatlas.evaluation.classifier import evaluating
-from convatlas.evaluation.segmentation import picture_confusions
+from convatlas.evaluation.segmentation import image_confusions
 from convatlas.evaluation.segmenter import Refine, Segmenter, evaluate_segmenter
 from convatlas.inference.images import Images, collect_images, read_image
 from convatlas.inference.trained import TrainedNetwork
@@ -21,7 +21,7 @@ from convatlas.training.losses import per_sample
 
 @dataclass(frozen=True)
 class MaskPrediction:
-    """What a segmenter makes of one picture."""
+    """What a segmenter makes of one image."""
 
     path: str
     image: Tensor  # uint8 (C, H, W), as read
@@ -29,7 +29,7 @@ class MaskPrediction:
     certainty: Tensor  # float32 (H, W), its probability
 
     def shares(self, classes: tuple[str, ...]) -> dict[str, float]:
-        """The part of the picture that each class has, largest first, without those that it lacks."""
+        """The part of the image that each class has, largest first, without those that it lacks."""
         counts = torch.bincount(self.mask.flatten().long(), minlength=len(classes)) / self.mask.numel()
         found = sorted(zip(classes, counts.tolist(), strict=True), key=lambda entry: -entry[1])
         return {name: share for name, share in found if share > 0}
@@ -43,13 +43,13 @@ def segment(
     refine: Refine | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[MaskPrediction | Problem]:
-    """The pictures one by one, each whole and in its own size; what can't be read comes as a problem.
+    """The images one by one, each whole and in its own size; what can't be read comes as a problem.
 
     Args:
         source: of a segmenter.
         images: as for `collect_images`.
-        refine: what is done to the logits of each picture, such as `crf.DenseCRF`.
-        on_progress: called with (pictures done, pictures).
+        refine: what is done to the logits of each image, such as `crf.DenseCRF`.
+        on_progress: called with (images done, images).
     """
     readable, problems = collect_images(images)
     yield from problems
@@ -65,7 +65,7 @@ def segment(
 
 
 def look(segmenter: Segmenter, name: str, image: Tensor) -> MaskPrediction:
-    """What a segmenter makes of a picture, uint8 (C, H, W)."""
+    """What a segmenter makes of an image, uint8 (C, H, W)."""
     certainty, mask = segmenter.logits(image).softmax(dim=0).cpu().max(dim=0)
     return MaskPrediction(name, image, mask.to(torch.uint8), certainty)
 
@@ -77,7 +77,7 @@ class Survey:
     source: TrainedNetwork
     split: MaskSplit
     evaluation: SegmentationEvaluation
-    confusions: Tensor  # (N, K, K), of the pictures `indices`
+    confusions: Tensor  # (N, K, K), of the images `indices`
     indices: tuple[int, ...]
     boundary: BoundaryMeter
     trimap: TrimapMeter
@@ -90,7 +90,7 @@ class Survey:
         return None if self.source.colours is None else np.array(self.source.colours, dtype=np.uint8)
 
     def again(self, place: int) -> tuple[MaskPrediction, Tensor]:
-        """The prediction of the picture at a place of `confusions`, once more, and its mask."""
+        """The prediction of the image at a place of `confusions`, once more, and its mask."""
         index = self.indices[place]
         image, mask = self.split.read_pair(index)
         segmenter = Segmenter(self.source.net.eval(), self.source.preprocessing, self.device, self.refine)
@@ -105,7 +105,7 @@ def survey_masks(
     refine: Refine | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Survey:
-    """A segmenter on a test part, with the boundaries measured and each picture's own confusions kept."""
+    """A segmenter on a test part, with the boundaries measured and each image's own confusions kept."""
     count = len(source.classes)
     boundary, trimap = BoundaryMeter(count), TrimapMeter(count)
     confusions: list[Tensor] = []
@@ -114,7 +114,7 @@ def survey_masks(
     def note(index: int, _: Tensor, predicted: Tensor, mask: Tensor) -> None:
         boundary.add(predicted[None], mask[None].long())
         trimap.add(predicted[None], mask[None].long())
-        confusions.append(picture_confusions(predicted[None], mask[None], count)[0])
+        confusions.append(image_confusions(predicted[None], mask[None], count)[0])
         indices.append(index)
 
     evaluation = evaluate_segmenter(
@@ -126,6 +126,6 @@ def survey_masks(
         device=device,
         progress=on_progress,
         refine=refine,
-        on_picture=note,
+        on_image=note,
     )
     return Survey(source, split, evaluation, torch.stack(confusions), tuple(indices), boundary, trimap, device, refine)

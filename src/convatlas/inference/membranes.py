@@ -17,14 +17,14 @@ from convatlas.structures import UsageError
 
 @dataclass(frozen=True)
 class MembraneScores:
-    """Mean errors over the pictures, each at the threshold that makes it least."""
+    """Mean errors over the images, each at the threshold that makes it least."""
 
-    pictures: int
+    images: int
     protocol: str
     pixel: Best
     foreground_rand: Best
     rand: Best
-    warping: float  # at the threshold of the pixel error: it takes seconds a picture
+    warping: float  # at the threshold of the pixel error: it takes seconds an image
 
 
 def score_membranes(
@@ -34,11 +34,11 @@ def score_membranes(
     device: str | torch.device = "cpu",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> MembraneScores:
-    """Every picture of a split, whole. Class 0 is the membrane, class 1 the cell.
+    """Every image of a split, whole. Class 0 is the membrane, class 1 the cell.
 
     Raises:
         UsageError: the network tells more or fewer than two classes apart.
-        ConvatlasError: a picture can't be read.
+        ConvatlasError: an image can't be read.
     """
     if len(source.classes) != 2:
         raise UsageError(f"membranes need two classes, membrane and cell; {source.name} has {len(source.classes)}")

@@ -119,7 +119,7 @@ def open_exported(path: Path) -> TrainedNetwork:
 
 
 def usual_preprocessing(network: NetworkCard) -> Preprocessing:
-    """For released weights that say nothing: what the network gets for pictures larger than its input."""
+    """For released weights that say nothing: what the network gets for images larger than its input."""
     channels, height, width = network.input_shape
     black = data.ArraySplit(torch.zeros(1, channels, 2 * height, 2 * width, dtype=torch.uint8), torch.zeros(1))
     return data.default_preprocessing(network, black)

@@ -1,4 +1,4 @@
-"""Pose networks on pictures of one person each, and on the test part of a data set."""
+"""Pose networks on images of one person each, and on the test part of a data set."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from convatlas.training.losses import per_sample
 
 @dataclass(frozen=True)
 class PosePrediction:
-    """The joints of the person on a picture."""
+    """The joints of the person on an image."""
 
     path: str
     image: Tensor  # uint8 (C, H, W), as read
@@ -43,12 +43,12 @@ def find_poses(
     device: str | torch.device = "cpu",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[PosePrediction | Problem]:
-    """The pictures one by one, each taken as a person who fills it; what can't be read comes as a problem.
+    """The images one by one, each taken as a person who fills it; what can't be read comes as a problem.
 
     Args:
         source: of a pose network.
         images: as for `collect_images`.
-        on_progress: called with (pictures done, pictures).
+        on_progress: called with (images done, images).
     """
     readable, problems = collect_images(images)
     yield from problems
@@ -66,14 +66,14 @@ def find_poses(
 def pose_of(
     source: TrainedNetwork, name: str, image: Tensor, view: View | None, device: str | torch.device
 ) -> PosePrediction:
-    """The joints that are found in a view of a picture, uint8 (C, H, W); None: in the square around all of it."""
+    """The joints that are found in a view of an image, uint8 (C, H, W); None: in the square around all of it."""
     height, width = image.shape[1:]
     view = view or View((width / 2, height / 2), max(height, width), 0.0, source.preprocessing.size[0])
-    picture = view.cut(convert_channels(image, source.preprocessing.channels))
-    batch = normalise(picture[None].to(device), source.preprocessing)
+    source_image = view.cut(convert_channels(image, source.preprocessing.channels))
+    batch = normalise(source_image[None].to(device), source.preprocessing)
     maps = mean_with_mirror(source.net, batch, mirrored(source.classes)).float().cpu()
     found = decode_maps(maps, stride=STRIDE)
-    return PosePrediction(name, image, view.to_picture(found.joints[0]), found.scores[0])
+    return PosePrediction(name, image, view.to_image(found.joints[0]), found.scores[0])
 
 
 def evaluate_poses(

@@ -1,6 +1,6 @@
-"""The most probable classes of pictures; a damaged picture is listed, and the rest goes on.
+"""The most probable classes of images; a damaged image is listed, and the rest goes on.
 
-Pictures are decoded in threads ahead of the network, so that neither waits for the other.
+Images are decoded in threads ahead of the network, so that neither waits for the other.
 """
 
 import os
@@ -20,9 +20,9 @@ from convatlas.inference.images import Images, Readable, collect_images, read_im
 from convatlas.inference.trained import TrainedNetwork
 from convatlas.structures import ConvatlasError, Prediction, Preprocessing, Problem, UsageError
 
-MEASURE_FROM = 200  # pictures: with fewer, finding the fastest engine takes longer than it saves
+MEASURE_FROM = 200  # images: with fewer, finding the fastest engine takes longer than it saves
 
-Reading = tuple[str, Tensor | Problem]  # where a picture comes from, and uint8 (C, H, W) in the network's size
+Reading = tuple[str, Tensor | Problem]  # where an image comes from, and uint8 (C, H, W) in the network's size
 
 
 def predict(
@@ -36,13 +36,13 @@ def predict(
     on_progress: Callable[[int, int], None] | None = None,
     on_engine: Callable[[str], None] = lambda _: None,
 ) -> tuple[list[Prediction], list[Problem]]:
-    """Predictions in the order of the pictures, and what could not be read.
+    """Predictions in the order of the images, and what could not be read.
 
     Args:
         source: from `open_source`.
         images: as for `collect_images`.
         engine: as for `select_engine`.
-        on_progress: called with (pictures done, pictures in all) after each batch.
+        on_progress: called with (images done, images in all) after each batch.
         on_engine: told in a few words which engine is built, measured and taken.
 
     Raises:
@@ -57,7 +57,7 @@ def predict(
     if not readable:
         return predictions, problems
     chosen = select_engine(
-        source, engine, pictures=len(readable), batch_size=batch_size, device=device, on_engine=on_engine
+        source, engine, images=len(readable), batch_size=batch_size, device=device, on_engine=on_engine
     )
     readings = read_ahead(readable, source.preprocessing, ahead=2 * batch_size)
     done = 0
@@ -74,19 +74,19 @@ def select_engine(
     source: TrainedNetwork,
     name: str,
     *,
-    pictures: int | None,
+    images: int | None,
     batch_size: int,
     device: str | torch.device = "cpu",
     on_engine: Callable[[str], None] = lambda _: None,
 ) -> Engine:
     """An engine by its name; "auto" is the fastest on this machine, and on a GPU PyTorch itself.
 
-    What is the fastest is measured from 200 pictures on, or where their number is unknown (None), and remembered.
+    What is the fastest is measured from 200 images on, or where their number is unknown (None), and remembered.
     With fewer, what is remembered is taken, or else "fused", which is built in a moment.
 
     Raises as `engines.build`.
     """
-    batch = min(batch_size, pictures or batch_size)
+    batch = min(batch_size, images or batch_size)
     shape = (source.preprocessing.channels, *source.preprocessing.size)
     if name == "auto" and torch.device(device).type != "cpu":
         name = "eager"
@@ -94,7 +94,7 @@ def select_engine(
         return engines.build(name, source.net, shape, batch_size=batch, device=device)
     chosen, choice = engines.choose(
         source.net, source.name, shape, batch_size=batch, on_step=on_engine,
-        measure=pictures is None or pictures >= MEASURE_FROM,
+        measure=images is None or images >= MEASURE_FROM,
     )  # fmt: skip
     measured = f", measured {choice.date}" if choice else ""
     on_engine(f"engine {chosen.name}{measured}")
@@ -124,15 +124,15 @@ def read_ahead(images: Iterable[Readable], preprocessing: Preprocessing, *, ahea
 def classify(
     source: TrainedNetwork, engine: Engine, readings: Iterable[Reading], *, top_k: int, batch_size: int
 ) -> Iterator[tuple[list[Prediction], list[Problem], int]]:
-    """Batch after batch: the predictions, what could not be read, and how many pictures that were."""
+    """Batch after batch: the predictions, what could not be read, and how many images that were."""
     remaining = iter(readings)
     with torch.inference_mode():
         while batch := list(islice(remaining, batch_size)):
-            good = [(path, picture) for path, picture in batch if isinstance(picture, Tensor)]
+            good = [(path, image) for path, image in batch if isinstance(image, Tensor)]
             predictions = []
             if good:
-                pictures = torch.stack([picture for _, picture in good]).to(engine.device)
-                logits = engine.run(normalise(pictures, source.preprocessing))
+                images = torch.stack([image for _, image in good]).to(engine.device)
+                logits = engine.run(normalise(images, source.preprocessing))
                 predictions = rank([path for path, _ in good], logits, source.classes, top_k)
             yield predictions, [item for _, item in batch if isinstance(item, Problem)], len(batch)
 

@@ -1,9 +1,9 @@
-"""Eight-bit networks by static quantisation: the ranges of all maps are taken from pictures.
+"""Eight-bit networks by static quantisation: the ranges of all maps are taken from images.
 
 Weights get a scale a channel, activations one each, as ONNX's QuantizeLinear and DequantizeLinear (QDQ), which ONNX
 Runtime and OpenVINO both compute in integers. Where normalisations remain that no convolution could take in (a
 DenseNet's), only convolutions and fully connected layers are quantised: OpenVINO 2026.4 dies of the concatenations.
-Ranges leave out the outermost 0.001% of the values: on SqueezeNet 1.1 that kept more pictures right than ranges from
+Ranges leave out the outermost 0.001% of the values: on SqueezeNet 1.1 that kept more images right than ranges from
 the least to the greatest value, or those of least entropy.
 """
 
@@ -28,15 +28,15 @@ from convatlas.inference.trained import TrainedNetwork
 from convatlas.io import write_file
 from convatlas.structures import ConvatlasError, Problem, UsageError
 
-CALIBRATION_PICTURES = 64  # of a folder; more change little, and their maps are all kept in memory
+CALIBRATION_IMAGES = 64  # of a folder; more change little, and their maps are all kept in memory
 
 
 @dataclass(frozen=True)
 class Quantised:
-    """An int8 file, and how far it agrees with the network on the pictures that set its ranges."""
+    """An int8 file, and how far it agrees with the network on the images that set its ranges."""
 
     exported: Exported
-    pictures: int
+    images: int
     agreement: float  # the part of them whose most probable class stayed
     problems: tuple[Problem, ...]
 
@@ -57,22 +57,22 @@ def quantise(
         on_step: told what is being done, in a few words.
 
     Raises:
-        ConvatlasError: no picture can be read.
+        ConvatlasError: no image can be read.
     """
     path = Path(path)
     check_format("onnx", path)
     require("onnxruntime")
     if isinstance(source.net, ExportedNet):
         raise UsageError(f"{source.name} comes from an exported file; expected a run folder or a network with weights")
-    pictures, problems = _pictures(source, calibration)
+    images, problems = _images(source, calibration)
     shape = (source.preprocessing.channels, *source.preprocessing.size)
     net = fuse(source.net.cpu(), shape, batch_size=1, pack=False)
     if pixels:
         net = WithNormalisation(net, source.preprocessing).eval()
-    inputs = pictures if pixels else normalise(pictures, source.preprocessing)
+    inputs = images if pixels else normalise(images, source.preprocessing)
     on_step("writing the float model")
     model = to_onnx(net, shape, dtype=inputs.dtype)
-    on_step(f"taking the ranges of {len(pictures)} pictures")
+    on_step(f"taking the ranges of {len(images)} images")
     model = with_card(_quantise(model, inputs), card_of(source, pixels=pixels, licence=licence, int8=True))
     on_step("comparing")
     run = run_in_onnx_runtime(model)
@@ -81,13 +81,13 @@ def quantise(
     program = write_program(path, source.task)
     write_file(path, model)
     exported = Exported(path, "onnx", OPSET, len(model), float("nan"), program=program)
-    return Quantised(exported, len(pictures), torch.cat(same).double().mean().item(), tuple(problems))
+    return Quantised(exported, len(images), torch.cat(same).double().mean().item(), tuple(problems))
 
 
-def _pictures(source: TrainedNetwork, calibration: Images) -> tuple[Tensor, list[Problem]]:
+def _images(source: TrainedNetwork, calibration: Images) -> tuple[Tensor, list[Problem]]:
     """uint8 (N, C, H, W), and what could not be read."""
     readable, problems = collect_images(calibration)
-    count = min(len(readable), CALIBRATION_PICTURES)
+    count = min(len(readable), CALIBRATION_IMAGES)
     chosen = [readable[index * len(readable) // count] for index in range(count)]
     read = [item for _, item in read_ahead(chosen, source.preprocessing, ahead=8)]
     problems += [item for item in read if isinstance(item, Problem)]

@@ -1,4 +1,4 @@
-"""Frames of a video file or a camera, prepared as pictures are."""
+"""Frames of a video file or a camera, prepared as images are."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,9 +45,9 @@ def _frames(capture, name: str, preprocessing: Preprocessing, every: int) -> Ite
             if index % every == 0:
                 good, pixels = capture.retrieve()
                 if good:
-                    picture = torch.from_numpy(pixels).flip(-1).permute(2, 0, 1)  # OpenCV's order is BGR
-                    picture = convert_channels(picture, preprocessing.channels)
-                    yield f"{name}@{index / rate:.2f}s", prepare(picture, preprocessing)
+                    image = torch.from_numpy(pixels).flip(-1).permute(2, 0, 1)  # OpenCV's order is BGR
+                    image = convert_channels(image, preprocessing.channels)
+                    yield f"{name}@{index / rate:.2f}s", prepare(image, preprocessing)
             index += 1
     finally:
         capture.release()

@@ -2,7 +2,7 @@
 
 Ren, He, Girshick, Sun, "Faster R-CNN", NIPS 2015, section 3.1, with the constants of py-faster-rcnn.
 
-Shapes   B batch, h x w map, A anchors a cell, N = h w A anchors of a picture, cell by cell.
+Shapes   B batch, h x w map, A anchors a cell, N = h w A anchors of an image, cell by cell.
 """
 
 from collections.abc import Sequence
@@ -81,12 +81,12 @@ def propose(
     iou_above: float = 0.7,
     smallest: float = 16.0,
 ) -> list[Tensor]:
-    """The proposals of each picture, the most certain first.  -> B times (N, 4)
+    """The proposals of each image, the most certain first.  -> B times (N, 4)
 
     Args:
         outputs: of the network.
         anchors: (N, 4).
-        size: H, W of the pictures, in pixels; boxes are cut to them.
+        size: H, W of the images, in pixels; boxes are cut to them.
         before: so many enter the suppression.
         after: so many stay.
         iou_above: what overlaps a more certain box by more is suppressed.
@@ -113,9 +113,9 @@ def propose_on_levels(
         for level, own in zip(outputs.levels, anchors, strict=True)
     ]
     proposals = []
-    for of_picture in zip(*every, strict=True):
-        boxes, certain = (torch.cat(values) for values in zip(*of_picture, strict=True))
-        level = torch.cat([torch.full_like(each, i) for i, (_, each) in enumerate(of_picture)])
+    for of_image in zip(*every, strict=True):
+        boxes, certain = (torch.cat(values) for values in zip(*of_image, strict=True))
+        level = torch.cat([torch.full_like(each, i) for i, (_, each) in enumerate(of_image)])
         proposals.append(boxes[ops.batched_nms(boxes, certain, level, iou_above)[:after]])
     return proposals
 
@@ -123,7 +123,7 @@ def propose_on_levels(
 def _most_certain(
     outputs: AnchorOutputs, anchors: Tensor, size: tuple[int, int], *, before: int, smallest: float
 ) -> list[tuple[Tensor, Tensor]]:
-    """Each picture's boxes, (N, 4), and how certain they are, (N,), before any suppression."""
+    """Each image's boxes, (N, 4), and how certain they are, (N,), before any suppression."""
     scores, codes = outputs.flat()
     candidates = []
     for certain, code in zip(scores.softmax(2)[..., 1], codes, strict=True):
@@ -136,7 +136,7 @@ def _most_certain(
 
 
 class AnchorTargets(NamedTuple):
-    """The anchors of one picture to learn from."""
+    """The anchors of one image to learn from."""
 
     places: Tensor  # (M,) of the N anchors
     objects: Tensor  # (M,) int64: 1 for an object, 0 for background
@@ -147,12 +147,12 @@ class AnchorTargets(NamedTuple):
 def sample_anchors(
     anchors: Tensor, objects: Objects, size: tuple[int, int], *, count: int = 256, positive: float = 0.5
 ) -> AnchorTargets:
-    """A random choice of anchors inside the picture, at most the part `positive` of them objects (section 3.1.2).
+    """A random choice of anchors inside the image, at most the part `positive` of them objects (section 3.1.2).
 
     Args:
         anchors: (N, 4).
-        objects: of the picture.
-        size: H, W of the picture.
+        objects: of the image.
+        size: H, W of the image.
         count: of the chosen; background makes up for objects that are not there.
     """
     objects = without_difficult(objects)
@@ -178,7 +178,7 @@ def anchor_losses(outputs: AnchorOutputs | LevelOutputs, targets: Sequence[Ancho
     rows = torch.cat([torch.full_like(each.places, i) for i, each in enumerate(targets)])
     places = torch.cat([each.places for each in targets])
     if not len(places):
-        nothing = scores.sum() * 0 + codes.sum() * 0  # so that a picture too small for anchors still has a gradient
+        nothing = scores.sum() * 0 + codes.sum() * 0  # so that an image too small for anchors still has a gradient
         return {"anchor_classes": nothing, "anchor_boxes": nothing}
     is_object, wanted = (torch.cat([getattr(each, name) for each in targets]) for name in ("objects", "codes"))
     near = is_object == 1

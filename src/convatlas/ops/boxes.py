@@ -105,7 +105,7 @@ def match_anchors(overlaps: Tensor, *, positive: float = 0.7, negative: float = 
 
 
 def hard_negatives(losses: Tensor, positive: Tensor, *, ratio: float = 3.0) -> Tensor:
-    """The negatives with the largest losses, at most `ratio` for each positive of a picture.
+    """The negatives with the largest losses, at most `ratio` for each positive of an image.
 
     Args:
         losses: (B, N) of the background, without gradient.

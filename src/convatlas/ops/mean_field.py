@@ -1,4 +1,4 @@
-"""The fully connected conditional random field: every pixel of a picture speaks to every other.
+"""The fully connected conditional random field: every pixel of an image speaks to every other.
 
 Krähenbühl, Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials", NIPS 2011,
 arXiv:1210.5644; Zheng et al., "Conditional Random Fields as Recurrent Neural Networks", ICCV 2015, arXiv:1502.03240
@@ -13,7 +13,7 @@ Follows  Algorithm 1 of the first paper; its release's division of a kernel by e
          symmetric form of the authors' later one. CRF-RNN's learned weights and compatibility are K x K matrices.
 Departs  The paper leaves j = i out of the sums. So do we where the kernel is as printed ("none"); the releases, which
          divide by the sums, keep it, and so do we there.
-Shapes   B pictures, K classes, C colours, H x W picture, N = H W pixels.
+Shapes   B images, K classes, C colours, H x W image, N = H W pixels.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,15 +41,15 @@ def gaussian_kernel(features: Tensor, normalisation: Normalisation = "symmetric"
 
 
 def pixel_features(
-    size: tuple[int, int], position_px: float, picture: Tensor | None = None, colour: float = 1.0
+    size: tuple[int, int], position_px: float, image: Tensor | None = None, colour: float = 1.0
 ) -> Tensor:
-    """Each pixel's place, and its colours where a picture (C, H, W) is given, in standard deviations: (N, 2 + C)"""
-    device = None if picture is None else picture.device
+    """Each pixel's place, and its colours where an image (C, H, W) is given, in standard deviations: (N, 2 + C)"""
+    device = None if image is None else image.device
     down, right = torch.meshgrid(*(torch.arange(side, device=device) for side in size), indexing="ij")
     places = torch.stack((right, down)).flatten(1).float() / position_px
-    if picture is None:
+    if image is None:
         return places.T
-    return torch.cat((places, picture.flatten(1).float() / colour)).T
+    return torch.cat((places, image.flatten(1).float() / colour)).T
 
 
 def mean_field(

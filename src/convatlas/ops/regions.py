@@ -19,15 +19,15 @@ from convatlas.records import Objects
 ops = Lazy("torchvision.ops")
 
 
-def whole_picture(images: Tensor) -> list[Tensor]:
-    """One region a picture: all of it.  (B, C, H, W) -> B times (1, 4)"""
+def whole_image(images: Tensor) -> list[Tensor]:
+    """One region an image: all of it.  (B, C, H, W) -> B times (1, 4)"""
     height, width = images.shape[2:]
     return [torch.tensor([[0.0, 0.0, width, height]], device=images.device) for _ in range(len(images))]
 
 
 @dataclass(frozen=True)
 class Regions:
-    """Regions of one picture to learn from."""
+    """Regions of one image to learn from."""
 
     boxes: Tensor  # (N, 4)
     classes: Tensor  # (N,) int64: 0 is background, 1 to K the objects' labels plus 1
@@ -56,7 +56,7 @@ def sample_regions(
 
     Args:
         proposals: (N, 4).
-        objects: of the same picture.
+        objects: of the same image.
         count: regions; fewer where there are not enough.
         foreground: at most this part of them have an IoU of at least `foreground_iou` with an object.
         background_iou: the others have a largest IoU in this half-open range.
@@ -91,7 +91,7 @@ def region_losses(scores: Tensor, codes: Tensor, regions: Sequence[Regions]) -> 
     Args:
         scores: (R, K + 1), the background first.
         codes: (R, 4 (K + 1)).
-        regions: of each picture, in the order of the rows.
+        regions: of each image, in the order of the rows.
     """
     classes = torch.cat([each.classes for each in regions])
     wanted = torch.cat([each.codes for each in regions])

@@ -1,12 +1,12 @@
-"""Selective search: where objects may be, found by merging segments of a picture that look alike.
+"""Selective search: where objects may be, found by merging segments of an image that look alike.
 
 Uijlings, van de Sande, Gevers, Smeulders, "Selective Search for Object Recognition", IJCV 2013.
 
 Follows  OpenCV's implementation of the fast mode, as R-CNN and Fast R-CNN used it.
 Departs  The paper orders boxes by the level of their merging times a random number, which OpenCV draws anew in each
          run. We order them by the rank of their area times a number drawn with a fixed seed: the first boxes of a
-         picture are always the same.
-Shapes   N boxes, H x W picture.
+         image are always the same.
+Shapes   N boxes, H x W image.
 """
 
 import hashlib
@@ -19,21 +19,21 @@ from torch import Tensor
 
 from convatlas.errors import UsageError
 
-REMEMBERED = 4096  # pictures
+REMEMBERED = 4096  # images
 
 _remembered: "OrderedDict[tuple[bytes, int], Tensor]" = OrderedDict()
 
 
-def selective_search(picture: Tensor, *, smallest: int = 20) -> Tensor:
-    """Boxes of one picture, in its pixels, the most promising first.  (3, H, W) or (1, H, W) -> (N, 4)
+def selective_search(image: Tensor, *, smallest: int = 20) -> Tensor:
+    """Boxes of one image, in its pixels, the most promising first.  (3, H, W) or (1, H, W) -> (N, 4)
 
     Args:
-        picture: any range of values; whole numbers of 0 to 255 are taken as they are, others are stretched to them.
+        image: any range of values; whole numbers of 0 to 255 are taken as they are, others are stretched to them.
         smallest: boxes with a shorter side are left out, as in R-CNN's release.
 
-    The boxes of the last pictures are remembered, since training shows a picture again and again.
+    The boxes of the last images are remembered, since training shows an image again and again.
     """
-    bgr = _as_bytes(picture)
+    bgr = _as_bytes(image)
     key = hashlib.sha256(bgr.tobytes() + repr(bgr.shape).encode()).digest(), smallest
     if key in _remembered:
         _remembered.move_to_end(key)
@@ -41,26 +41,26 @@ def selective_search(picture: Tensor, *, smallest: int = 20) -> Tensor:
         _remembered[key] = _search(bgr, smallest)
         if len(_remembered) > REMEMBERED:
             _remembered.popitem(last=False)
-    return _remembered[key].to(picture.device)
+    return _remembered[key].to(image.device)
 
 
-def search(picture: Tensor, *, smallest: int = 20) -> Tensor:
+def search(image: Tensor, *, smallest: int = 20) -> Tensor:
     """The same without a memory, for whoever measures it.  (3, H, W) or (1, H, W) -> (N, 4)"""
-    return _search(_as_bytes(picture), smallest)
+    return _search(_as_bytes(image), smallest)
 
 
 def proposals_for(
     images: Tensor, proposals: Sequence[Tensor] | None, *, otherwise: Callable[[Tensor], Tensor] = selective_search
 ) -> list[Tensor]:
-    """The given proposals of each picture, or else what `otherwise` finds.  (B, C, H, W) -> B times (N, 4)
+    """The given proposals of each image, or else what `otherwise` finds.  (B, C, H, W) -> B times (N, 4)
 
     Raises:
-        UsageError: they are of another number of pictures.
+        UsageError: they are of another number of images.
     """
     if proposals is None:
         return [otherwise(image) for image in images]
     if len(proposals) != len(images):
-        raise UsageError(f"proposals are of {len(proposals)} pictures; expected {len(images)}")
+        raise UsageError(f"proposals are of {len(proposals)} images; expected {len(images)}")
     return [boxes.to(images) for boxes in proposals]
 
 
@@ -80,9 +80,9 @@ def _search(bgr: np.ndarray, smallest: int) -> Tensor:
     return torch.from_numpy(boxes[order]).float()
 
 
-def _as_bytes(picture: Tensor) -> np.ndarray:
+def _as_bytes(image: Tensor) -> np.ndarray:
     """(3, H, W) or (1, H, W) -> (H, W, 3) uint8"""
-    values = picture.detach().cpu().float()
+    values = image.detach().cpu().float()
     low, high = values.amin(), values.amax()
     whole = bool((values == values.round()).all()) and low >= 0 and high <= 255
     if not whole:

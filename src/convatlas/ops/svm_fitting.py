@@ -3,10 +3,10 @@
 Girshick et al. 2014, sections 2.3 and 3.5, appendices B and C, with the constants of the release.
 
 Positives are the objects themselves; negatives are proposals with an IoU below 0.3 with every object of the class.
-Negatives are mined: a picture's proposals that an SVM scores above -1 join its set, and when enough have joined it is
+Negatives are mined: an image's proposals that an SVM scores above -1 join its set, and when enough have joined it is
 fitted again. Box regressions are ridge regressions on pool5, fitted on proposals with an IoU above 0.6.
 
-Shapes   N proposals of a picture, G objects, K classes, D features, P values of pool5.
+Shapes   N proposals of an image, G objects, K classes, D features, P values of pool5.
 """
 
 import warnings
@@ -101,7 +101,7 @@ class Fitting:
         self._classes = [_Class() for _ in range(num_classes)]
 
     def gather(self, features: np.ndarray, labels: Tensor) -> None:
-        """The objects of a picture.  (G, D), (G,)"""
+        """The objects of an image.  (G, D), (G,)"""
         for label, row in zip(labels.tolist(), features, strict=True):
             self._classes[label].positives.append(row[None])
 
@@ -109,14 +109,14 @@ class Fitting:
         """Scales the objects to their mean norm."""
         rows = [row for each in self._classes for row in each.positives]
         if not rows:
-            raise ConvatlasError("no picture has an object; expected at least one to fit SVMs on")
+            raise ConvatlasError("no image has an object; expected at least one to fit SVMs on")
         mean = float(np.linalg.norm(np.concatenate(rows), axis=1).mean())
         self.scale = MEAN_NORM / max(mean, 1e-12)
         for each in self._classes:
             each.positives = [row * np.float32(self.scale) for row in each.positives]
 
     def mine(self, features: np.ndarray, pool5: np.ndarray, proposals: Tensor, objects: Objects) -> None:
-        """The proposals of a picture.  (N, D), (N, P), (N, 4)"""
+        """The proposals of an image.  (N, D), (N, P), (N, 4)"""
         assert self.scale is not None
         scaled = (features * np.float32(self.scale)).astype(np.float64)
         for label, each in enumerate(self._classes):
@@ -127,7 +127,7 @@ class Fitting:
             self._gather_boxes(each, pool5, proposals, own, overlaps)
 
     def _mine(self, each: _Class, far: np.ndarray) -> None:
-        """Takes the negatives that are still hard; of the first picture, all."""
+        """Takes the negatives that are still hard; of the first image, all."""
         hard = far if each.plane is None else far[each.margins(far) > HARD]
         each.negatives.append(hard.astype(np.float32))
         each.joined += len(hard)

@@ -35,7 +35,7 @@ class Evaluation:
     confusion: Tensor  # (K, K) int64, rows are true classes
     seconds: float
     problems: tuple[Problem, ...] = ()
-    protocol: str = "one view"  # how each picture was looked at, in words
+    protocol: str = "one view"  # how each image was looked at, in words
 
     @property
     def error(self) -> float:
@@ -53,14 +53,14 @@ class SegmentationEvaluation:
 
     classes: tuple[str, ...]
     confusion: Tensor  # (K, K) int64, pixels, rows are true classes; void is left out
-    loss: float  # mean over pictures, the recipe's loss
+    loss: float  # mean over images, the recipe's loss
     pixel_accuracy: float  # fractions in [0, 1], NaN without a counted pixel
     mean_accuracy: float  # over the classes that occur in the truth
     mean_iu: float  # over the classes that occur in the truth or in the prediction
     frequency_weighted_iu: float
     seconds: float
     problems: tuple[Problem, ...] = ()
-    protocol: str = "whole picture"  # how each picture was looked at, in words
+    protocol: str = "whole image"  # how each image was looked at, in words
 
     @property
     def error(self) -> float:
@@ -84,17 +84,17 @@ class PrecisionRecall:
 
 @dataclass(frozen=True)
 class DetectionEvaluation:
-    """The result of a detector on N pictures with K classes."""
+    """The result of a detector on N images with K classes."""
 
     classes: tuple[str, ...]
     ap: Tensor  # (K,) float64: average precision in [0, 1]; NaN for a class without objects
     protocol: Literal["voc07", "voc10", "coco"]
     curves: tuple[PrecisionRecall, ...]  # one a class, at IoU 0.5
     numbers: dict[str, float]  # what else the protocol names: "AP50", "AR100", ...; NaN where undefined
-    loss: float  # mean over pictures; NaN where it was not asked for
+    loss: float  # mean over images; NaN where it was not asked for
     seconds: float
     problems: tuple[Problem, ...] = ()
-    detections: tuple[Detections, ...] = ()  # of each picture, in the split's order and the picture's pixels
+    detections: tuple[Detections, ...] = ()  # of each image, in the split's order and the image's pixels
 
     @property
     def mean_ap(self) -> float:
@@ -124,7 +124,7 @@ class PoseEvaluation:
     correct_of_joint: Tensor  # (J,) float64
     seconds: float
     problems: tuple[Problem, ...] = ()
-    protocol: str = "one view"  # how each picture was looked at, in words
+    protocol: str = "one view"  # how each image was looked at, in words
 
     @property
     def error(self) -> float:
@@ -141,9 +141,7 @@ class PublishedResult:
     """Test errors of one network as a source printed them, in percent."""
 
     data: str  # "ILSVRC-2012 validation", "CIFAR-10 test"
-    protocol: (
-        str  # as `Evaluation.protocol` says it, "10 crops" or "" for the whole picture; and what else belongs here
-    )
+    protocol: str  # as `Evaluation.protocol` says it, "10 crops" or "" for the whole image; and what else belongs here
     top1_error: str | None = None  # "40.7"; None: not printed
     top5_error: str | None = None
     printed_for: str = ""  # "shortcut option A", where the source has no number of the very network

@@ -8,13 +8,13 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a picture becomes a network's input: convert, resize, centre-crop or pad with black, scale, normalise.
+    """How an image becomes a network's input: convert, resize, centre-crop or pad with black, scale, normalise.
 
-    `resize` scales the short side ("short_side"), or the whole picture into a square ("fit", which keeps the
-    aspect), or each side ("stretch"), to `resize_to` pixels, bilinear with antialiasing. Then the picture is cropped or
+    `resize` scales the short side ("short_side"), or the whole image into a square ("fit", which keeps the
+    aspect), or each side ("stretch"), to `resize_to` pixels, bilinear with antialiasing. Then the image is cropped or
     padded around its centre to `size`. Values in [0, 1] become (value - mean) / std, channel by channel.
 
-    `mean_image` replaces `mean` by a value for each pixel: "training" asks for the mean of the training pictures, and
+    `mean_image` replaces `mean` by a value for each pixel: "training" asks for the mean of the training images, and
     becomes the packed values (`data.measured`), which the weights' card then carries.
     """
 

@@ -23,7 +23,7 @@ class AuxiliaryOutputs(NamedTuple):
 
 @dataclass(frozen=True)
 class Objects:
-    """What a person has marked on one picture, in its pixels: N objects, perhaps none."""
+    """What a person has marked on one image, in its pixels: N objects, perhaps none."""
 
     boxes: Tensor  # (N, 4) float32: x1, y1, x2, y2; pixel edges from 0 to W and 0 to H
     labels: Tensor  # (N,) int64, 0 to K - 1; the background has no number
@@ -33,7 +33,7 @@ class Objects:
 
 @dataclass(frozen=True)
 class Detections:
-    """What a detector has found on one picture, in its pixels, the most certain first."""
+    """What a detector has found on one image, in its pixels, the most certain first."""
 
     boxes: Tensor  # (N, 4) float32, as those of `Objects`
     labels: Tensor  # (N,) int64, 0 to K - 1
@@ -43,7 +43,7 @@ class Detections:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The k most probable classes of one picture, most probable first."""
+    """The k most probable classes of one image, most probable first."""
 
     path: str
     classes: tuple[str, ...]

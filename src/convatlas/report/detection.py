@@ -1,4 +1,4 @@
-"""What a report shows of a detector: its classes and curves, what kind of mistakes it makes, the worst pictures."""
+"""What a report shows of a detector: its classes and curves, what kind of mistakes it makes, the worst images."""
 
 import math
 from typing import Any
@@ -12,20 +12,20 @@ from convatlas.data.detection.drawing import draw_boxes
 from convatlas.evaluation.error_analysis import (
     KINDS,
     ClassErrors,
-    PictureErrors,
+    ImageErrors,
     analyse,
     best_threshold,
-    picture_errors,
-    worst_pictures,
+    image_errors,
+    worst_images,
 )
 from convatlas.report import html, tables
 from convatlas.report.html import Tile
+from convatlas.report.image_uris import array_uri
 from convatlas.report.paths import short
-from convatlas.report.pictures import array_uri
 from convatlas.structures import ConvatlasError, DetectionEvaluation, UsageError
 from convatlas.visualise import boxes, detection_curves, overlays
 
-LONGEST_SIDE = 480  # pixels of a picture in the page
+LONGEST_SIDE = 480  # pixels of an image in the page
 PROTOCOLS = {
     "voc07": "mean AP, VOC07 11-point",
     "voc10": "mean AP, VOC10 area under the curve",
@@ -42,21 +42,19 @@ def sections(evaluation: DetectionEvaluation, test: DetectionSplit, *, worst: in
     """The sections "classes", "curves", "mistakes" and "worst" for a page with the reports' style.
 
     Args:
-        evaluation: with the detections of every picture.
-        test: the pictures, in the same order.
-        worst: how many pictures are shown.
+        evaluation: with the detections of every image.
+        test: the images, in the same order.
+        worst: how many images are shown.
 
     Raises:
-        UsageError: the evaluation has no detections, or those of other pictures.
+        UsageError: the evaluation has no detections, or those of other images.
     """
     if len(evaluation.detections) != len(test):
-        raise UsageError(
-            f"the evaluation has detections of {len(evaluation.detections)} pictures; expected {len(test)}"
-        )
+        raise UsageError(f"the evaluation has detections of {len(evaluation.detections)} images; expected {len(test)}")
     truth = [test.objects(index) for index in range(len(test))]
     analysed = analyse(evaluation.detections, truth, evaluation.classes)
     thresholds = [best_threshold(curve) for curve in evaluation.curves]
-    errors = picture_errors(evaluation.detections, truth, thresholds)
+    errors = image_errors(evaluation.detections, truth, thresholds)
     rows = class_rows(evaluation, analysed, thresholds)
     values = {
         "rows": rows,
@@ -72,7 +70,7 @@ def sections(evaluation: DetectionEvaluation, test: DetectionSplit, *, worst: in
         "kinds": html.svg(detection_curves.kinds_figure(analysed, evaluation.classes), "Kinds of detections, by class"),
         "trend": html.svg(detection_curves.trend_figure(analysed), "Kinds of false detections"),
         "costs": costs(analysed),
-        "examples": [shown(evaluation, test, errors, index) for index in worst_pictures(errors, worst)],
+        "examples": [shown(evaluation, test, errors, index) for index in worst_images(errors, worst)],
         **{
             name: f"rgb{colour}"
             for name, colour in (
@@ -135,8 +133,8 @@ def costs(analysed: tuple[ClassErrors, ...]) -> list[tuple[str, str]]:
     return [(kind, f"{100 * gain:.1f}") for kind, gain in zip(KINDS[1:], gains, strict=True)]
 
 
-def shown(evaluation: DetectionEvaluation, test: DetectionSplit, errors: list[PictureErrors], index: int) -> Any:
-    """What the template names of one picture."""
+def shown(evaluation: DetectionEvaluation, test: DetectionSplit, errors: list[ImageErrors], index: int) -> Any:
+    """What the template names of one image."""
     try:
         image, truth = test.read(index)
     except ConvatlasError as error:
@@ -154,8 +152,8 @@ def shown(evaluation: DetectionEvaluation, test: DetectionSplit, errors: list[Pi
     }
 
 
-def _uri(picture: Image.Image) -> str:
-    return array_uri(np.asarray(picture), LONGEST_SIDE)
+def _uri(image: Image.Image) -> str:
+    return array_uri(np.asarray(image), LONGEST_SIDE)
 
 
 def _known(value: float) -> float | None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from convatlas.data import Split
 from convatlas.inference.label_issues import LabelIssue, LabelIssues
 from convatlas.report import sections, tables
-from convatlas.report.pictures import data_uri
+from convatlas.report.image_uris import data_uri
 from convatlas.structures import ConvatlasError
 
 MOST_SHOWN = 200  # images with a thumbnail

@@ -14,15 +14,15 @@ from convatlas.report import frame, html, tables
 from convatlas.report import published as printed
 from convatlas.report.frame import Body, RunRecord, paper_or_none, render
 from convatlas.report.html import Tile, save
+from convatlas.report.image_uris import as_array, data_uri, is_small
 from convatlas.report.paths import below_common
-from convatlas.report.pictures import as_array, data_uri, is_small
 from convatlas.structures import ConvatlasError, Evaluation, PublishedResult
 from convatlas.visualise import confusion, filters, maps, reliability
 
 __all__ = ["context", "render", "save", "sections", "standalone", "write"]
 
 MISTAKES = 24
-LABELS_IN_FIGURE = 100  # classes; a larger confusion matrix is no longer a picture of anything
+LABELS_IN_FIGURE = 100  # classes; a larger confusion matrix is no longer an image of anything
 NOTICEABLE = 0.005  # difference of certainty and accuracy that is worth a word
 LINKS = [("classes", "Classes"), ("calibration", "Calibration"), ("mistakes", "Mistakes")]
 

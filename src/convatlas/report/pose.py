@@ -10,12 +10,12 @@ from torch import Tensor
 
 from convatlas.report import html, tables
 from convatlas.report.html import Tile
+from convatlas.report.image_uris import array_uri, as_array
 from convatlas.report.paths import short
-from convatlas.report.pictures import array_uri, as_array
 from convatlas.structures import PoseEvaluation
 from convatlas.visualise import dense_curves, overlays
 
-LONGEST_SIDE = 320  # pixels of a picture in the page
+LONGEST_SIDE = 320  # pixels of an image in the page
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class PoseExample:
     """A person with the true and the found pose."""
 
     path: str
-    picture: Tensor  # uint8 (C, H, W)
+    image: Tensor  # uint8 (C, H, W)
     joints: Tensor  # (J, 2) x and y in its pixels
     visible: Tensor  # (J,) bool
     found: Tensor  # (J, 2)
@@ -81,8 +81,8 @@ def sections(
     """
 
     def drawn(example: PoseExample, joints: Tensor) -> str:
-        picture = as_array(example.picture)
-        pose = overlays.skeleton(picture, joints.numpy(), example.visible.numpy(), limbs, left=left, right=right)
+        image = as_array(example.image)
+        pose = overlays.skeleton(image, joints.numpy(), example.visible.numpy(), limbs, left=left, right=right)
         return array_uri(pose, LONGEST_SIDE)
 
     curve = dense_curves.pck_figure(evaluation.distances.numpy(), evaluation.joints, evaluation.threshold)

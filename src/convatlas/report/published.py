@@ -52,7 +52,7 @@ def beside(
         recipe,
         dataset=dataset,
         protocol=evaluation.protocol,
-        train_pictures=metrics[0].get("images") if metrics else None,
+        train_images=metrics[0].get("images") if metrics else None,
         epochs=len(metrics),
         interval=error_interval(evaluation),
     )
@@ -121,7 +121,7 @@ def compare(
     *,
     dataset: str,
     protocol: str,
-    train_pictures: int | None,
+    train_images: int | None,
     epochs: int,
     interval: tuple[float, float],
 ) -> str:
@@ -129,11 +129,11 @@ def compare(
 
     Args:
         protocol: by which the run was tested, as `Evaluation.protocol`.
-        train_pictures: in each epoch.
+        train_images: in each epoch.
         epochs: that were made.
         interval: of the reached error, as fractions.
     """
-    amount = f" ({train_pictures:,} training images)" if train_pictures else ""
+    amount = f" ({train_images:,} training images)" if train_images else ""
     here = f"{dataset}{amount}, {plural(epochs, 'epoch', 'epochs')}, {protocol}"
     if published is None or published.top1_error is None:
         return f"No printed test error of this network could be laid beside this run ({here})."

@@ -1,4 +1,4 @@
-"""What a report shows of a segmenter: classes, confusions, the worst pictures with their masks and boundaries."""
+"""What a report shows of a segmenter: classes, confusions, the worst images with their masks and boundaries."""
 
 import math
 from collections.abc import Sequence
@@ -9,16 +9,16 @@ from markupsafe import Markup
 from torch import Tensor
 
 from convatlas.evaluation.boundary import TOLERANCE, BoundaryMeter, TrimapMeter
-from convatlas.evaluation.segmentation import centre_crop, overlaps, picture_confusions, scores
+from convatlas.evaluation.segmentation import centre_crop, image_confusions, overlaps, scores
 from convatlas.report import html, tables
 from convatlas.report.html import Tile
+from convatlas.report.image_uris import array_uri, as_array
 from convatlas.report.paths import short
-from convatlas.report.pictures import array_uri, as_array
 from convatlas.structures import SegmentationEvaluation
 from convatlas.visualise import confusion, dense_curves, overlays, palettes
 
-LABELS_IN_FIGURE = 60  # classes; a larger confusion matrix is no longer a picture of anything
-LONGEST_SIDE = 480  # pixels of a picture in the page
+LABELS_IN_FIGURE = 60  # classes; a larger confusion matrix is no longer an image of anything
+LONGEST_SIDE = 480  # pixels of an image in the page
 
 
 @dataclass(frozen=True)
@@ -35,23 +35,21 @@ class MaskRow:
 
 @dataclass(frozen=True)
 class MaskExample:
-    """A picture with its truth and its prediction, which may be smaller: it belongs in the middle."""
+    """An image with its truth and its prediction, which may be smaller: it belongs in the middle."""
 
     path: str
-    picture: Tensor  # uint8 (C, H, W)
+    image: Tensor  # uint8 (C, H, W)
     mask: Tensor  # (H, W)
     predicted: Tensor  # (h, w)
 
 
 def worst(confusions: Tensor, limit: int = 8) -> list[int]:
-    """The pictures with the lowest mean IU, lowest first, from their confusion matrices (N, K, K).
+    """The images with the lowest mean IU, lowest first, from their confusion matrices (N, K, K).
 
-    Pictures without a counted pixel are left out; of equals the first stands first.
+    Images without a counted pixel are left out; of equals the first stands first.
     """
-    of_picture = [scores(matrix).mean_iu for matrix in confusions]
-    return sorted((i for i, value in enumerate(of_picture) if not math.isnan(value)), key=lambda i: of_picture[i])[
-        :limit
-    ]
+    of_image = [scores(matrix).mean_iu for matrix in confusions]
+    return sorted((i for i, value in enumerate(of_image) if not math.isnan(value)), key=lambda i: of_image[i])[:limit]
 
 
 def class_rows(
@@ -151,20 +149,20 @@ def thousandths(evaluation: SegmentationEvaluation) -> Any:
 
 
 def shown(example: MaskExample, classes: Sequence[str], palette: palettes.Palette) -> dict[str, Any]:
-    """What the template names of one picture."""
+    """What the template names of one image."""
     size = (example.predicted.shape[0], example.predicted.shape[1])
-    picture = as_array(centre_crop(example.picture, size))
+    image = as_array(centre_crop(example.image, size))
     mask, predicted = centre_crop(example.mask, size).numpy(), example.predicted.numpy()
-    counts = picture_confusions(example.predicted[None], example.mask[None], len(classes))[0]
+    counts = image_confusions(example.predicted[None], example.mask[None], len(classes))[0]
     wrong = counts.clone().fill_diagonal_(0)
     true, taken = divmod(int(wrong.argmax()), len(classes))
     return {
         "path": short(example.path),
         "mean_iu": _known(scores(counts).mean_iu),
         "confused": f"{classes[true]} taken for {classes[taken]}" if wrong.any() else "",
-        "truth": array_uri(overlays.overlay(picture, mask, palette), LONGEST_SIDE),
-        "prediction": array_uri(overlays.overlay(picture, predicted, palette), LONGEST_SIDE),
-        "boundaries": array_uri(overlays.boundary_errors(picture, predicted, mask), LONGEST_SIDE),
+        "truth": array_uri(overlays.overlay(image, mask, palette), LONGEST_SIDE),
+        "prediction": array_uri(overlays.overlay(image, predicted, palette), LONGEST_SIDE),
+        "boundaries": array_uri(overlays.boundary_errors(image, predicted, mask), LONGEST_SIDE),
     }
 
 

@@ -35,7 +35,7 @@ def alternate(first: FasterRCNN, second: FasterRCNN, train: Callable[[Step, Fast
         first: from ImageNet weights.
         second: a network of the same layers, from the same weights.
         train: runs one step: trains the network's parameters that need a gradient with these losses. The paper takes
-            80,000 pictures for a proposal network (a learning rate of 0.001, the last 20,000 at 0.0001), and 40,000
+            80,000 images for a proposal network (a learning rate of 0.001, the last 20,000 at 0.0001), and 40,000
             pairs for the heads (30,000 and 10,000).
 
     Raises:

@@ -1,6 +1,6 @@
 """Losses of maps: one label a pixel, or one heat map a joint.
 
-Shapes  B pictures, K classes, J joints, H x W mask, h x w output.
+Shapes  B images, K classes, J joints, H x W mask, h x w output.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from convatlas.training.losses import Reduction
 class PixelCrossEntropy:
     """Cross-entropy of every pixel that is not void: (B, K, h, w) logits, (B, H, W) masks -> scalar
 
-    A larger mask is cropped around its centre. `normalise` takes the mean over the pixels of each picture and over the
-    pictures; without it the pixels are summed, as FCN's authors did with learning rates of 1e-10 and less.
+    A larger mask is cropped around its centre. `normalise` takes the mean over the pixels of each image and over the
+    images; without it the pixels are summed, as FCN's authors did with learning rates of 1e-10 and less.
     With `class_weights` (K,) each pixel's loss is multiplied by the weight of its class; the divisor stays the number
     of pixels.
     """
@@ -45,7 +45,7 @@ class PixelCrossEntropy:
 class BorderCrossEntropy:
     """U-Net's loss: cross-entropy with each pixel weighted by eq. 2 of Ronneberger et al. 2015, mean over the pixels.
 
-    The weight is that of the class, so that all weigh alike in the picture, and more, the narrower the gap is that the
+    The weight is that of the class, so that all weigh alike in the image, and more, the narrower the gap is that the
     pixel lies in between two objects: w0 exp(-(d1 + d2)^2 / (2 sigma^2)); see `data.dense.weight_map`.
     """
 

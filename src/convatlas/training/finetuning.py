@@ -30,7 +30,7 @@ class FineTune:
     head_epochs: int = 3  # passes in which only the head learns; 0: all learn from the start
     last_rate: float = 0.1  # of the last layer before the head
     first_rate: float = 0.01  # of the first layer; those between in equal ratios
-    frozen_batchnorm: bool = True  # statistics stay those of the pictures that the weights were trained on
+    frozen_batchnorm: bool = True  # statistics stay those of the images that the weights were trained on
 
     def __post_init__(self) -> None:
         check_range("head_epochs", self.head_epochs, least=0)

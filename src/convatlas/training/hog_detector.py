@@ -26,14 +26,14 @@ ops = Lazy("torchvision.ops")
 
 _LEAST_CELLS, _MOST_CELLS = 3, 10  # along a template's longer side, without its margin
 _FAR = 0.3  # overlap below which a window is a negative
-_RANDOM, _HARD = 8, 20  # negatives of a picture: to begin with, and of each mining
+_RANDOM, _HARD = 8, 20  # negatives of an image: to begin with, and of each mining
 _C = 0.01  # of the SVM, Dalal and Triggs'
 _NEAR = -1.0  # the score from which a window can still move the SVM
 
 
 @dataclass(frozen=True)
 class HogSvmDetector:
-    """Slides every template over a pyramid of the picture."""
+    """Slides every template over a pyramid of the image."""
 
     classes: tuple[str, ...]
     templates: tuple[Template, ...]
@@ -64,7 +64,7 @@ class HogSvmDetector:
         protocol: Protocol = "voc10",
         progress: Callable[[int, int], None] | None = None,
     ) -> DetectionEvaluation:
-        """All the numbers of a split, one picture after the other; damaged pictures are dropped from it and named."""
+        """All the numbers of a split, one image after the other; damaged images are dropped from it and named."""
         started = time.perf_counter()
         found: list[Detections] = []
         damaged: dict[int, str] = {}
@@ -95,15 +95,15 @@ def train_hog_svm(
     """Positives are the objects (mirrored too), negatives first windows at random, then what was wrongly found.
 
     Args:
-        split: of which damaged pictures are dropped and named in its `problems`.
+        split: of which damaged images are dropped and named in its `problems`.
         classes: K names; a class without objects has no template.
         components: templates of a class, by aspect.
-        rounds: of hard-negative mining over all pictures.
+        rounds: of hard-negative mining over all images.
         seed: of the random windows.
-        progress: called with (pictures done, pictures of all rounds).
+        progress: called with (images done, images of all rounds).
 
     Raises:
-        ConvatlasError: no class has objects, or more than half of the pictures are damaged.
+        ConvatlasError: no class has objects, or more than half of the images are damaged.
     """
     damaged: dict[int, str] = {}
     for index in range(len(split)):
@@ -115,7 +115,7 @@ def train_hog_svm(
     total = (rounds + 1) * len(split)
     templates = outlines(split, len(classes), components)
     if not templates:
-        raise ConvatlasError("no object is marked; expected pictures with boxes to train on")
+        raise ConvatlasError("no object is marked; expected images with boxes to train on")
     positives: list[list[np.ndarray]] = [[] for _ in templates]
     negatives: list[list[np.ndarray]] = [[] for _ in templates]
     for index in range(len(split)):

@@ -1,4 +1,4 @@
-"""Histograms of oriented gradients, in a pyramid of a picture, and templates that slide over it.
+"""Histograms of oriented gradients, in a pyramid of an image, and templates that slide over it.
 
 Dalal and Triggs, "Histograms of Oriented Gradients for Human Detection", CVPR 2005.
 
@@ -34,10 +34,10 @@ class Template:
 
 @dataclass(frozen=True)
 class Level:
-    """One size of a picture."""
+    """One size of an image."""
 
-    scale: float  # its pixels for one of the picture
-    blocks: Tensor  # (36, R, C) float32, the margin of the picture's edge included
+    scale: float  # its pixels for one of the image
+    blocks: Tensor  # (36, R, C) float32, the margin of the image's edge included
 
 
 def blocks(pixels: np.ndarray) -> Tensor:
@@ -53,7 +53,7 @@ def blocks(pixels: np.ndarray) -> Tensor:
 
 
 def pyramid(image: Tensor, templates: Sequence[Template]) -> Iterator[Level]:
-    """The picture in all sizes in which some template looks at it; it is never enlarged more than a template asks."""
+    """The image in all sizes in which some template looks at it; it is never enlarged more than a template asks."""
     heights = [template.cells[0] * CELL / side for template in templates for side in template.sides]
     first, last = (round(_STEPS * math.log2(end)) for end in (max(heights), min(heights)))
     for step in range(first, last - 1, -1):
@@ -71,7 +71,7 @@ def looks_at(template: Template, scale: float) -> bool:
 
 
 def windows(image: Tensor, level: Level, template: Template, min_score: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes (n, 4) in the picture's pixels, scores and labels of the windows from a score on."""
+    """Boxes (n, 4) in the image's pixels, scores and labels of the windows from a score on."""
     empty = torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64)
     if any(have < want for have, want in zip(level.blocks.shape[1:], template.weights.shape[1:], strict=True)):
         return empty
@@ -96,7 +96,7 @@ def warped(image: Tensor, box: Tensor, template: Template) -> list[np.ndarray]:
 
 
 def _cut(image: Tensor, box: tuple[float, float, float, float]) -> Tensor:
-    """A part of the picture; what lies outside repeats its edge."""
+    """A part of the image; what lies outside repeats its edge."""
     x1, y1, x2, y2 = (round(side) for side in box)
     height, width = image.shape[1:]
     rows = torch.arange(y1, max(y2, y1 + 1)).clamp(0, height - 1)

@@ -88,12 +88,12 @@ def fit(
         data: from `data.load`.
         out: the run folder, new or empty, or an earlier run with `overwrite` or `resume`.
         device: "cpu" or "cuda"; None takes the best there is.
-        workers: processes that decode pictures which do not fit in memory.
+        workers: processes that decode images which do not fit in memory.
         overwrite: an earlier run in `out` is replaced.
         resume: the run in `out` goes on from its newest whole checkpoint, or from the start where it has none.
         save_every: when a checkpoint is written, besides the end of each epoch.
         trackers: "mlflow", "wandb", besides TensorBoard.
-        on_loading: called with (pictures read, pictures) before the first epoch.
+        on_loading: called with (images read, images) before the first epoch.
         on_progress: called a few times a second.
         on_epoch: called with each row of metrics.jsonl.
         on_note: called with a sentence that the user should see.

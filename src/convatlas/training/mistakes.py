@@ -35,7 +35,7 @@ def nothing_known(outputs: Tensor, targets: Any) -> Tensor:
 
 
 def wrong_pixels(logits: Tensor, masks: Tensor) -> Tensor:
-    """The share of each picture's pixels, void left out, summed: (B, K, h, w), (B, H, W) -> scalar"""
+    """The share of each image's pixels, void left out, summed: (B, K, h, w), (B, H, W) -> scalar"""
     truth = centre_crop(masks, (logits.shape[2], logits.shape[3]))
     counted = truth != VOID
     wrong = (logits.argmax(dim=1) != truth) & counted

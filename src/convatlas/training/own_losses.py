@@ -13,7 +13,7 @@ from convatlas.training.losses import Reduction
 
 @dataclass(frozen=True)
 class OwnLosses:
-    """The sum of `net.losses(images, targets)`, which weighs its parts as the paper does; a mean over the pictures."""
+    """The sum of `net.losses(images, targets)`, which weighs its parts as the paper does; a mean over the images."""
 
     reduction: ClassVar[Reduction] = "mean"
 
@@ -30,7 +30,7 @@ class LossesOf(nn.Module):
         self.net = net
 
     def forward(self, images: Tensor, targets: list[Objects] | Tensor) -> Tensor:
-        """(B, C, H, W) and B targets -> scalar; 0 for no pictures, with a gradient of 0 for every parameter."""
+        """(B, C, H, W) and B targets -> scalar; 0 for no images, with a gradient of 0 for every parameter."""
         if len(images) == 0:
             return torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum() * 0.0
         return torch.stack(list(self.net.losses(images, targets).values())).sum()

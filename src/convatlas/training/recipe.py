@@ -142,7 +142,7 @@ class Recipe:
     auxiliary_weight: float = 0.0  # of each auxiliary head's loss
     augment: tuple[Augmentation | JointAugmentation | BoxAugmentation | TurnAndScale, ...] = ()
     preprocessing: Preprocessing | None = None  # None: the default for the network and the data
-    test_time: TestTime = field(default_factory=OneCrop)  # how the finished network looks at a test picture
+    test_time: TestTime = field(default_factory=OneCrop)  # how the finished network looks at a test image
     expected: str = ""
     results: tuple[PublishedResult, ...] = ()  # the printed errors; the first is that of `test_time`
     cost: str = ""

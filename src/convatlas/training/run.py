@@ -42,7 +42,7 @@ class RunFolder:
 
     @property
     def splits(self) -> Path:
-        """Which pictures were held out, where the data brought no test part of their own."""
+        """Which images were held out, where the data brought no test part of their own."""
         return self.path / "splits.json"
 
     @property

@@ -108,7 +108,7 @@ def set_up(
     )
     if on_note and network.traits.searches_regions:
         on_note(
-            f"{network.name} takes its regions from selective search, which needs seconds for a picture; "
+            f"{network.name} takes its regions from selective search, which needs seconds for an image; "
             f"the last {REMEMBERED:,} are remembered"
         )
     sharded = recipe.shard and processes.count > 1
@@ -126,7 +126,7 @@ def set_up(
             data.train,
             preprocessing,
             batch_size=batch_size,
-            augment=tasks.for_pictures(recipe),
+            augment=tasks.for_images(recipe),
             shuffle=True,
             seed=recipe.seed,
             device=device,

@@ -49,7 +49,7 @@ def forward(
 
 
 def split(targets: Any, parts: int) -> list[Any]:
-    """Targets of a batch, a tensor or a list with one entry a sample, as `Tensor.tensor_split` splits the pictures."""
+    """Targets of a batch, a tensor or a list with one entry a sample, as `Tensor.tensor_split` splits the images."""
     if isinstance(targets, Tensor):
         return list(targets.tensor_split(parts))
     places = torch.arange(len(targets)).tensor_split(parts)

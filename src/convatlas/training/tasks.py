@@ -107,7 +107,7 @@ def parts(
     if isinstance(recipe.loss, OwnLosses) and not isinstance(net, HasLosses):
         raise UsageError(f"loss: OwnLosses needs a network with losses of its own; {recipe.network} has none")
     if recipe.sampling != "shuffled" and task != "classification":
-        raise UsageError(f"sampling is {recipe.sampling}, which asks for a class for each picture; {task} has none")
+        raise UsageError(f"sampling is {recipe.sampling}, which asks for a class for each image; {task} has none")
     if recipe.class_weights is not None and task in ("detection", "pose"):
         raise UsageError(f"class_weights have no place in {task}: its losses take none")
     if task == "detection":
@@ -133,7 +133,7 @@ def _classification(
         data.train,
         preprocessing,
         batch_size=recipe.batch_size,
-        augment=for_pictures(recipe),
+        augment=for_images(recipe),
         shuffle=True,
         balanced=recipe.sampling == "balanced",
         **common,
@@ -147,7 +147,7 @@ def _classification(
     return Parts.of(data, train, class_weights(recipe, data.train.labels, len(data.classes)), scorer)
 
 
-def for_pictures(recipe: Recipe) -> tuple[Augmentation, ...]:
+def for_images(recipe: Recipe) -> tuple[Augmentation, ...]:
     """The recipe's augmentations, of which none needs a mask.
 
     Raises:
@@ -155,7 +155,7 @@ def for_pictures(recipe: Recipe) -> tuple[Augmentation, ...]:
     """
     for step in recipe.augment:
         if not isinstance(step, Augmentation):
-            raise UsageError(f"augment: {type(step).__name__} is for pictures with masks; {recipe.network} has labels")
+            raise UsageError(f"augment: {type(step).__name__} is for images with masks; {recipe.network} has labels")
     return recipe.augment  # pyright: ignore[reportReturnType]
 
 

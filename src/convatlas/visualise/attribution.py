@@ -1,6 +1,6 @@
 """Which pixels, or which places of a layer, a class's score rests on: the methods that use gradients.
 
-Every method works on one picture x (1, C, H, W) and on the score (logit) of one class, and never on its probability,
+Every method works on one image x (1, C, H, W) and on the score (logit) of one class, and never on its probability,
 whose gradient also tells what the other classes lose.
 """
 
@@ -72,13 +72,13 @@ def _from_output(
 def integrated_gradients(
     net: nn.Module, x: Tensor, target: int, *, baseline: Tensor | None = None, steps: int = 50, batch_size: int = 10
 ) -> Attribution:
-    """Each pixel's share of what the score gains from the baseline to the picture.
+    """Each pixel's share of what the score gains from the baseline to the image.
 
     Sundararajan, Taly, Yan, "Axiomatic Attribution for Deep Networks", arXiv:1703.01365, 2017. The integral is a
     Gauss-Legendre sum; the shares add up to the gain, as far as `steps` are enough.
 
     Args:
-        baseline: (1, C, H, W), a picture that shows nothing; None is zeros, the data's mean colour.
+        baseline: (1, C, H, W), an image that shows nothing; None is zeros, the data's mean colour.
     """
     start = torch.zeros_like(x) if baseline is None else baseline
     nodes, weights = np.polynomial.legendre.leggauss(steps)
@@ -207,33 +207,33 @@ def _array(values: Tensor) -> Array:
     return values.detach().float().cpu().numpy()
 
 
-def figure(picture: Array, found: Attribution, *, bgr: bool = False) -> Figure:
-    """The picture (H, W, 3) or (H, W) in [0, 1], the attribution, and both laid over each other.
+def figure(image: Array, found: Attribution, *, bgr: bool = False) -> Figure:
+    """The image (H, W, 3) or (H, W) in [0, 1], the attribution, and both laid over each other.
 
     Signed values over the input's channels are drawn around mid-grey; sizes and maps from black (none) upwards.
     """
-    over_pixels = found.values.shape[-2:] == picture.shape[:2] and found.values.ndim == 3
+    over_pixels = found.values.shape[-2:] == image.shape[:2] and found.values.ndim == 3
     heat = found.values
     if over_pixels:
         heat = np.abs(found.values).max(axis=0) if found.method != "ig" else found.values.sum(axis=0).clip(min=0)
-    scaled = enlarged(heat, picture.shape[:2])
+    scaled = enlarged(heat, image.shape[:2])
     limit = float(np.quantile(scaled, 0.995)) or 1.0
     with house_style():
         sheet = Figure(figsize=(6.6, 2.4), layout="constrained")
         axes = sheet.subplots(1, 3)
         for axis in axes:
             axis.set_axis_off()
-        axes[0].imshow(picture, cmap="gray", vmin=0, vmax=1)
+        axes[0].imshow(image, cmap="gray", vmin=0, vmax=1)
         axes[0].set_title("picture", fontsize=8)
         if found.method in SIGNED and over_pixels:
             axes[1].imshow(around_grey(found.values, bgr=bgr), cmap="gray", vmin=0, vmax=1)
         else:
             axes[1].imshow(heat, cmap="gray" if over_pixels else "inferno", vmin=0, vmax=limit)
         axes[1].set_title(found.layer or found.method, fontsize=8)
-        grey = picture if picture.ndim == 2 else picture.mean(axis=2)
+        grey = image if image.ndim == 2 else image.mean(axis=2)
         axes[2].imshow(0.35 + 0.5 * grey, cmap="gray", vmin=0, vmax=1)
         axes[2].imshow(scaled, cmap="inferno", vmin=0, vmax=limit, alpha=np.clip(scaled / limit, 0, 1) * 0.85)
-        axes[2].set_title("over the picture", fontsize=8)
+        axes[2].set_title("over the image", fontsize=8)
     return sheet
 
 

@@ -24,7 +24,7 @@ RECTIFIERS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "relu6": F.
 
 
 class _RectifySignal(Function):
-    """Goes down as the deconvnet does: the signal itself is rectified, whatever the picture did here."""
+    """Goes down as the deconvnet does: the signal itself is rectified, whatever the image did here."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, rectifier: Callable[[Tensor], Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""A detector's answers on a picture, beside what a person has marked: right, wrong and missed."""
+"""A detector's answers on an image, beside what a person has marked: right, wrong and missed."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from convatlas.data.detection.drawing import draw_boxes, tag, to_canvas
-from convatlas.evaluation.error_analysis import PictureErrors
+from convatlas.evaluation.error_analysis import ImageErrors
 from convatlas.structures import Detections, Objects
 from convatlas.visualise.overlays import INVENTED, MISSED, RIGHT
 
@@ -30,12 +30,12 @@ def verdicts(
     image: Tensor,
     found: Detections,
     truth: Objects,
-    errors: PictureErrors,
+    errors: ImageErrors,
     classes: Sequence[str],
     *,
     longest: int = 480,
 ) -> Image.Image:
-    """One picture with its right and wrong answers and the objects that were missed, each in one colour."""
+    """One image with its right and wrong answers and the objects that were missed, each in one colour."""
     canvas, scale = to_canvas(image, longest)
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(max(9, longest // 40))
     width = max(1, round(longest / 160))

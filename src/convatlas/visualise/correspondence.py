@@ -1,12 +1,12 @@
-"""Correspondence: whether hiding the same part of several pictures changes a layer's features alike.
+"""Correspondence: whether hiding the same part of several images changes a layer's features alike.
 
 Zeiler, Fergus, "Visualizing and Understanding Convolutional Networks", arXiv:1311.2901, 2013, section 4.3, table 1.
-With x_i a layer's features of picture i and e_i = x_i - masked x_i their change, the measure is the sum of the Hamming
-distances between sign(e_i) and sign(e_j) over all pairs of pictures: the lower, the more alike. Table 1 prints it as a
+With x_i a layer's features of image i and e_i = x_i - masked x_i their change, the measure is the sum of the Hamming
+distances between sign(e_i) and sign(e_j) over all pairs of images: the lower, the more alike. Table 1 prints it as a
 "mean feature sign change" with a deviation, and does not say how it is normalised. We take the share of features whose
 sign differs, and over the pairs its mean and deviation.
 
-Two pictures that are masked at the same place change in the same units of a map, whatever they show. So the distance of
+Two images that are masked at the same place change in the same units of a map, whatever they show. So the distance of
 the maps' means over their places is given too: it knows nothing of places.
 """
 
@@ -33,7 +33,7 @@ ROUNDING = 1e-6  # of a layer's largest feature: a change below it is none
 
 @dataclass(frozen=True)
 class Correspondence:
-    """One part at one layer, over the P pairs of pictures that have it."""
+    """One part at one layer, over the P pairs of images that have it."""
 
     part: str
     layer: str
@@ -58,20 +58,20 @@ def measure(
     seed: int = 0,
     grey: Tensor | float = 0.0,
 ) -> list[Correspondence]:
-    """Table 1 for pictures x (N, C, H, W): a row for each part and layer, and the random ones last.
+    """Table 1 for images x (N, C, H, W): a row for each part and layer, and the random ones last.
 
     Args:
-        parts: name -> where the part is in each picture; None where a picture lacks it.
-        draws: how often random places are drawn, each picture its own, of the parts' mean size.
-        grey: what hides a part, a value or one a channel (C, 1, 1); 0 is the mean colour of normalised pictures.
+        parts: name -> where the part is in each image; None where an image lacks it.
+        draws: how often random places are drawn, each image its own, of the parts' mean size.
+        grey: what hides a part, a value or one a channel (C, 1, 1); 0 is the mean colour of normalised images.
 
     Raises:
-        UsageError: fewer than two pictures have a part, a box leaves its picture, or an unknown layer.
+        UsageError: fewer than two images have a part, a box leaves its image, or an unknown layer.
     """
     size = (x.shape[2], x.shape[3])
     for name, boxes in parts.items():
         if len(boxes) != len(x) or sum(box is not None for box in boxes) < 2:
-            raise UsageError(f"part {name!r} is in fewer than two pictures; expected pairs that can be compared")
+            raise UsageError(f"part {name!r} is in fewer than two images; expected pairs that can be compared")
         for top, left, height, width in filter(None, boxes):
             inside = 0 <= top <= top + height <= size[0] and 0 <= left <= left + width <= size[1]
             if not inside or height < 1 or width < 1:
@@ -110,19 +110,19 @@ def distances(before: Tensor, after: Tensor) -> tuple[Array, Array | None]:
 
 
 def masked(x: Tensor, boxes: Sequence[Box | None], grey: Tensor | float = 0.0) -> Tensor:
-    """The pictures (N, C, H, W), each with its box hidden."""
+    """The images (N, C, H, W), each with its box hidden."""
     hidden = x.clone()
-    for picture, box in zip(hidden, boxes, strict=True):
+    for image, box in zip(hidden, boxes, strict=True):
         if box is not None:
             top, left, height, width = box
-            picture[:, top : top + height, left : left + width] = grey
+            image[:, top : top + height, left : left + width] = grey
     return hidden
 
 
 def random_boxes(
     generator: np.random.Generator, count: int, side: tuple[int, int], size: tuple[int, int]
 ) -> list[Box | None]:
-    """A box of one size for each picture, anywhere inside."""
+    """A box of one size for each image, anywhere inside."""
     tops, lefts = (
         generator.integers(0, whole - part + 1, count).tolist() for part, whole in zip(side, size, strict=True)
     )
@@ -130,18 +130,18 @@ def random_boxes(
 
 
 def figure(
-    pictures: Sequence[Array], parts: Mapping[str, Sequence[Box | None]], found: Sequence[Correspondence]
+    images: Sequence[Array], parts: Mapping[str, Sequence[Box | None]], found: Sequence[Correspondence]
 ) -> Figure:
-    """Above, up to six pictures with their parts in the names' colours; below, each layer's mean distances by part."""
+    """Above, up to six images with their parts in the names' colours; below, each layer's mean distances by part."""
     layers = list(dict.fromkeys(row.layer for row in found))
     names = [*parts, RANDOM]
-    shown = list(pictures[:6])
+    shown = list(images[:6])
     with house_style():
         sheet = Figure(figsize=(9.5, 2.0 + 0.9 + 0.24 * len(names)), layout="constrained")
         (top,), (bottom,) = sheet.subfigures(2, 1, squeeze=False, height_ratios=(2.0, 0.9 + 0.24 * len(names)))
-        for index, (axis, picture) in enumerate(zip(top.subplots(1, len(shown), squeeze=False)[0], shown, strict=True)):
+        for index, (axis, image) in enumerate(zip(top.subplots(1, len(shown), squeeze=False)[0], shown, strict=True)):
             axis.set_axis_off()
-            axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
+            axis.imshow(image, cmap="gray", vmin=0, vmax=1)
             for number, boxes in enumerate(parts.values()):
                 if (box := boxes[index]) is not None:
                     colour = f"C{number % 10}"

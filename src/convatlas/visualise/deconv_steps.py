@@ -33,7 +33,7 @@ def project(net: nn.Module, x: Tensor, layer: str, signal: Tensor) -> list[Step]
     """Sends a signal of the shape of `layer`'s output down to the input, step by step; the last step is the input's.
 
     Args:
-        x: (B, C, H, W), the pictures whose switches are used.
+        x: (B, C, H, W), the images whose switches are used.
 
     Raises:
         UsageError: no such layer.

@@ -1,4 +1,4 @@
-"""The deconvnet: which structure in the picture makes one unit fire.
+"""The deconvnet: which structure in the image makes one unit fire.
 
 Zeiler, Fergus, "Visualizing and Understanding Convolutional Networks", arXiv:1311.2901, 2013, section 2.1.
 
@@ -28,7 +28,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Projection:
-    """What one unit of a layer saw, in the picture's own pixels."""
+    """What one unit of a layer saw, in the image's own pixels."""
 
     layer: str
     map: int
@@ -40,7 +40,7 @@ class Projection:
 def project(
     net: nn.Module, x: Tensor, layer: str, *, maps: Sequence[int] | None = None, limit: int = 9
 ) -> list[Projection]:
-    """The strongest unit of each map, projected down; for one picture x (1, C, H, W).
+    """The strongest unit of each map, projected down; for one image x (1, C, H, W).
 
     Args:
         maps: which maps of the layer; None takes the `limit` maps with the strongest units, strongest first.
@@ -62,7 +62,7 @@ def project(
 
 
 def project_each(net: nn.Module, x: Tensor, layer: str, units: Sequence[tuple[int, ...]]) -> Array:
-    """One unit (map, y, x) of each picture of a batch, projected down together: (B, C, H, W)."""
+    """One unit (map, y, x) of each image of a batch, projected down together: (B, C, H, W)."""
     seen = backward.forward(net, x, layer, backward.DECONVNET)
     signal = torch.zeros_like(seen.maps)
     for sample, unit in enumerate(units):
@@ -80,8 +80,8 @@ def strongest_unit(maps: Tensor, index: int, layer: str) -> tuple[int, ...]:
     return index, *(int(axis) for axis in np.unravel_index(place, maps.shape[1:]))
 
 
-def figure(picture: Array, projections: Sequence[Projection], *, bgr: bool = False) -> Figure:
-    """The picture (H, W, 3) or (H, W) in [0, 1], then for each projection the part that it covers: patch and signal.
+def figure(image: Array, projections: Sequence[Projection], *, bgr: bool = False) -> Figure:
+    """The image (H, W, 3) or (H, W) in [0, 1], then for each projection the part that it covers: patch and signal.
 
     Each projection is on its own scale around mid-grey.
     """
@@ -92,24 +92,24 @@ def figure(picture: Array, projections: Sequence[Projection], *, bgr: bool = Fal
         axes = list(sheet.subplots(rows, columns, squeeze=False).flat)
         for axis in axes:
             axis.set_axis_off()
-        axes[0].imshow(picture, cmap="gray", vmin=0, vmax=1)
+        axes[0].imshow(image, cmap="gray", vmin=0, vmax=1)
         axes[0].set_title("picture", fontsize=8)
         for axis, found in zip(axes[1:], projections, strict=False):
-            axis.imshow(pair(picture, found.signal, bgr=bgr), vmin=0, vmax=1, interpolation="none")
+            axis.imshow(pair(image, found.signal, bgr=bgr), vmin=0, vmax=1, interpolation="none")
             axis.set_title(f"map {found.map}", fontsize=8, loc="left")
             axis.set_title(f"{found.activation:.3g}", fontsize=8, loc="right", color=MUTED, fontweight="normal")
     return sheet
 
 
-def pair(picture: Array, signal: Array, *, bgr: bool = False) -> Array:
-    """The part of the picture that a signal (C, H, W) covers, a white line, and the signal there: (h, 2w + line, 3)"""
+def pair(image: Array, signal: Array, *, bgr: bool = False) -> Array:
+    """The part of the image that a signal (C, H, W) covers, a white line, and the signal there: (h, 2w + line, 3)"""
     covered = np.abs(signal).max(axis=0) > 0
     if covered.any():
         rows, columns = (np.flatnonzero(covered.any(axis=axis)) for axis in (1, 0))
         part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     else:
         part = np.s_[:, :]
-    sides = [side[part] for side in (picture, around_grey(signal, bgr=bgr))]
+    sides = [side[part] for side in (image, around_grey(signal, bgr=bgr))]
     sides = [side if side.ndim == 3 else side[..., None].repeat(3, axis=2) for side in sides]
     line = np.ones((len(sides[0]), max(1, sides[0].shape[1] // 40), 3))
     return np.concatenate([sides[0], line, sides[1]], axis=1).astype(np.float32)

@@ -1,8 +1,8 @@
-"""Segmenters, pose networks and detectors asked as if they were classifiers: one number a class for a picture.
+"""Segmenters, pose networks and detectors asked as if they were classifiers: one number a class for an image.
 
 So saliency, Grad-CAM and occlusion answer for them too. For a map it is the mean over its pixels (Vinogradova et al.,
 "Towards Interpretable Semantic Segmentation via Gradient-Weighted Class Activation Mapping", AAAI 2020, take the sum),
-for a detector the most certain of its boxes, or what it says of the whole picture as one region.
+for a detector the most certain of its boxes, or what it says of the whole image as one region.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """How features come to be: the strongest projection of a map after each of several epochs.
 
 Zeiler, Fergus, "Visualizing and Understanding Convolutional Networks", arXiv:1311.2901, 2013, section 4 and figure 4.
-Sudden jumps come from another picture taking over as the one with the strongest activation.
+Sudden jumps come from another image taking over as the one with the strongest activation.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,18 +28,18 @@ class Evolution:
     layer: str
     maps: tuple[int, ...]
     epochs: tuple[int, ...]
-    activations: Array  # (M, E) of the strongest unit in all pictures
-    pictures: NDArray[np.int64]  # (M, E) in which it was
+    activations: Array  # (M, E) of the strongest unit in all images
+    images: NDArray[np.int64]  # (M, E) in which it was
     signals: Array  # (M, E, C, h, w) its projection, cut to what the unit sees
 
 
 def evolve(nets: Iterable[tuple[int, nn.Module]], x: Tensor, layer: str, maps: Sequence[int]) -> Evolution:
-    """The strongest unit of each map in the pictures x (N, C, H, W), projected, for each (epoch, network).
+    """The strongest unit of each map in the images x (N, C, H, W), projected, for each (epoch, network).
 
     Raises:
         UsageError: no network, no such layer or map, or a layer without maps.
     """
-    epochs, activations, pictures, signals = [], [], [], []
+    epochs, activations, images, signals = [], [], [], []
     for epoch, net in nets:
         parts = ((x[i : i + BATCH], range(i, min(i + BATCH, len(x)))) for i in range(0, len(x), BATCH))
         best = patches.strongest(net, parts, layer, count=1)
@@ -47,16 +47,16 @@ def evolve(nets: Iterable[tuple[int, nn.Module]], x: Tensor, layer: str, maps: S
             if not 0 <= index < len(best.activations):
                 raise UsageError(f"map {index} is not in layer {layer!r}, which has {len(best.activations)} maps")
         units = [(index, *(int(axis) for axis in best.positions[index, 0])) for index in maps]
-        found = [int(best.pictures[index, 0]) for index in maps]
+        found = [int(best.images[index, 0]) for index in maps]
         down = deconvnet.project_each(net, x[found], layer, units)
         field = patches.field_of(net, x[:1], layer)
         epochs.append(epoch)
-        pictures.append(found)
+        images.append(found)
         activations.append([best.activations[index, 0] for index in maps])
         signals.append([cut_out(signal, field, unit[1:]) for signal, unit in zip(down, units, strict=True)])
     if not epochs:
         raise UsageError("no epoch's weights; expected at least one")
-    arrays = (np.array(activations, np.float32).T, np.array(pictures, np.int64).T, np.array(signals).swapaxes(0, 1))
+    arrays = (np.array(activations, np.float32).T, np.array(images, np.int64).T, np.array(signals).swapaxes(0, 1))
     return Evolution(layer, tuple(maps), tuple(epochs), *arrays)
 
 

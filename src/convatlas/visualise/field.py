@@ -1,4 +1,4 @@
-"""One unit's receptive field as a picture: what it can see, and how strongly it looks."""
+"""One unit's receptive field as an image: what it can see, and how strongly it looks."""
 
 import numpy as np
 from matplotlib.axes import Axes

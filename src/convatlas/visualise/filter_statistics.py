@@ -75,7 +75,7 @@ def near_zero(net: nn.Module) -> list[Dead]:
 
 
 def never_positive(net: nn.Module, batches: Iterable[Tensor]) -> list[Dead]:
-    """For each rectifier in the order of the forward pass, the maps or units that no picture x (B, C, H, W) excites."""
+    """For each rectifier in the order of the forward pass, the maps or units that no image x (B, C, H, W) excites."""
     alive: dict[str, Tensor] = {}
 
     def watch(name: str, _: nn.Module, __: Any, output: Tensor) -> None:
@@ -127,5 +127,5 @@ def figure(found: Spectrum, silent: list[Dead]) -> Figure:
                 range(0, len(silent), step), [one.layer for one in silent[::step]], rotation=60, ha="right", fontsize=7
             )
             axes[2].set(xlim=(-0.6, max(len(silent), 6) - 0.4), ylim=(0, max(5.0, axes[2].get_ylim()[1])))
-            axes[2].set_title("units that no picture excites, %", fontsize=9, color=INK)
+            axes[2].set_title("units that no image excites, %", fontsize=9, color=INK)
     return sheet

@@ -57,11 +57,11 @@ def figure(filters: Array) -> Figure:
     rows = math.ceil(len(tiles) / columns)
     tile = min(1.25, 9.0 / columns)
     with house_style():
-        picture = Figure(
+        source_image = Figure(
             figsize=(max(columns * tile, 4.0) + (0 if coloured else 0.8), rows * (tile + 0.2) + 0.15),
             layout="constrained",
         )
-        axes = picture.subplots(rows, columns, squeeze=False)
+        axes = source_image.subplots(rows, columns, squeeze=False)
         image = None
         for index, axis in enumerate(axes.flat):
             axis.set_axis_off()
@@ -74,10 +74,10 @@ def figure(filters: Array) -> Figure:
             label = str(index) if coloured or channels == 1 else f"{index // channels}·{index % channels}"
             axis.set_title(label, fontsize=7, color=MUTED, loc="center", pad=2, fontweight="normal")
         if image is not None:
-            bar = picture.colorbar(image, ax=axes, shrink=0.9, aspect=18, pad=0.02)
+            bar = source_image.colorbar(image, ax=axes, shrink=0.9, aspect=18, pad=0.02)
             bar.ax.tick_params(labelsize=7)
             bar.outline.set_visible(False)
-    return picture
+    return source_image
 
 
 def caption(layer: str, filters: Array) -> str:

@@ -1,7 +1,7 @@
-"""How far a network's features move when the picture moves: the invariance curves, and equivariance to shifts.
+"""How far a network's features move when the image moves: the invariance curves, and equivariance to shifts.
 
 Zeiler, Fergus, "Visualizing and Understanding Convolutional Networks", arXiv:1311.2901, 2013, section 4.1, figure 5:
-vertical translation, scale and rotation; Euclidean distance between the features of the moved and the original picture,
+vertical translation, scale and rotation; Euclidean distance between the features of the moved and the original image,
 at a low and a high layer; the probability of the true class.
 """
 
@@ -22,7 +22,7 @@ from convatlas.visualise import backward
 from convatlas.visualise.style import PALE, TEST, TRAIN, house_style
 
 Array = NDArray[np.float32]
-# kind of motion -> (unit, amounts); the paper's range for pictures of 224 pixels
+# kind of motion -> (unit, amounts); the paper's range for images of 224 pixels
 MOTIONS: dict[str, tuple[str, tuple[float, ...]]] = {
     "translation": ("of the height, downwards", tuple(step / 100 for step in range(-24, 25, 4))),
     "scale": ("times the size", tuple(1 + step / 10 for step in range(0, 9))),
@@ -32,17 +32,17 @@ MOTIONS: dict[str, tuple[str, tuple[float, ...]]] = {
 
 @dataclass(frozen=True)
 class Curves:
-    """One kind of motion by A amounts, for N pictures."""
+    """One kind of motion by A amounts, for N images."""
 
     motion: str
     amounts: tuple[float, ...]
     distances: dict[str, Array]  # layer -> (N, A) Euclidean distance, in units of the original's own norm
-    probabilities: Array  # (N, A) of each picture's class
+    probabilities: Array  # (N, A) of each image's class
 
 
 @dataclass(frozen=True)
 class Equivariance:
-    """What shifts of the picture do to one layer's maps; means over N pictures, for each shift in pixels."""
+    """What shifts of the image do to one layer's maps; means over N images, for each shift in pixels."""
 
     layer: str
     shifts: tuple[int, ...]
@@ -52,7 +52,7 @@ class Equivariance:
 
 
 def move(x: Tensor, motion: str, amount: float) -> Tensor:
-    """The pictures (B, C, H, W) moved around their centre, bilinear; what comes in from outside is 0.
+    """The images (B, C, H, W) moved around their centre, bilinear; what comes in from outside is 0.
 
     Translation by a fraction of the height (positive is down), scale by a factor, rotation by degrees
     (counter-clockwise).
@@ -67,7 +67,7 @@ def move(x: Tensor, motion: str, amount: float) -> Tensor:
     scale = amount if motion == "scale" else 1.0
     down = 2 * amount if motion == "translation" else 0.0
     cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
-    # where each output pixel comes from, in coordinates from -1 to 1 of a picture that need not be square
+    # where each output pixel comes from, in coordinates from -1 to 1 of an image that need not be square
     matrix = torch.tensor([[cos, -sin * height / width, 0.0], [sin * width / height, cos, -down]], dtype=x.dtype)
     grid = F.affine_grid(matrix.to(x.device).expand(len(x), 2, 3), list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, align_corners=False)
@@ -99,7 +99,7 @@ def curves(
     amounts: Sequence[float] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Curves:
-    """Figure 5 for one kind of motion and pictures x (N, C, H, W), whose classes are `targets`."""
+    """Figure 5 for one kind of motion and images x (N, C, H, W), whose classes are `targets`."""
     amounts = tuple(MOTIONS[motion][1] if amounts is None else amounts)
     before, _ = features(net, x, layers)
     rows = torch.arange(len(x))
@@ -121,13 +121,13 @@ def equivariance(
 ) -> list[Equivariance]:
     """What vertical shifts by whole pixels do to each layer's maps.
 
-    The picture (N, C, H, W) is continued by its mirror image, and a window of its size goes down. A map whose units
+    The image (N, C, H, W) is continued by its mirror image, and a window of its size goes down. A map whose units
     stand j pixels apart is shifted by shift / j units where that is whole, else to the nearest; the rows near both
     edges, which the padding reaches, are left out.
     """
     height = x.shape[2]
     if max(shifts) >= height:
-        raise UsageError(f"shifts reach {max(shifts)} pixels; expected less than the picture's {height}")
+        raise UsageError(f"shifts reach {max(shifts)} pixels; expected less than the image's {height}")
     tall = F.pad(x, (0, 0, 0, max(shifts)), mode="reflect")
     before, _ = features(net, x, layers)
     found: dict[str, list[tuple[Array, Array, Array]]] = {layer: [] for layer in layers}
@@ -159,7 +159,7 @@ def relative(change: Tensor, original: Tensor) -> Array:
 
 
 def figure(found: Sequence[Curves]) -> Figure:
-    """A row a motion: distance at each layer, then the probability; thin lines are pictures, the band one deviation."""
+    """A row a motion: distance at each layer, then the probability; thin lines are images, the band one deviation."""
     layers = list(found[0].distances)
     with house_style():
         sheet = Figure(figsize=(3.1 * (len(layers) + 1), 2.3 * len(found)), layout="constrained")

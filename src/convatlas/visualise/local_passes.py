@@ -1,6 +1,6 @@
-"""Forward passes of pictures that differ from one picture only in a square: early layers compute only what changes.
+"""Forward passes of images that differ from one image only in a square: early layers compute only what changes.
 
-The early maps of the whole picture are kept. For each place of the square a stage (`analysis.stages`) computes the
+The early maps of the whole image are kept. For each place of the square a stage (`analysis.stages`) computes the
 window of its output that the square reaches, from the window of its input which that reads. Behind the last stage for
 which this pays, the changed window is pasted into the kept map and the rest of the network runs whole. The answers are
 those of whole passes up to the rounding of floats. Where a network's first layers are no stages, all passes are whole.
@@ -18,11 +18,11 @@ from convatlas.analysis.trace import find_layer, trace_of
 
 
 class LocalPasses:
-    """A network's answers for one picture x (1, C, H, W) with a square at some place, in eval mode, without gradients.
+    """A network's answers for one image x (1, C, H, W) with a square at some place, in eval mode, without gradients.
 
     Args:
         places: upper and left edges of the squares, (N, 2).
-        size: height and width of the squares, which the picture's edges may cut.
+        size: height and width of the squares, which the image's edges may cut.
         until: a layer that always runs on whole maps, so that hooks see them.
         batch_size: squares per pass.
     """

@@ -70,15 +70,15 @@ def feature_maps(net: nn.Module, x: Tensor) -> list[tuple[str, Array]]:
 
 
 def strongest(maps: Array, limit: int = MAPS_PER_ROW) -> list[int]:
-    """The maps to show, in their own order: all, or the `limit` that vary most over the picture."""
+    """The maps to show, in their own order: all, or the `limit` that vary most over the image."""
     if len(maps) <= limit:
         return list(range(len(maps)))
     spread = maps.reshape(len(maps), -1).std(axis=1)
     return sorted(np.argsort(-spread, kind="stable")[:limit].tolist())
 
 
-def figure(picture: Array, states: list[tuple[str, Array]], classes: tuple[str, ...] | None = None) -> Figure:
-    """The input (H, W) or (H, W, 3) in [0, 1], then one row a layer: maps as pictures, vectors as strips.
+def figure(image: Array, states: list[tuple[str, Array]], classes: tuple[str, ...] | None = None) -> Figure:
+    """The input (H, W) or (H, W, 3) in [0, 1], then one row a layer: maps as images, vectors as strips.
 
     Each row has its own scale from its smallest to its largest value; at most 16 maps a layer are shown.
     """
@@ -90,10 +90,10 @@ def figure(picture: Array, states: list[tuple[str, Array]], classes: tuple[str, 
         grid = GridSpec(
             len(heights), 1, sheet, height_ratios=heights, left=0.005, right=0.995, top=1, bottom=0.005, hspace=0
         )
-        size = TIMES.join(str(n) for n in (picture.shape[2:] + picture.shape[:2]))
+        size = TIMES.join(str(n) for n in (image.shape[2:] + image.shape[:2]))
         row = start_row(sheet, grid[0], "input", size)
-        grey = {"cmap": "gray", "vmin": 0, "vmax": 1} if picture.ndim == 2 else {}
-        place(row, picture, 0, 1.25, width, heights[0], grey)
+        grey = {"cmap": "gray", "vmin": 0, "vmax": 1} if image.ndim == 2 else {}
+        place(row, image, 0, 1.25, width, heights[0], grey)
         for index, (name, maps) in enumerate(states, start=1):
             shape = TIMES.join(str(n) for n in maps.shape if n > 1 or maps.ndim == 1) or "1"
             kept = strongest(maps) if is_map(maps) else []

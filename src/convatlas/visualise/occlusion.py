@@ -1,7 +1,7 @@
-"""Occlusion sensitivity: a grey square slides over the picture, and the network is asked again at every place.
+"""Occlusion sensitivity: a grey square slides over the image, and the network is asked again at every place.
 
 Zeiler, Fergus, "Visualizing and Understanding Convolutional Networks", arXiv:1311.2901, 2013, section 4.2, figure 6:
-(a) the picture, (b) the total activity of the layer's strongest map, (c) what that map saw, (d) the probability of the
+(a) the image, (b) the total activity of the layer's strongest map, (c) what that map saw, (d) the probability of the
 class, (e) the most probable class.
 
 The places are those of captum's `Occlusion`: the squares start at multiples of the stride, and the last of a row is cut
@@ -35,7 +35,7 @@ class Occlusion:
 
     target: int  # the class
     layer: str
-    map: int  # of the layer, the one with the strongest unit in the whole picture
+    map: int  # of the layer, the one with the strongest unit in the whole image
     size: tuple[int, int]  # of the square, in pixels
     rows: NDArray[np.int64]  # (R,) its upper edge
     columns: NDArray[np.int64]  # (C,) its left edge
@@ -75,22 +75,22 @@ def occlude(
     batch_size: int = 8,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Occlusion:
-    """Slides a square over one picture x (1, C, H, W).
+    """Slides a square over one image x (1, C, H, W).
 
     Args:
         size: of the square in pixels, one number or height and width.
         stride: pixels between places.
         layer: of the strongest map; by default the last one with maps.
-        grey: what the square holds, a value or one a channel (C, 1, 1); 0 is the mean colour of normalised pictures.
+        grey: what the square holds, a value or one a channel (C, 1, 1); 0 is the mean colour of normalised images.
         batch_size: places per forward pass.
         on_progress: called with (places done, places).
 
     Raises:
-        UsageError: a square larger than the picture, a stride that leaves gaps, no such class, or a layer without maps.
+        UsageError: a square larger than the image, a stride that leaves gaps, no such class, or a layer without maps.
     """
     height, width = (size, size) if isinstance(size, int) else size
     if not (1 <= height <= x.shape[2] and 1 <= width <= x.shape[3]):
-        raise UsageError(f"size is {height} x {width}; expected 1 to the picture's {x.shape[2]} x {x.shape[3]} pixels")
+        raise UsageError(f"size is {height} x {width}; expected 1 to the image's {x.shape[2]} x {x.shape[3]} pixels")
     if not 1 <= stride <= min(height, width):
         raise UsageError(f"stride is {stride}; expected 1 to the square's {min(height, width)} pixels")
     if batch_size < 1:
@@ -135,10 +135,10 @@ def occlude(
 
 
 def figure(
-    picture: Array, found: Occlusion, projection: deconvnet.Projection, classes: tuple[str, ...], *, bgr: bool = False
+    image: Array, found: Occlusion, projection: deconvnet.Projection, classes: tuple[str, ...], *, bgr: bool = False
 ) -> Figure:
-    """Figure 6 of the paper, (a) to (e), for one picture (H, W, 3) or (H, W) in [0, 1]."""
-    height, width = picture.shape[:2]
+    """Figure 6 of the paper, (a) to (e), for one image (H, W, 3) or (H, W) in [0, 1]."""
+    height, width = image.shape[:2]
     reach = (
         found.columns[0] + found.size[1] / 2, found.columns[-1] + found.size[1] / 2,
         found.rows[-1] + found.size[0] / 2, found.rows[0] + found.size[0] / 2,
@@ -154,7 +154,7 @@ def figure(
             axis.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[], facecolor="#e8ebee")
             axis.set_aspect("equal")
             axis.spines[:].set_visible(False)
-        axes[0].imshow(picture, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
+        axes[0].imshow(image, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
         axes[0].add_patch(
             Rectangle((found.columns[0], found.rows[0]), found.size[1], found.size[0], facecolor="#808080", lw=0)
         )
@@ -179,7 +179,7 @@ def figure(
             bar.outline.set_visible(False)
             bar.ax.tick_params(labelsize=7, color=MUTED)
         titles = (
-            "(a) picture and square", f"(b) activity of {found.layer}, map {found.map}", "(c) what that map saw",
+            "(a) image and square", f"(b) activity of {found.layer}, map {found.map}", "(c) what that map saw",
             f"(d) probability of {classes[found.target]}", "(e) most probable class",
         )  # fmt: skip
         for axis, title in zip(axes, titles, strict=True):

@@ -1,6 +1,6 @@
-"""Dense predictions drawn over their picture: masks in colours, boundary errors, poses.
+"""Dense predictions drawn over their image: masks in colours, boundary errors, poses.
 
-Pictures are uint8, (H, W) for grey or (H, W, 3); what is drawn is uint8 (H, W, 3).
+Images are uint8, (H, W) for grey or (H, W, 3); what is drawn is uint8 (H, W, 3).
 """
 
 from collections.abc import Sequence
@@ -33,15 +33,15 @@ COCO_LIMBS: Limbs = (
 )  # fmt: skip
 
 
-def overlay(picture: Picture, mask: Mask, palette: Palette, *, opacity: float = 0.6, void: int = VOID) -> Picture:
-    """The mask's colours over the picture, with a dark line along the borders; void stays grey.
+def overlay(image: Picture, mask: Mask, palette: Palette, *, opacity: float = 0.6, void: int = VOID) -> Picture:
+    """The mask's colours over the image, with a dark line along the borders; void stays grey.
 
     Raises:
         UsageError: the mask has another size, or a class that the palette lacks.
     """
-    base = as_rgb(picture)
+    base = as_rgb(image)
     if mask.shape != base.shape[:2]:
-        raise UsageError(f"the mask is {mask.shape}; expected the picture's {base.shape[:2]}")
+        raise UsageError(f"the mask is {mask.shape}; expected the image's {base.shape[:2]}")
     counted = mask != void
     if counted.any() and not 0 <= mask[counted].min() <= mask[counted].max() < len(palette):
         raise UsageError(f"the mask has class {mask[counted].max()}; expected 0 to {len(palette) - 1}")
@@ -53,14 +53,14 @@ def overlay(picture: Picture, mask: Mask, palette: Palette, *, opacity: float = 
 
 
 def boundary_errors(
-    picture: Picture, predicted: Mask, mask: Mask, *, tolerance: float = TOLERANCE, void: int = VOID
+    image: Picture, predicted: Mask, mask: Mask, *, tolerance: float = TOLERANCE, void: int = VOID
 ) -> Picture:
-    """Boundaries over the pale picture: right ones green, missed ones red, invented ones blue.
+    """Boundaries over the pale image: right ones green, missed ones red, invented ones blue.
 
     A boundary pixel of a class is right when the other mask has one of the same class within the tolerance, a part of
     the diagonal, as in boundary F1. What is predicted on void is not judged.
     """
-    grey = as_rgb(picture).mean(axis=2, keepdims=True)
+    grey = as_rgb(image).mean(axis=2, keepdims=True)
     drawn = np.repeat(150 + 0.4 * grey, 3, axis=2)
     reach = tolerance * np.hypot(*mask.shape)
     right, missed, invented = np.zeros((3, *mask.shape), dtype=bool)
@@ -103,7 +103,7 @@ def with_legend(image: Picture, classes: Sequence[str], palette: Palette, presen
 
 
 def skeleton(
-    picture: Picture,
+    image: Picture,
     joints: NDArray[Any],
     visible: NDArray[np.bool_],
     limbs: Limbs,
@@ -111,12 +111,12 @@ def skeleton(
     left: Sequence[int] = (),
     right: Sequence[int] = (),
 ) -> Picture:
-    """A pose over its picture: joints (J, 2) in x and y, pixel edges from 0 to W and 0 to H; limbs join two of them.
+    """A pose over its image: joints (J, 2) in x and y, pixel edges from 0 to W and 0 to H; limbs join two of them.
 
     Joints in `left` are orange, those in `right` blue, with the limbs that end in one; the rest is green. Joints that
     are not visible, or not finite, are left out with their limbs.
     """
-    drawn = np.ascontiguousarray(as_rgb(picture))
+    drawn = np.ascontiguousarray(as_rgb(image))
     shown = visible & np.isfinite(joints).all(axis=1)
     width = max(1, round(max(drawn.shape) / 130))
     centres = [
@@ -139,6 +139,6 @@ def skeleton(
     return drawn
 
 
-def as_rgb(picture: Picture) -> Picture:
+def as_rgb(image: Picture) -> Picture:
     """(H, W) or (H, W, 3) -> a copy (H, W, 3)"""
-    return np.repeat(picture[:, :, None], 3, axis=2) if picture.ndim == 2 else picture[:, :, :3].copy()
+    return np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image[:, :, :3].copy()

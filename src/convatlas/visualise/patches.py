@@ -26,19 +26,19 @@ WIDTH, HEIGHT = 3.5, 1.66  # inches of three by three patches and their projecti
 
 @dataclass(frozen=True)
 class Strongest:
-    """Of each of N maps the k strongest units, at most one a picture, strongest first."""
+    """Of each of N maps the k strongest units, at most one an image, strongest first."""
 
     layer: str
     activations: Array  # (N, k)
-    pictures: NDArray[np.int64]  # (N, k) the indices that the batches gave
+    images: NDArray[np.int64]  # (N, k) the indices that the batches gave
     positions: NDArray[np.int64]  # (N, k, 2) y, x in the map
     extent: tuple[int, int]  # of the map
-    lowest: float  # value of any unit for any picture; a rectified layer has none below 0
+    lowest: float  # value of any unit for any image; a rectified layer has none below 0
 
 
 @dataclass(frozen=True)
 class Region:
-    """A part of a picture, cut at its edges."""
+    """A part of an image, cut at its edges."""
 
     rows: slice
     columns: slice
@@ -50,17 +50,17 @@ def strongest(
     layer: str,
     *,
     count: int = 9,
-    on_pictures: Callable[[int], None] | None = None,
+    on_images: Callable[[int], None] | None = None,
 ) -> Strongest:
-    """Runs batches of (x (B, C, H, W), the pictures' indices) through and keeps the best of each map.
+    """Runs batches of (x (B, C, H, W), the images' indices) through and keeps the best of each map.
 
     Args:
         count: how many a map.
-        on_pictures: called with the number of pictures seen.
+        on_images: called with the number of images seen.
 
     Raises:
         UsageError: no such layer, or one without maps.
-        ConvatlasError: there is no picture.
+        ConvatlasError: there is no image.
     """
     best: tuple[Tensor, Tensor, Tensor] | None = None
     kept: list[Any] = []
@@ -83,25 +83,25 @@ def strongest(
                 order = best[0].topk(min(count, best[0].shape[1]), dim=1).indices
                 best = (best[0].gather(1, order), best[1].gather(1, order), best[2].gather(1, order))
                 seen += len(x)
-                if on_pictures is not None:
-                    on_pictures(seen)
+                if on_images is not None:
+                    on_images(seen)
     finally:
         handle.remove()
     if best is None:
-        raise ConvatlasError(f"no picture to look for the strongest patches of {layer!r} in")
+        raise ConvatlasError(f"no image to look for the strongest patches of {layer!r} in")
     positions = torch.stack((best[2] // width, best[2] % width), dim=2)
     return Strongest(layer, best[0].float().numpy(), best[1].numpy(), positions.numpy(), (height, width), lowest)
 
 
 def field_of(net: nn.Module, x: Tensor, layer: str) -> ReceptiveField | None:
-    """The receptive field of a layer's units in pictures like x (1, C, H, W); None where the atlas can't tell."""
+    """The receptive field of a layer's units in images like x (1, C, H, W); None where the atlas can't tell."""
     records = trace(net, tuple(x.shape[1:]), device=x.device)
     inside = [record.index for record in records if (record.name + "/").startswith((f"{layer}/", f"{layer}."))]
     return receptive_fields(records)[inside[-1]] if inside else None
 
 
 def is_rectified(net: nn.Module, x: Tensor, layer: str) -> bool:
-    """Whether a rectifier takes all that a layer gives, for pictures like x (1, C, H, W)."""
+    """Whether a rectifier takes all that a layer gives, for images like x (1, C, H, W)."""
     records = trace(net, tuple(x.shape[1:]), device=x.device)
     inside = [record.index for record in records if (record.name + "/").startswith((f"{layer}/", f"{layer}."))]
     readers = [record.kind for record in records if inside and inside[-1] in record.inputs]
@@ -109,7 +109,7 @@ def is_rectified(net: nn.Module, x: Tensor, layer: str) -> bool:
 
 
 def region(field: ReceptiveField | None, position: Sequence[int], size: Sequence[int]) -> Region:
-    """What one unit sees of a picture of `size` (H, W); the whole picture where its field is not known."""
+    """What one unit sees of an image of `size` (H, W); the whole image where its field is not known."""
     if field is None:
         return Region(slice(0, size[0]), slice(0, size[1]))
     starts = [field.offset[axis] + int(position[axis]) * field.stride[axis] for axis in (0, 1)]

@@ -46,7 +46,7 @@ VARIABLES = {
 }
 IMAGE_DPI = 160  # of photographs inside
 NARROW = 3.8  # inches that a telephone shows
-MOST_CELLS = 12  # a grid of more panels stays one picture
+MOST_CELLS = 12  # a grid of more panels stays one image
 CHART = (3.25, 2.4)  # inches of a chart: on a telephone it stands beside nothing and is not made smaller
 FALLBACK_FONTS = (
     "Noto Sans CJK JP", "Noto Sans CJK SC", "Source Han Sans", "WenQuanYi Micro Hei", "Hiragino Sans", "PingFang SC",
@@ -131,12 +131,12 @@ def own_ids(svg: str) -> str:
 
 
 def around_grey(signal: NDArray[Any], *, bgr: bool = False, quantile: float = 0.99) -> NDArray[Any]:
-    """A signed signal (C, H, W) as a picture (H, W, 3) or (H, W) in [0, 1]: zero is mid-grey.
+    """A signed signal (C, H, W) as an image (H, W, 3) or (H, W) in [0, 1]: zero is mid-grey.
 
     The scale is symmetric; the few values above the quantile of all sizes are cut, or they would leave the rest dull.
     """
     values = signal[::-1] if bgr else signal
-    picture = values.transpose(1, 2, 0) if len(values) == 3 else values.mean(axis=0)
-    sizes = np.abs(picture[picture != 0])
+    image = values.transpose(1, 2, 0) if len(values) == 3 else values.mean(axis=0)
+    sizes = np.abs(image[image != 0])
     limit = float(np.quantile(sizes, quantile)) if sizes.size else 1.0
-    return np.clip(picture / (2 * limit) + 0.5, 0, 1)
+    return np.clip(image / (2 * limit) + 0.5, 0, 1)

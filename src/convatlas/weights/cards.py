@@ -144,7 +144,7 @@ def _is_of_channels(values: Any, channels: int) -> bool:
 
 
 def preprocessing_of(card: Mapping[str, Any]) -> Preprocessing | None:
-    """How pictures are prepared for these weights; None where the card does not say.
+    """How images are prepared for these weights; None where the card does not say.
 
     Raises:
         ConvatlasError: the entry has unknown or missing fields, or values that can't be meant.

@@ -5,7 +5,7 @@ Coding", ICLR 2016, arXiv:1510.00149; Iandola et al. 2016 (SqueezeNet), section 
 
 Follows  Section 2 for pruning by magnitude, section 3 for k-means within each layer from centroids spaced linearly
          between the smallest and the largest weight, section 4 for the codes.
-Departs  What is left after pruning is retrained where pictures are given; shared weights are not trained any more. One
+Departs  What is left after pruning is retrained where images are given; shared weights are not trained any more. One
          sparsity holds for all layers. The released container has 8-bit codes and 4-bit gaps (`deep_compression`);
          the one with Huffman's codes is our own (`huffman`), and its sizes include the lengths of the codes.
 """
@@ -51,7 +51,7 @@ class Compressed:
 
 @dataclass(frozen=True)
 class Retraining:
-    """Pictures and how long the weights that were not pruned learn from them."""
+    """Images and how long the weights that were not pruned learn from them."""
 
     loader: Loader
     epochs: int

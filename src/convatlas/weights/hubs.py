@@ -1,7 +1,7 @@
 """Weights that torchvision or timm fetch from their own hubs: `torchvision:resnet50`, `timm:inception_v4`.
 
 A name of one set of weights may follow: `torchvision:resnet50/IMAGENET1K_V1`, `timm:resnet50.a1_in1k`. The libraries
-keep what they fetched, check its hash where they know it, and state the pictures' sizes and means.
+keep what they fetched, check its hash where they know it, and state the images' sizes and means.
 """
 
 import math
@@ -39,13 +39,13 @@ def _torchvision(name: str) -> Contents:
         known = ", ".join(choice.name for choice in choices)
         raise UsageError(f"weights torchvision:{name}; torchvision has {known} for {network}")
     state = _fetched(f"torchvision:{name}", lambda: entry.get_state_dict(progress=False, check_hash=True))
-    pictures = entry.transforms()
+    images = entry.transforms()
     stated = Preprocessing(
-        size=(pictures.crop_size[0],) * 2,
+        size=(images.crop_size[0],) * 2,
         resize="short_side",
-        resize_to=pictures.resize_size[0],
-        mean=tuple(pictures.mean),
-        std=tuple(pictures.std),
+        resize_to=images.resize_size[0],
+        mean=tuple(images.mean),
+        std=tuple(images.std),
     )
     return Contents("PyTorch", dict(state), preprocessing=None if network in _REWRITTEN else stated)
 

@@ -8,9 +8,9 @@ Follows  Dalal and Triggs, sections 4 and 6: no smoothing, 9 unsigned orientatio
          channel, cells of 8 x 8 pixels, blocks of 2 x 2 cells at every cell, L2-Hys, a soft linear machine, C = 0.01.
          Csurka et al., sections 3 and 5: SIFT, a vocabulary of k-means, a histogram of words, linear one-against-all
          machines.
-Departs  Dalal and Triggs look for people in windows of 64 x 128 pixels; our whole pictures are 64 x 64. They weight and
+Departs  Dalal and Triggs look for people in windows of 64 x 128 pixels; our whole images are 64 x 64. They weight and
          interpolate the votes within a block, scikit-image does not. Csurka et al. take descriptors at interest
-         points, of which small pictures have next to none: ours stand on a grid, 16 x 16 pixels every 8 pixels, and
+         points, of which small images have next to none: ours stand on a grid, 16 x 16 pixels every 8 pixels, and
          have a vocabulary of 200 (so Lazebnik, Schmid and Ponce, "Beyond Bags of Features", CVPR 2006).
 Shapes   B batch, C channels, H x W map, F features, K classes, V words of the vocabulary, P places of the grid.
 
@@ -46,17 +46,17 @@ class Hog(nn.Module):
             return x.new_empty(len(x), self.num_features)
         from skimage.feature import hog
 
-        pictures = x.detach().permute(0, 2, 3, 1).cpu().double().numpy()
+        images = x.detach().permute(0, 2, 3, 1).cpu().double().numpy()
         features = [
             hog(
-                picture,
+                image,
                 orientations=ORIENTATIONS,
                 pixels_per_cell=(CELL, CELL),
                 cells_per_block=(2, 2),
                 block_norm="L2-Hys",
                 channel_axis=-1,
             )
-            for picture in pictures
+            for image in images
         ]
         return torch.from_numpy(np.stack(features)).to(x)
 
@@ -81,8 +81,8 @@ class SiftWords(nn.Module):
         places = [cv2.KeyPoint(float(column), float(row), PATCH / 6) for row in CENTRES for column in CENTRES]
         grey = x.detach().mean(dim=1)
         low, high = grey.amin(dim=(1, 2), keepdim=True), grey.amax(dim=(1, 2), keepdim=True)
-        pictures = (255 * (grey - low) / (high - low).clamp_min(1e-6)).round().to(torch.uint8).cpu().numpy()
-        descriptors = [sift.compute(picture, places)[1] for picture in pictures]
+        images = (255 * (grey - low) / (high - low).clamp_min(1e-6)).round().to(torch.uint8).cpu().numpy()
+        descriptors = [sift.compute(image, places)[1] for image in images]
         return torch.from_numpy(np.stack(descriptors).round().astype(np.uint8))
 
     def words(self, descriptors: Tensor) -> Tensor:
@@ -106,14 +106,14 @@ class SiftWords(nn.Module):
         chosen = every[:: max(1, -(-len(every) // VOCABULARY_SAMPLES))].float().numpy()
         distinct = len(np.unique(chosen, axis=0))
         if distinct < WORDS:
-            raise ConvatlasError(f"the pictures have {distinct} different descriptors; expected at least {WORDS}")
+            raise ConvatlasError(f"the images have {distinct} different descriptors; expected at least {WORDS}")
         means = KMeans(WORDS, n_init="auto", max_iter=50, random_state=0).fit(chosen).cluster_centers_  # one start
         self.vocabulary.copy_(torch.from_numpy(means))
 
 
 def check_side(x: Tensor) -> None:
     if tuple(x.shape[2:]) != (SIDE, SIDE):
-        raise ValueError(f"pictures have {x.shape[2]} x {x.shape[3]} pixels; expected {SIDE} x {SIDE}")
+        raise ValueError(f"images have {x.shape[2]} x {x.shape[3]} pixels; expected {SIDE} x {SIDE}")
 
 
 @torch.no_grad()
@@ -145,7 +145,7 @@ def fit_machines(layer: nn.Linear, features: Tensor, labels: Tensor, *, penalty:
 
 
 class Seen:
-    """What a machine keeps of a pass until its end: something for each picture, and the labels."""
+    """What a machine keeps of a pass until its end: something for each image, and the labels."""
 
     def __init__(self) -> None:
         self._parts: list[tuple[Tensor, Tensor]] = []

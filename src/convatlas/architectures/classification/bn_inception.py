@@ -84,7 +84,7 @@ def _separable(in_channels: int) -> nn.Sequential:
 
 
 class BNInception(Network, nn.Sequential):
-    """(B, in_channels, 224, 224) -> (B, K) logits; larger and smaller pictures are accepted too."""
+    """(B, in_channels, 224, 224) -> (B, K) logits; larger and smaller images are accepted too."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__(
@@ -113,7 +113,7 @@ class BNInception(Network, nn.Sequential):
 
 
 class BNInceptionSlim(Network, nn.Sequential):
-    """(B, in_channels, 224, 224) -> (B, K) logits; larger and smaller pictures are accepted too."""
+    """(B, in_channels, 224, 224) -> (B, K) logits; larger and smaller images are accepted too."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__(

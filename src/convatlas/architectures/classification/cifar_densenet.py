@@ -23,7 +23,7 @@ from convatlas.registry import register
 
 
 class CifarDenseNet(Network):
-    """(B, in_channels, 32, 32) -> (B, K) logits; other picture sizes from 4 px are accepted too.
+    """(B, in_channels, 32, 32) -> (B, K) logits; other image sizes from 4 px are accepted too.
 
     `depth` is L of the paper, `growth_rate` k. With `dropout`, the paper's for small data without augmentation, it acts
     after every convolution but the first. `dims` is 1 for signals and 3 for volumes. Set `memory_efficient` on the

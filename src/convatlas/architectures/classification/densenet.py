@@ -19,7 +19,7 @@ from convatlas.registry import register
 
 
 class DenseNet(Network):
-    """(B, in_channels, 224, 224) -> (B, K) logits; larger pictures are accepted too, and smaller ones from 29 px.
+    """(B, in_channels, 224, 224) -> (B, K) logits; larger images are accepted too, and smaller ones from 29 px.
 
     `depths` is the number of layers in each dense block. `dims` is 1 for signals and 3 for volumes. Set
     `memory_efficient` on the network to make its concatenations again in the backward pass rather than store them.

@@ -3,10 +3,10 @@
 Paszke, Chaurasia, Kim, Culurciello, "ENet: A Deep Neural Network Architecture for Real-Time Semantic Segmentation",
 arXiv:1606.02147, 2016.
 
-Follows  Table 1 and figure 2, initial to bottleneck 3: 23 blocks down to maps of an eighth of the picture. As in
-         section 4, the encoder is first trained alone to classify the regions of the picture, with a 1x1 convolution
-         on top; here the regions' logits are averaged into those of the picture.
-Departs  The averaging is ours, so that the encoder is a classifier of pictures. Convolutions with a kernel over 1 that
+Follows  Table 1 and figure 2, initial to bottleneck 3: 23 blocks down to maps of an eighth of the image. As in
+         section 4, the encoder is first trained alone to classify the regions of the image, with a 1x1 convolution
+         on top; here the regions' logits are averaged into those of the image.
+Departs  The averaging is ours, so that the encoder is a classifier of images. Convolutions with a kernel over 1 that
          normalisation follows have biases, and spatial dropout of 0.01 acts in the stage of bottleneck 1, 0.1
          afterwards, as in the authors' code. Bottleneck 3 has eight blocks, 3.0 to 3.7, which repeat 2.1 to 2.8.
 Shapes   B batch, C channels into a block, D out of it, D/4 between, H x W map, K classes.
@@ -30,7 +30,7 @@ def norm(channels: int) -> nn.BatchNorm2d:
 
 
 class Initial(nn.Module):
-    """13 filters 3x3 of stride 2 beside the pooled picture.  (B, C, H, W) -> (B, 13 + C, H/2, W/2), H and W even"""
+    """13 filters 3x3 of stride 2 beside the pooled image.  (B, C, H, W) -> (B, 13 + C, H/2, W/2), H and W even"""
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()
@@ -196,5 +196,5 @@ class ENetEncoder(Encoder):
 
 @register(paper="paszke2016_enet", input_shape=(3, 512, 512))
 def enet_encoder(*, num_classes: int = 1000, in_channels: int = 3) -> ENetEncoder:
-    """ENet's encoder with the mean of its regions' logits, as a classifier of pictures."""
+    """ENet's encoder with the mean of its regions' logits, as a classifier of images."""
     return ENetEncoder(num_classes=num_classes, in_channels=in_channels)

@@ -118,7 +118,7 @@ class FractalBlock(nn.Module):
 
 
 class FractalNet(Network):
-    """(B, in_channels, 32, 32) -> (B, K) logits, from pictures of 32 to 63 px.
+    """(B, in_channels, 32, 32) -> (B, K) logits, from images of 32 to 63 px.
 
     In training, half of the batches go through one column alone (global drop-path), drawn for the whole network; in the
     others each join drops some of its columns (local drop-path). What is drawn comes from torch's generator (CPU).

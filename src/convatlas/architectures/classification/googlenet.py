@@ -7,7 +7,7 @@ Follows  Table 1 and figure 3; what they leave open (paddings, response normalis
 Departs  The first row of table 1 (2.7K parameters, 34M operations) is that of a separable convolution with eight maps a
          channel, 3 x 8 x 49 + 24 x 64 weights; the text and every release have the plain 7x7 of the "patch" column.
          An auxiliary head needs a 14 x 14 map; from others it averages 4 x 4 equal parts, so that other
-         pictures train too.
+         images train too.
 Shapes   B batch, C channels, H x W map, K classes; N1, N3, N5, P output channels of the four branches.
 """
 

@@ -56,7 +56,7 @@ def _initialise(net: nn.Module) -> None:
 
 
 class Highway19(Network, nn.Sequential):
-    """(B, in_channels, 32, 32) -> (B, K) logits; larger pictures, and smaller ones from 4 x 4, are accepted too."""
+    """(B, in_channels, 32, 32) -> (B, K) logits; larger images, and smaller ones from 4 x 4, are accepted too."""
 
     def __init__(self, *, num_classes: int, in_channels: int) -> None:
         layers = OrderedDict[str, nn.Module](
@@ -86,7 +86,7 @@ class Highway19(Network, nn.Sequential):
 
 
 class Highway32(Network, nn.Sequential):
-    """(B, in_channels, 32, 32) -> (B, K) logits; larger pictures, and smaller ones from 4 x 4, are accepted too."""
+    """(B, in_channels, 32, 32) -> (B, K) logits; larger images, and smaller ones from 4 x 4, are accepted too."""
 
     def __init__(self, *, num_classes: int, in_channels: int) -> None:
         layers = OrderedDict[str, nn.Module](

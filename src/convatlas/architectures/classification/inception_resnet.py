@@ -139,7 +139,7 @@ def _auxiliary(num_classes: int) -> AuxiliaryHead:
 
 
 class InceptionResNetV1(Network, nn.Sequential):
-    """(B, in_channels, 299, 299) -> (B, K) logits; larger pictures, and smaller ones from 75 px, are accepted too."""
+    """(B, in_channels, 299, 299) -> (B, K) logits; larger images, and smaller ones from 75 px, are accepted too."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__(
@@ -160,7 +160,7 @@ class InceptionResNetV1(Network, nn.Sequential):
 
 
 class InceptionResNetV2(Network, nn.Sequential):
-    """(B, in_channels, 299, 299) -> (B, K) logits; larger pictures, and smaller ones from 75 px, are accepted too."""
+    """(B, in_channels, 299, 299) -> (B, K) logits; larger images, and smaller ones from 75 px, are accepted too."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__(

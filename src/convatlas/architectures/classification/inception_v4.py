@@ -132,7 +132,7 @@ class InceptionC(Branches):
 
 
 class InceptionV4(Network, nn.Sequential):
-    """(B, in_channels, 299, 299) -> (B, K) logits; larger pictures, and smaller ones from 75 px, are accepted too."""
+    """(B, in_channels, 299, 299) -> (B, K) logits; larger images, and smaller ones from 75 px, are accepted too."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__(

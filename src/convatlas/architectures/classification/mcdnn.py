@@ -123,9 +123,9 @@ def average_columns(nets: Sequence[nn.Module]) -> Columns:
 
 
 class NormalisedWidth(nn.Module):
-    """Stretches each digit to `width` pixels, in the middle of the picture.  (B, C, H, W) -> (B, C, H, W)
+    """Stretches each digit to `width` pixels, in the middle of the image.  (B, C, H, W) -> (B, C, H, W)
 
-    A digit is what is brighter than `paper`; a picture without any stays as it is. Before a column:
+    A digit is what is brighter than `paper`; an image without any stays as it is. Before a column:
     `nn.Sequential(NormalisedWidth(10), mcdnn_mnist())`.
     """
 

@@ -183,7 +183,7 @@ class NamedPlanes(nn.Module):
 
 
 class Neocognitron(Network):
-    """(B, C, 16, 16) with paper at 0 and strokes at 1 -> (B, classes) responses in [0, 1); larger pictures fit too."""
+    """(B, C, 16, 16) with paper at 0 and strokes at 1 -> (B, classes) responses in [0, 1); larger images fit too."""
 
     passes: Tensor
 

@@ -100,7 +100,7 @@ def _stage(prefix: str, unit: Unit, in_channels: int, width: int, depth: int, st
 
 
 class CifarPreResNet(Network):
-    """(B, in_channels, 32, 32) -> (B, K) logits; `n` units a stage. Other picture sizes are accepted too."""
+    """(B, in_channels, 32, 32) -> (B, K) logits; `n` units a stage. Other image sizes are accepted too."""
 
     def __init__(self, unit: Unit, n: int, *, num_classes: int, in_channels: int) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ class CifarPreResNet(Network):
 
 
 class PreResNet(Network):
-    """(B, in_channels, 224, 224) -> (B, K) logits; larger and smaller pictures are accepted too.
+    """(B, in_channels, 224, 224) -> (B, K) logits; larger and smaller images are accepted too.
 
     `depths` is the number of units in conv2_x, conv3_x, conv4_x and conv5_x.
     """

@@ -1,4 +1,4 @@
-"""SPP-net: ZFNet with a pyramid of bins in place of its last pooling, for pictures of any size.
+"""SPP-net: ZFNet with a pyramid of bins in place of its last pooling, for images of any size.
 
 He, Zhang, Ren, Sun, "Spatial Pyramid Pooling in Deep Convolutional Networks for Visual Recognition", arXiv:1406.4729,
 2014 (ECCV 2014).
@@ -22,7 +22,7 @@ from convatlas.registry import register
 
 
 class SPPNet(Network, nn.Sequential):
-    """(B, in_channels, 224, 224) -> (B, K) logits; pictures of other sizes are accepted too."""
+    """(B, in_channels, 224, 224) -> (B, K) logits; images of other sizes are accepted too."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__(

@@ -63,7 +63,7 @@ def _pool() -> nn.MaxPool2d:
 
 
 class SqueezeNet(Network, nn.Sequential):
-    """(B, in_channels, 227, 227) -> (B, K) logits; larger pictures are accepted too, and smaller ones from 21 px."""
+    """(B, in_channels, 227, 227) -> (B, K) logits; larger images are accepted too, and smaller ones from 21 px."""
 
     even: type[Fire] = Fire  # fire2, fire4, fire6 and fire8 change the number of maps
     odd: type[Fire] = Fire  # fire3, fire5, fire7 and fire9 keep it
@@ -118,7 +118,7 @@ class SqueezeNetComplexBypass(SqueezeNet):
 class SqueezeNetV11(Network, nn.Sequential):
     """Smaller first filters and earlier pooling: 2.4 times less work.  (B, in_channels, 227, 227) -> (B, K) logits
 
-    Larger pictures are accepted too, and smaller ones from 17 px.
+    Larger images are accepted too, and smaller ones from 17 px.
     """
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:

@@ -87,7 +87,7 @@ def _stage(in_channels: int, width: int, stride: int, survivals: tuple[float, ..
 
 
 class StochasticDepth(Network):
-    """(B, in_channels, 32, 32) -> (B, K) logits; `depth` = 6n + 2. Other picture sizes are accepted too.
+    """(B, in_channels, 32, 32) -> (B, K) logits; `depth` = 6n + 2. Other image sizes are accepted too.
 
     `bias` gives the convolutions the biases of the authors' release.
     """

@@ -65,7 +65,7 @@ class Block(Residual, nn.Sequential):
 
 
 class Xception(Network, nn.Sequential):
-    """(B, in_channels, 299, 299) -> (B, K) logits; larger and smaller pictures are accepted too."""
+    """(B, in_channels, 299, 299) -> (B, K) logits; larger and smaller images are accepted too."""
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__(

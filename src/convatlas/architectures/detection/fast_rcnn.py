@@ -1,14 +1,14 @@
-"""Fast R-CNN: one map for the whole picture, and a small network that looks at each region of it.
+"""Fast R-CNN: one map for the whole image, and a small network that looks at each region of it.
 
 Girshick, "Fast R-CNN", ICCV 2015, arXiv:1504.08083.
 
 Follows  Section 2 and the release's models/VGG16 and models/CaffeNet: RoI max pooling, two heads, the multi-task loss,
-         64 regions a picture of which a quarter are objects, the first layers frozen. Section 3.1 for the truncated
+         64 regions an image of which a quarter are objects, the first layers frozen. Section 3.1 for the truncated
          SVD: `blocks.low_rank`. Layer names are the release's. Pools count a last, partial window, as Caffe does.
 Departs  The paper scales the targets of the boxes to a standard deviation of 1, measured on its data; we divide by 0.1,
          0.1, 0.2 and 0.2, which the authors' next release put in its place. It begins with ImageNet weights: without
          them VGG's published N(0, 0.1) is of no use, and we draw its convolutions by He et al. 2015.
-Shapes   B batch, C channels, H x W map, R regions of all pictures, N of one, K classes.
+Shapes   B batch, C channels, H x W map, R regions of all images, N of one, K classes.
 """
 
 from collections import OrderedDict
@@ -26,7 +26,7 @@ from convatlas.errors import UsageError
 from convatlas.lazy import Lazy
 from convatlas.network import Network
 from convatlas.ops.boxes import SSD_VARIANCES, decode, suppress
-from convatlas.ops.regions import region_losses, sample_regions, whole_picture
+from convatlas.ops.regions import region_losses, sample_regions, whole_image
 from convatlas.ops.selective_search import proposals_for, selective_search
 from convatlas.ops.transplant import transplant
 from convatlas.records import Detections, Objects, Traits
@@ -48,18 +48,18 @@ class RegionOutputs(NamedTuple):
 
 
 class Trunk(NamedTuple):
-    """The layers that make a picture's map, those that look at a region of it, and how many bins those take."""
+    """The layers that make an image's map, those that look at a region of it, and how many bins those take."""
 
     encoder: Layers
     head: Layers
     bins: int
     pool: str = "roi_pool5"
-    stride: int = 16  # pixels of the picture for a cell of the map
+    stride: int = 16  # pixels of the image for a cell of the map
     own: Names = ()  # layers of the head that are no classifier's
 
 
 class RegionNetwork(Network):
-    """A map of the picture, and two heads on each region of it."""
+    """A map of the image, and two heads on each region of it."""
 
     def __init__(self, trunk: Trunk, *, num_classes: int) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class RegionNetwork(Network):
         return images
 
     def classify(self, features: Tensor, boxes: list[Tensor]) -> RegionOutputs:
-        """(B, C, H, W), B times (N, 4) in pixels of the pictures -> of all R regions"""
+        """(B, C, H, W), B times (N, 4) in pixels of the images -> of all R regions"""
         x = self.get_submodule(self.pool_layer)(features, boxes).flatten(1)
         for name in self.head_layers:
             x = self.get_submodule(name)(x)
@@ -126,7 +126,7 @@ def fitted(
     iou_above: float,
     most: int,
 ) -> list[Detections]:
-    """The regions, B times (N, 4), of pictures of H x W pixels, fitted to each class and thinned out."""
+    """The regions, B times (N, 4), of images of H x W pixels, fitted to each class and thinned out."""
     counts = [len(each) for each in proposals]
     detections = []
     for boxes, probabilities, own in zip(
@@ -144,13 +144,13 @@ def fitted(
 
 
 class FastRCNN(RegionNetwork):
-    """(B, in_channels, H, W) -> `RegionOutputs` of one region a picture, the whole of it.
+    """(B, in_channels, H, W) -> `RegionOutputs` of one region an image, the whole of it.
 
     Args:
         trunk: the layers.
         num_classes: K, without the background.
         frozen: layers that do not learn.
-        propose: makes the (N, 4) boxes of one picture (in_channels, H, W), where none are given.
+        propose: makes the (N, 4) boxes of one image (in_channels, H, W), where none are given.
     """
 
     def __init__(
@@ -167,12 +167,12 @@ class FastRCNN(RegionNetwork):
             self.get_submodule(name).requires_grad_(False)
 
     def forward(self, images: Tensor) -> RegionOutputs:
-        return self.classify(self.features(images), whole_picture(images))
+        return self.classify(self.features(images), whole_image(images))
 
     def losses(
         self, images: Tensor, targets: list[Objects], proposals: Sequence[Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """The multi-task loss on 64 regions a picture.  (B, in_channels, H, W), B objects, B times (N, 4)"""
+        """The multi-task loss on 64 regions an image.  (B, in_channels, H, W), B objects, B times (N, 4)"""
         given = proposals_for(images, proposals, otherwise=self.propose)
         regions = [sample_regions(boxes, each) for boxes, each in zip(given, targets, strict=True)]
         return region_losses(*self.classify(self.features(images), [each.boxes for each in regions]), regions)
@@ -187,7 +187,7 @@ class FastRCNN(RegionNetwork):
         iou_above: float = 0.3,
         most: int = 100,
     ) -> list[Detections]:
-        """What is in each picture; `proposals` are B times (N, 4), selective search's where there are none."""
+        """What is in each image; `proposals` are B times (N, 4), selective search's where there are none."""
         given = proposals_for(images, proposals, otherwise=self.propose)
         return self.refine(
             images, self.features(images), given, score_above=score_above, iou_above=iou_above, most=most

@@ -3,15 +3,15 @@
 Ren, He, Girshick, Sun, "Faster R-CNN: Towards Real-Time Object Detection with Region Proposal Networks", NIPS 2015,
 arXiv:1506.01497.
 
-Follows  Section 3 and py-faster-rcnn's models/pascal_voc, end to end: nine anchors, 256 of them a picture to learn
+Follows  Section 3 and py-faster-rcnn's models/pascal_voc, end to end: nine anchors, 256 of them an image to learn
          from, those that cross the border left out, 6,000 boxes thinned to 300 (12,000 to 2,000 in training), 128
-         regions a picture. `losses` is the approximate joint training: no gradient goes through the coordinates of a
+         regions an image. `losses` is the approximate joint training: no gradient goes through the coordinates of a
          proposal. `training.alternating` has the paper's four steps. Layer names are the release's, but `rpn_conv` for
          rpn_conv/3x3.
-Departs  The release counts the smallest side of a proposal, 16 pixels, in the picture before it was resized; here it
-         counts in the picture that is given. Without ImageNet weights VGG's convolutions are drawn by He et al. 2015.
+Departs  The release counts the smallest side of a proposal, 16 pixels, in the image before it was resized; here it
+         counts in the image that is given. Without ImageNet weights VGG's convolutions are drawn by He et al. 2015.
          `faster_rcnn_squeezenet` is no paper's: for machines without a GPU, with smaller anchors and 256 units.
-Shapes   B batch, C channels, H x W picture, h x w map, A anchors a cell, R regions of all pictures, K classes.
+Shapes   B batch, C channels, H x W image, h x w map, A anchors a cell, R regions of all images, K classes.
 """
 
 from collections import OrderedDict
@@ -33,13 +33,13 @@ from convatlas.ops.anchors import (
     propose,
     sample_anchors,
 )
-from convatlas.ops.regions import region_losses, sample_regions, whole_picture
+from convatlas.ops.regions import region_losses, sample_regions, whole_image
 from convatlas.records import Detections, Objects
 from convatlas.registry import register
 
 
 class FasterOutputs(NamedTuple):
-    """What the network says of its anchors, and of one region: the whole picture."""
+    """What the network says of its anchors, and of one region: the whole image."""
 
     anchor_scores: Tensor  # (B, 2A, h, w)
     anchor_codes: Tensor  # (B, 4A, h, w)
@@ -53,7 +53,7 @@ class FasterRCNN(RegionNetwork):
     Args:
         trunk: the layers.
         num_classes: K, without the background.
-        width: maps of the picture's map, and of the proposal network's.
+        width: maps of the image's map, and of the proposal network's.
         scales: sides of the square anchors, in units of 16 pixels.
         frozen: layers that do not learn.
     """
@@ -84,7 +84,7 @@ class FasterRCNN(RegionNetwork):
 
     def forward(self, images: Tensor) -> FasterOutputs:
         features = self.features(images)
-        return FasterOutputs(*self.rpn(features), *self.classify(features, whole_picture(images)))
+        return FasterOutputs(*self.rpn(features), *self.classify(features, whole_image(images)))
 
     def rpn(self, features: Tensor) -> AnchorOutputs:
         """(B, C, h, w) -> of all anchors"""
@@ -92,7 +92,7 @@ class FasterRCNN(RegionNetwork):
         return AnchorOutputs(self.rpn_cls_score(x), self.rpn_bbox_pred(x))
 
     def propose(self, images: Tensor, *, before: int = 6000, after: int = 300) -> list[Tensor]:
-        """The regions of each picture, the most certain first.  (B, in_channels, H, W) -> B times (N, 4)"""
+        """The regions of each image, the most certain first.  (B, in_channels, H, W) -> B times (N, 4)"""
         return self.proposals(images, self.rpn(self.features(images)), before=before, after=after)
 
     def losses(self, images: Tensor, targets: list[Objects]) -> dict[str, Tensor]:
@@ -120,7 +120,7 @@ class FasterRCNN(RegionNetwork):
         iou_above: float = 0.3,
         most: int = 100,
     ) -> list[Detections]:
-        """What is in each picture.  (B, in_channels, H, W) -> B detections"""
+        """What is in each image.  (B, in_channels, H, W) -> B detections"""
         features = self.features(images)
         regions = self.proposals(images, self.rpn(features), before=6_000, after=proposals)
         return self.refine(images, features, regions, score_above=score_above, iou_above=iou_above, most=most)

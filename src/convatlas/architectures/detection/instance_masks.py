@@ -1,8 +1,8 @@
-"""Masks of single objects: what a region's should be, its loss, and a region's mask back in its picture.
+"""Masks of single objects: what a region's should be, its loss, and a region's mask back in its image.
 
 He, Gkioxari, Dollár, Girshick, "Mask R-CNN", ICCV 2017, section 3.
 
-Shapes   M regions with an object, H x W picture, K classes.
+Shapes   M regions with an object, H x W image, K classes.
 """
 
 import torch

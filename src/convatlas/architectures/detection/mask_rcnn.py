@@ -4,13 +4,13 @@ He, Gkioxari, Dollár, Girshick, "Mask R-CNN", ICCV 2017, arXiv:1703.06870.
 
 Follows  Section 3 and figure 4 (right) on ResNet-50 with a feature pyramid (Lin et al. 2017), and the authors' release
          where the papers are silent: anchors of 32 to 512 pixels on five levels, one logit for each, 1,000 proposals
-         (2,000 in training), 512 regions a picture; batch normalisation is fixed, conv1 and conv2_x do not learn. A
+         (2,000 in training), 512 regions an image; batch normalisation is fixed, conv1 and conv2_x do not learn. A
          class's mask learns only where it is the true one. Layer names are the release's, but for the pyramid's, which
          carry their level, and the backbone's, which are ResNet's.
 Departs  A mask's target is pooled from the mask of pixels; the release rasterises its polygon at 28 x 28. What anchors
-         leave the picture is left out, as in the release's Faster R-CNN. Without ImageNet weights the fixed
+         leave the image is left out, as in the release's Faster R-CNN. Without ImageNet weights the fixed
          normalisation is the identity, so that ResNet's maps grow from block to block: it needs them.
-Shapes   B batch, C channels, H x W picture, A anchors a cell, N anchors of all levels, R regions, K classes.
+Shapes   B batch, C channels, H x W image, A anchors a cell, N anchors of all levels, R regions, K classes.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from convatlas.architectures.classification.resnet import resnet50
 from convatlas.architectures.detection.fast_rcnn import RegionOutputs, fitted
 from convatlas.architectures.detection.instance_masks import mask_loss, mask_targets, paste
-from convatlas.blocks.feature_pyramid import FeaturePyramid, RoIAlign, align_on_levels, level_of_picture
+from convatlas.blocks.feature_pyramid import FeaturePyramid, RoIAlign, align_on_levels, level_of_image
 from convatlas.lazy import Lazy
 from convatlas.network import Network
 from convatlas.ops.anchors import (
@@ -35,7 +35,7 @@ from convatlas.ops.anchors import (
     propose_on_levels,
     sample_anchors,
 )
-from convatlas.ops.regions import region_losses, sample_regions, whole_picture
+from convatlas.ops.regions import region_losses, sample_regions, whole_image
 from convatlas.ops.transplant import transplant
 from convatlas.records import Detections, Objects, Traits
 from convatlas.registry import register
@@ -49,7 +49,7 @@ FROZEN = ("conv1", "conv2_x")
 
 
 class MaskOutputs(NamedTuple):
-    """What the network says of its anchors, and of one region: the whole picture."""
+    """What the network says of its anchors, and of one region: the whole image."""
 
     anchor_logits: Tensor  # (B, N): of an object, level by level, cell by cell
     anchor_codes: Tensor  # (B, N, 4)
@@ -113,8 +113,8 @@ class MaskRCNN(Network):
         logits, codes = zip(*map(self.rpn, levels), strict=True)
         rows = [each.permute(0, 2, 3, 1).flatten(1) for each in (*logits, *codes)]
         anchor_codes = torch.cat(rows[len(levels) :], 1)
-        level = level_of_picture((images.shape[2], images.shape[3]))
-        own, stride, whole = levels[level - 2], 2**level, whole_picture(images)
+        level = level_of_image((images.shape[2], images.shape[3]))
+        own, stride, whole = levels[level - 2], 2**level, whole_image(images)
         scores, codes = self.classify(self.roi_align_box(own, whole, stride))
         masks = self.draw(self.roi_align_mask(own, whole, stride))
         return MaskOutputs(
@@ -166,7 +166,7 @@ class MaskRCNN(Network):
         """All five at once.  (B, in_channels, H, W), B objects with masks
 
         Raises:
-            UsageError: a picture's objects have no masks.
+            UsageError: an image's objects have no masks.
         """
         size = (images.shape[2], images.shape[3])
         levels = self.features(images)
@@ -199,7 +199,7 @@ class MaskRCNN(Network):
         most: int = 100,
         mask_above: float = 0.5,
     ) -> list[Detections]:
-        """What is in each picture, with masks.  (B, in_channels, H, W) -> B detections"""
+        """What is in each image, with masks.  (B, in_channels, H, W) -> B detections"""
         size = (images.shape[2], images.shape[3])
         levels = self.features(images)
         regions = propose_on_levels(self.judged(levels), self.anchors(levels), size, before=1000, after=proposals)

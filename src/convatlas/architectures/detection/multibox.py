@@ -37,7 +37,7 @@ ops = Lazy("torchvision.ops")
 
 @dataclass(frozen=True)
 class DefaultBoxes:
-    """The boxes around each position of one map; all lengths in pixels of the picture."""
+    """The boxes around each position of one map; all lengths in pixels of the image."""
 
     size: float  # side of the smaller square
     next_size: float  # the larger square has the geometric mean of both as its side
@@ -60,7 +60,7 @@ class DefaultBoxes:
 def default_boxes(rows: Sequence[DefaultBoxes], maps: Sequence[tuple[int, int]]) -> Tensor:
     """All default boxes on maps of (H, W) positions: map by map, row by row, position by position.  -> (N, 4) xyxy
 
-    They are not clipped, as in the release: those at the border reach beyond the picture.
+    They are not clipped, as in the release: those at the border reach beyond the image.
     """
     boxes = []
     for row, (height, width) in zip(rows, maps, strict=True):
@@ -110,15 +110,15 @@ def multibox_detections(
     most: int,
     most_per_class: int,
 ) -> list[Detections]:
-    """Decoded, suppressed in each class, and then clipped to pictures of (H, W) pixels, as in the release."""
+    """Decoded, suppressed in each class, and then clipped to images of (H, W) pixels, as in the release."""
     boxes = decode(outputs.codes, outputs.boxes, variances=SSD_VARIANCES)
     scores = outputs.logits.softmax(-1)[..., 1:]
     limits = {"score_above": score_above, "iou_above": iou_above}
     detections = [
-        suppress(*picture, **limits, most=most, most_per_class=most_per_class)
-        for picture in zip(boxes, scores, strict=True)
+        suppress(*image, **limits, most=most, most_per_class=most_per_class)
+        for image in zip(boxes, scores, strict=True)
     ]
-    return [replace(picture, boxes=ops.clip_boxes_to_image(picture.boxes, size)) for picture in detections]
+    return [replace(image, boxes=ops.clip_boxes_to_image(image.boxes, size)) for image in detections]
 
 
 class L2Norm(nn.Module):
@@ -168,7 +168,7 @@ class MultiBoxDetector(Network, ABC):
         return MultiBoxOutputs(torch.cat(codes, 1), torch.cat(logits, 1), boxes.to(x.device))
 
     def losses(self, images: Tensor, targets: Sequence[Objects]) -> dict[str, Tensor]:
-        """ "localisation" and "classification", scalars whose sum is minimised.  (B, C, H, W), B pictures' objects"""
+        """ "localisation" and "classification", scalars whose sum is minimised.  (B, C, H, W), B images' objects"""
         return multibox_losses(self(images), targets)
 
     @torch.no_grad()
@@ -181,9 +181,9 @@ class MultiBoxDetector(Network, ABC):
         most: int = 200,
         most_per_class: int = 400,
     ) -> list[Detections]:
-        """What is on each picture, in its pixels.  (B, C, H, W) -> B
+        """What is on each image, in its pixels.  (B, C, H, W) -> B
 
-        Section 2.2, "hard": scores over 0.01, suppression at 0.45 in each class, 200 boxes a picture.
+        Section 2.2, "hard": scores over 0.01, suppression at 0.45 in each class, 200 boxes an image.
         """
         return multibox_detections(
             self(images),

@@ -1,4 +1,4 @@
-"""R-CNN: a classifier of pictures looks at two thousand regions of one picture, each warped to its input.
+"""R-CNN: a classifier of images looks at two thousand regions of one image, each warped to its input.
 
 Girshick, Donahue, Darrell, Malik, "Rich feature hierarchies for accurate object detection and semantic segmentation",
 CVPR 2014, arXiv:1311.2524.
@@ -9,7 +9,7 @@ Follows  Sections 2 and 3, appendices A and C, and the authors' release: CaffeNe
 Departs  `rcnn_ilsvrc13`'s last layer is the 200 SVMs of the release, called fc-rcnn there and fc8 here; as in the
          release it has no box regression.
          Without SVMs `detect` takes the fine-tuned softmax, which the paper finds 3.3 points of mAP worse.
-Shapes   B batch, C channels, H x W picture, N regions of one picture, R of all, K classes, D features.
+Shapes   B batch, C channels, H x W image, N regions of one image, R of all, K classes, D features.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ AT_ONCE = 128  # windows in one forward pass
 def warp(image: Tensor, boxes: Tensor, *, side: int = SIDE, context: int = CONTEXT) -> Tensor:
     """Each region stretched to a square (appendix A).  (C, H, W), (N, 4) -> (N, C, side, side)
 
-    The region is enlarged so that `context` pixels of the square surround it. What lies outside the picture is 0: the
+    The region is enlarged so that `context` pixels of the square surround it. What lies outside the image is 0: the
     mean, where it was subtracted.
     """
     windows = image.new_zeros(len(boxes), image.shape[0], side, side)
@@ -62,7 +62,7 @@ class RCNN(WithSvms, CaffeNet):
 
     Args:
         num_classes: K.
-        in_channels: of the pictures.
+        in_channels: of the images.
         background: whether the last layer has an output for it. Without it, its outputs are SVMs.
     """
 
@@ -91,7 +91,7 @@ class RCNN(WithSvms, CaffeNet):
         return tuple(outputs[name] for name in wanted)
 
     def describe(self, image: Tensor, boxes: Tensor, layers: Sequence[str] = ("fc7",)) -> tuple[Tensor, ...]:
-        """As `features`, of each region of a picture.  (C, H, W), (N, 4) -> (N, D) each"""
+        """As `features`, of each region of an image.  (C, H, W), (N, 4) -> (N, D) each"""
         parts = [self.features(warp(image, part), layers) for part in boxes.split(AT_ONCE)]
         return tuple(torch.cat(values) for values in zip(*parts, strict=True))
 

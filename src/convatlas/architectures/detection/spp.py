@@ -6,9 +6,9 @@ He, Zhang, Ren, Sun, "Spatial Pyramid Pooling in Deep Convolutional Networks for
 Follows  Section 4 and the appendix: five scales, of which each window takes the one where it is nearest to 224 x 224
          pixels; its corners go to the map's cells whose centres lie inside. Only the fully connected layers are
          fine-tuned. The SVMs and the box regression are those of `blocks.region_svms`.
-Departs  The paper fine-tunes on 128 windows of all pictures, here they are of the pictures of a step. Its positives are
+Departs  The paper fine-tunes on 128 windows of all images, here they are of the images of a step. Its positives are
          the objects themselves; here also proposals with an IoU of at least 0.5.
-Shapes   B batch, C channels, H x W picture, h x w map, N windows of one picture, K classes, D features.
+Shapes   B batch, C channels, H x W image, h x w map, N windows of one image, K classes, D features.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ BEST_AREA = 224 * 224
 def cells(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """The windows' cells on an h x w map: first and last column and row (appendix A).  (N, 4) -> (N, 4) int64
 
-    A cell lies at the picture's pixel 16 i. Of a window that no cell's centre is in, the cell nearest to its own.
+    A cell lies at the image's pixel 16 i. Of a window that no cell's centre is in, the cell nearest to its own.
     """
     first = (boxes[:, :2] / STRIDE).floor() + 1
     last = ((boxes[:, 2:] - 1) / STRIDE).ceil() - 1
@@ -60,13 +60,13 @@ def nearest_scale(boxes: Tensor, short_side: int, scales: Sequence[int] = SCALES
 
 
 class SPPDetector(WithSvms, Network):
-    """(B, in_channels, H, W) -> (B, K + 1) logits of one window a picture, the whole of it.
+    """(B, in_channels, H, W) -> (B, K + 1) logits of one window an image, the whole of it.
 
     Args:
         trunk: the layers; their fc6 gets as many inputs as the pyramid has values.
         num_classes: K, without the background.
-        width: maps of the picture's map.
-        scales: short sides, in pixels, to which `detect` and `losses` scale a picture.
+        width: maps of the image's map.
+        scales: short sides, in pixels, to which `detect` and `losses` scale an image.
     """
 
     def __init__(self, trunk: Trunk, *, num_classes: int, width: int = 256, scales: Sequence[int] = SCALES) -> None:
@@ -97,9 +97,9 @@ class SPPDetector(WithSvms, Network):
         return images
 
     def pool(self, features: Tensor, boxes: Tensor) -> Tensor:
-        """The pyramid of each window.  (1, 256, h, w), (N, 4) in pixels of the scaled picture -> (N, 12800)
+        """The pyramid of each window.  (1, 256, h, w), (N, 4) in pixels of the scaled image -> (N, 12800)
 
-        One window may be of several pictures: (B, 256, h, w), (1, 4) -> (B, 12800).
+        One window may be of several images: (B, 256, h, w), (1, 4) -> (B, 12800).
         """
         size = (features.shape[2], features.shape[3])
         rows = [self.spp(features[:, :, y1 : y2 + 1, x1 : x2 + 1]) for x1, y1, x2, y2 in cells(boxes, size).tolist()]

@@ -123,11 +123,11 @@ class SSD(MultiBoxDetector):
 
 @register(task="detection", paper="liu2015_ssd", input_shape=(3, 300, 300), num_classes=20, aliases=("ssd300_vgg16",))
 def ssd300(*, num_classes: int = 20, in_channels: int = 3) -> SSD:
-    """SSD300: 8,732 default boxes on six maps behind VGG-16, for pictures of 300 pixels."""
+    """SSD300: 8,732 default boxes on six maps behind VGG-16, for images of 300 pixels."""
     return SSD(EXTRA_300, ROWS_300, num_classes=num_classes, in_channels=in_channels)
 
 
 @register(task="detection", paper="liu2015_ssd", input_shape=(3, 512, 512), num_classes=20, aliases=("ssd512_vgg16",))
 def ssd512(*, num_classes: int = 20, in_channels: int = 3) -> SSD:
-    """SSD512: 24,564 default boxes on seven maps, for pictures of 512 pixels."""
+    """SSD512: 24,564 default boxes on seven maps, for images of 512 pixels."""
     return SSD(EXTRA_512, ROWS_512, num_classes=num_classes, in_channels=in_channels)

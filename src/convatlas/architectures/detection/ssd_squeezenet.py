@@ -4,7 +4,7 @@ Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016, and Iandola et al.,
 Neither paper has this network; the atlas puts one on the other, for people without a GPU.
 
 Follows  SqueezeNet v1.1 up to fire9, layer by layer, so that its weights fit; SSD300's heads, loss and further layers
-         behind it. The sizes of the default boxes are those of SSD300 on COCO, whose smallest is 7% of the picture
+         behind it. The sizes of the default boxes are those of SSD300 on COCO, whose smallest is 7% of the image
          instead of 10%, since a small network is asked for small things too.
 Departs  SqueezeNet pads nothing in its first layers, which moves its maps. So default boxes stand in the middle of what
          their position sees, not at half steps.
@@ -35,7 +35,7 @@ ENCODER_END = "fire9"
 
 class SSDSqueezeNet(MultiBoxDetector):
     """(B, in_channels, 300, 300) -> `MultiBoxOutputs` of N = 8,096 default boxes. It starts from a
-    trained SqueezeNet v1.1. Larger pictures are accepted too.
+    trained SqueezeNet v1.1. Larger images are accepted too.
     """
 
     def __init__(self, *, num_classes: int = 20, in_channels: int = 3) -> None:

@@ -1,4 +1,4 @@
-"""YOLO: detection as one regression, from the whole picture to a grid of boxes and classes.
+"""YOLO: detection as one regression, from the whole image to a grid of boxes and classes.
 
 Redmon, Divvala, Girshick, Farhadi, "You Only Look Once: Unified, Real-Time Object Detection", CVPR 2016,
 arXiv:1506.02640.
@@ -8,7 +8,7 @@ Follows  Figure 3 and equations 1 to 3; cfg/yolo.cfg and cfg/yolo-tiny.cfg of th
          activation), the initialisation, and what a responsible box is where none overlaps its object. As in the
          authors' lists of objects, difficult ones are not learned.
 Departs  Darknet's gradient is that of half the sum of equation 3. We take the sum, as printed, and its mean over the
-         pictures of a batch. That Darknet's tiny net is the paper's Fast YOLO is not confirmed; its name says so.
+         images of a batch. That Darknet's tiny net is the paper's Fast YOLO is not confirmed; its name says so.
 Shapes   B batch, C channels, S x S cells of the grid, P boxes a cell, K classes.
 """
 
@@ -68,7 +68,7 @@ class Grid(nn.Module):
 
 
 class Cells(NamedTuple):
-    """The grid, taken apart. Lengths are parts of the picture's."""
+    """The grid, taken apart. Lengths are parts of the image's."""
 
     classes: Tensor  # (B, S, S, K), conditional on an object being there
     confidences: Tensor  # (B, S, S, P)
@@ -93,16 +93,16 @@ def cells(grid: Tensor) -> Cells:
 class Marked(NamedTuple):
     """The M cells of a batch into which the centre of an object falls."""
 
-    places: tuple[Tensor, Tensor, Tensor]  # picture, row and column, (M,) each
-    boxes: Tensor  # (M, 4) xyxy, in parts of the picture
+    places: tuple[Tensor, Tensor, Tensor]  # image, row and column, (M,) each
+    boxes: Tensor  # (M, 4) xyxy, in parts of the image
     labels: Tensor  # (M,)
 
 
 def mark(targets: Sequence[Objects], size: tuple[int, int]) -> Marked:
-    """Of several objects in one cell the first in the list counts, as in Darknet; pictures have (H, W) pixels."""
+    """Of several objects in one cell the first in the list counts, as in Darknet; images have (H, W) pixels."""
     scale = targets[0].boxes.new_tensor([size[1], size[0], size[1], size[0]])
     places, boxes, labels = [], [], []
-    for picture, target in enumerate(targets):
+    for image, target in enumerate(targets):
         relative = target.boxes / scale
         centres = (relative[:, :2] + relative[:, 2:]) / 2
         columns_rows = (centres * SIDE).long().clamp(0, SIDE - 1).tolist()
@@ -110,14 +110,14 @@ def mark(targets: Sequence[Objects], size: tuple[int, int]) -> Marked:
         for index, (column, row) in enumerate(columns_rows):
             if (row, column) not in taken and not target.difficult[index]:
                 taken.add((row, column))
-                places.append((picture, row, column))
+                places.append((image, row, column))
                 boxes.append(relative[index])
                 labels.append(target.labels[index])
     if not places:
         none = targets[0].labels.new_zeros(0)
         return Marked((none, none, none), targets[0].boxes.new_zeros(0, 4), none)
-    picture, row, column = torch.tensor(places, device=scale.device).unbind(1)
-    return Marked((picture, row, column), torch.stack(boxes), torch.stack(labels))
+    image, row, column = torch.tensor(places, device=scale.device).unbind(1)
+    return Marked((image, row, column), torch.stack(boxes), torch.stack(labels))
 
 
 def responsible(predicted: Tensor, marked: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ def responsible(predicted: Tensor, marked: Tensor) -> Tensor:
 
 
 def yolo_losses(grid: Tensor, targets: Sequence[Objects], size: tuple[int, int]) -> dict[str, Tensor]:
-    """Equation 3, in its five sums, averaged over the pictures.  (B, S, S, K + 5 P), pictures of (H, W) pixels
+    """Equation 3, in its five sums, averaged over the images.  (B, S, S, K + 5 P), images of (H, W) pixels
 
     The confidence of a responsible box is to be its IoU with the object, as it is now.
     """
@@ -193,14 +193,14 @@ class YOLO(Network, nn.Sequential):
         return transplant(self, tensors)
 
     def losses(self, images: Tensor, targets: Sequence[Objects]) -> dict[str, Tensor]:
-        """The sums of equation 3, scalars whose sum is minimised.  (B, C, H, W), B pictures' objects"""
+        """The sums of equation 3, scalars whose sum is minimised.  (B, C, H, W), B images' objects"""
         return yolo_losses(self(images), targets, (images.shape[2], images.shape[3]))
 
     @torch.no_grad()
     def detect(
         self, images: Tensor, *, score_above: float = 0.001, iou_above: float = 0.5, most: int | None = None
     ) -> list[Detections]:
-        """What is on each picture, in its pixels: equation 1, then suppression in each class.  (B, C, H, W) -> B
+        """What is on each image, in its pixels: equation 1, then suppression in each class.  (B, C, H, W) -> B
 
         The thresholds are those of Darknet's validation; its demonstration shows scores over 0.2.
         """
@@ -211,15 +211,15 @@ class YOLO(Network, nn.Sequential):
 def yolo_detections(
     grid: Tensor, size: tuple[int, int], *, score_above: float, iou_above: float, most: int | None
 ) -> list[Detections]:
-    """Decoded to pictures of (H, W) pixels, suppressed in each class, and then clipped."""
+    """Decoded to images of (H, W) pixels, suppressed in each class, and then clipped."""
     predictions = cells(grid)
     scores = (predictions.classes[:, :, :, None] * predictions.confidences[..., None]).flatten(1, 3)
     boxes = predictions.boxes().flatten(1, 3) * grid.new_tensor([size[1], size[0], size[1], size[0]])
     detections = [
-        suppress(*picture, score_above=score_above, iou_above=iou_above, most=most)
-        for picture in zip(boxes, scores, strict=True)
+        suppress(*image, score_above=score_above, iou_above=iou_above, most=most)
+        for image in zip(boxes, scores, strict=True)
     ]
-    return [replace(picture, boxes=ops.clip_boxes_to_image(picture.boxes, size)) for picture in detections]
+    return [replace(image, boxes=ops.clip_boxes_to_image(image.boxes, size)) for image in detections]
 
 
 def _convolutions(rows: Rows, in_channels: int) -> "OrderedDict[str, nn.Module]":

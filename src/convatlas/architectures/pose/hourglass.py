@@ -116,7 +116,7 @@ class StackedHourglass(Network):
 
     def forward(self, x: Tensor) -> Tensor | AuxiliaryOutputs:
         if x.shape[2] % SMALLEST or x.shape[3] % SMALLEST:
-            raise ValueError(f"a picture of {x.shape[2]} x {x.shape[3]}; expected multiples of {SMALLEST}")
+            raise ValueError(f"an image of {x.shape[2]} x {x.shape[3]}; expected multiples of {SMALLEST}")
         x = self.r1(self.cnv1_relu(self.cnv1_bn(self.cnv1(x))))
         x = self.r5(self.r4(self.pool(x)))
         heat_maps: list[Tensor] = []

@@ -6,8 +6,8 @@ Networks", ICCV 2015, arXiv:1502.03240.
 Follows  Sections 4 and 6: five iterations in training and ten at test time; kernel weights and the compatibility are
          K x K matrices that learn, from 5, 3 and Potts. Deviations are those of the authors' release, 160 px, 3 of 255
          colours, 3 px. Layer names are FCN's and `crf`.
-Departs  The release takes pictures of 500 x 500 alone.
-Shapes   B batch, H x W picture, K classes.
+Departs  The release takes images of 500 x 500 alone.
+Shapes   B batch, H x W image, K classes.
 """
 
 from torch import Tensor
@@ -18,7 +18,7 @@ from convatlas.registry import register
 
 
 class CRFRNN(FCN8sVGG16):
-    """(B, in_channels, H, W) -> (B, K, H, W) logits. Pictures have values of 0 to 255, less a mean."""
+    """(B, in_channels, H, W) -> (B, K, H, W) logits. Images have values of 0 to 255, less a mean."""
 
     own_layers = ("crf.",)
 

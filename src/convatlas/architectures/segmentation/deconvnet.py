@@ -67,5 +67,5 @@ class DeconvNet(Network, MirroredSequential):
 
 @register(task="segmentation", paper="noh2015_deconvnet", input_shape=(3, 224, 224), num_classes=21)
 def deconvnet_voc(*, num_classes: int = 21, in_channels: int = 3) -> DeconvNet:
-    """DeconvNet: VGG-16, its mirror image and switches, for crops of VOC's pictures."""
+    """DeconvNet: VGG-16, its mirror image and switches, for crops of VOC's images."""
     return DeconvNet(num_classes=num_classes, in_channels=in_channels)

@@ -5,12 +5,12 @@ Hong, Noh, Han, "Decoupled Deep Neural Network for Semi-supervised Semantic Segm
 Follows  Figure 1 and the authors' release (DecoupledNet_Full_anno_inference_deploy.prototxt), whose names the layers
          have: VGG-16 as classification branch, its scores pooled over the map. Bridging layers propagate the score of a
          class back to pool5 (its class-specific saliency) and set it beside pool5, both normalised. The segmentation
-         branch, DeconvNet's decoder under 2,048 instead of 4,096 maps, tells that class from all else. A picture's
+         branch, DeconvNet's decoder under 2,048 instead of 4,096 maps, tells that class from all else. An image's
          answer is put together as in DecoupledNet_inference.m: the background from a pass with all classes that are
          there, each of these from a pass of its own, normalised to probabilities.
 Departs  The score of a class is the maximum over the map; the release also averages, and which of the two its script
          takes is not clear. Logits are logarithms of the probabilities. The release's hyphens are underscores.
-Shapes   B batch, C channels, H x W picture, L classes without the background, h x w map of pool5.
+Shapes   B batch, C channels, H x W image, L classes without the background, h x w map of pool5.
 """
 
 import math
@@ -133,7 +133,7 @@ class SegmentationBranch(nn.Module):
 class DecoupledNet(Network):
     """(B, in_channels, 320, 320) -> (B, 1 + L, 320, 320) logits; any size from 224 px on is accepted.
 
-    The segmentation branch runs once for the background and once for each class that is there in some picture (for all
+    The segmentation branch runs once for the background and once for each class that is there in some image (for all
     of them while the network is traced or exported). It learns one class at a time (`losses`); the paper trains the
     classification branch before, which then stays.
     """
@@ -154,8 +154,8 @@ class DecoupledNet(Network):
         """Of the branches that are not frozen.  (B, in_channels, H, W), (B, H, W) masks
 
         `classes`: binary cross-entropy of each class by itself, from whether the mask has it. `pixels`: cross-entropy
-        of the pixels that are one of the picture's classes, drawn at random, against all else; 0 for a picture without
-        any. Both are means over the pictures.
+        of the pixels that are one of the image's classes, drawn at random, against all else; 0 for an image without
+        any. Both are means over the images.
         """
         evidence = self.classification(images)
         labels = range(1, evidence.scores.shape[1] + 1)

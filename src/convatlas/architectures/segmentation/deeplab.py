@@ -9,7 +9,7 @@ Departs  The release learns from masks shrunk by 8; here scores are enlarged by 
          training. Its enlargement fits sizes of 8 n + 1 alone; here others are cropped. The release starts from a
          VGG-16 whose fc6 and fc7 were thinned out; which filters it kept is not known, and `start_from` takes every
          fourth. The CRF that follows is `convatlas.inference.crf`.
-Shapes   B batch, H x W picture, K classes, h x w map of strides of 8.
+Shapes   B batch, H x W image, K classes, h x w map of strides of 8.
 """
 
 from collections import OrderedDict
@@ -64,7 +64,7 @@ def _thinned(name: str, weight: Tensor) -> Tensor:
 
 
 class DeepLabLargeFOV(FCN):
-    """(B, in_channels, H, W) -> (B, K, H, W) logits, for pictures of any size."""
+    """(B, in_channels, H, W) -> (B, K, H, W) logits, for images of any size."""
 
     def __init__(self, *, num_classes: int, in_channels: int) -> None:
         super().__init__(_trunk(in_channels))

@@ -5,11 +5,11 @@ TPAMI 2017.
 
 Follows  Section 4 and the authors' release (shelhamer/fcn.berkeleyvision.org), whose names the layers have: the first
          convolution is padded by 100, pooling windows that overhang the map are kept, scores begin at zero, upsampling
-         begins bilinear, and what hangs over the picture is cropped. The offsets follow from strides and paddings, and
+         begins bilinear, and what hangs over the image is cropped. The offsets follow from strides and paddings, and
          are the same for every size. `fcn8s_vgg16_voc_at_once` learns all skips at once, from scaled-down maps.
 Departs  The last upsampling is fixed and those before it are learned, as the paper says; the release fixes all.
          The release draws no weights for what a trained classifier brings; here they are He et al.'s until they come.
-Shapes   B batch, C channels, H x W picture, K classes, h x w coarse map.
+Shapes   B batch, C channels, H x W image, K classes, h x w coarse map.
 """
 
 from collections import OrderedDict
@@ -58,7 +58,7 @@ def convolutional_classifier(channels: int, side: int) -> "OrderedDict[str, nn.M
 
 
 class FCN(Network):
-    """(B, in_channels, H, W) -> (B, K, H, W) logits, for pictures of any size.
+    """(B, in_channels, H, W) -> (B, K, H, W) logits, for images of any size.
 
     The trunk's layers are children of the network itself, so that their names are those of the classifier. A head
     reads the last of them, and the `skips`.

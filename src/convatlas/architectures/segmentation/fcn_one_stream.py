@@ -5,9 +5,9 @@ Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentatio
 Follows  Section 4.1 and table 1. FCN-AlexNet is on CaffeNet, as in the authors' release, with its layer names.
 Departs  FCN-GoogLeNet was not released. The paper discards the classifier and the average before it, and prints strides
          of 32, 6 M parameters, and the receptive field with the average still there; the rest is ours. All of
-         GoogLeNet's filters are padded, so its map covers the picture without a border of 100 pixels; the enlargement
+         GoogLeNet's filters are padded, so its map covers the image without a border of 100 pixels; the enlargement
          of 63 x 63 then fits with an offset of 1. The auxiliary heads are left out; the dropout stays.
-Shapes   B batch, H x W picture, K classes, h x w coarse map.
+Shapes   B batch, H x W image, K classes, h x w coarse map.
 """
 
 from collections import OrderedDict

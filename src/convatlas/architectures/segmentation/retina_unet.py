@@ -9,7 +9,7 @@ Follows  The code of 2016 (Keras 1.1) and its weights: two poolings, 32, 64 and 
 Departs  It is no U-Net of the paper: padded, two levels fewer, no up-convolutions. The code was read in later versions
          and quotations; that up-sampled maps come first is what its weights say (the other order segments nothing).
          Filters are as stored. Keras on Theano turned them by half a turn and Keras on TensorFlow did not; which it was
-         is not stored, and turned filters only give the output for the turned picture.
+         is not stored, and turned filters only give the output for the turned image.
 Shapes   B batch, C channels, H x W map, K classes.
 """
 

@@ -9,8 +9,8 @@ Follows  FCN-8s: scores at strides of 32, 16 and 8, zero at first, enlarged bili
 Departs  conv1 is padded by 1 instead of 0. So no border is needed: kernels of odd sides put every map on the places of
          the finer one, 8 i + 6 on 4 i + 2 on 2 i, and only the last offset is not 0. SqueezeNet has strides up to 16;
          FCN's 32 is a pooled fire module more. U-Net's two 3x3 convolutions a level are a fire module here, which costs
-         a tenth; the finest level has half of the picture's resolution.
-Shapes   B batch, C channels, H x W picture, K classes, h x w coarse map.
+         a tenth; the finest level has half of the image's resolution.
+Shapes   B batch, C channels, H x W image, K classes, h x w coarse map.
 """
 
 from collections import OrderedDict
@@ -37,7 +37,7 @@ def encoder(in_channels: int) -> "OrderedDict[str, nn.Module]":
 
 
 class FCN8sSqueezeNet(FCN):
-    """(B, in_channels, H, W) -> (B, K, H, W) logits, for pictures of any size from 31 px."""
+    """(B, in_channels, H, W) -> (B, K, H, W) logits, for images of any size from 31 px."""
 
     skips = ("fire5", "fire9")
     own_layers = ("fire10.",)
@@ -82,7 +82,7 @@ class Level(nn.Module):
 
 
 class UNetSqueezeNet(FCN):
-    """(B, in_channels, H, W) -> (B, K, H, W) logits, for pictures of any size from 15 px."""
+    """(B, in_channels, H, W) -> (B, K, H, W) logits, for images of any size from 15 px."""
 
     skips = ("relu_conv1", "fire3", "fire5")
     own_layers = ("u8.", "u4.", "u2.")

@@ -1,1 +1,1 @@
-"""Pictures whose truth has a value at every pixel: masks of classes, heat maps of joints."""
+"""Images whose truth has a value at every pixel: masks of classes, heat maps of joints."""

@@ -1,4 +1,4 @@
-"""A picture and its mask, brought into the shape that a segmenter learns from."""
+"""An image and its mask, brought into the shape that a segmenter learns from."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ class MaskAssembly:
     Args:
         preprocessing: its `size` is the window that is cut out; its `resize` comes before.
         steps: augmentations, between the two.
-        margin_px: by which a network's output is smaller than its input on each side. Pictures are mirrored beyond
+        margin_px: by which a network's output is smaller than its input on each side. Images are mirrored beyond
             their border by as much, so that every pixel can be in the output.
     """
 
@@ -53,7 +53,7 @@ class MaskAssembly:
 def mirror(length: int, before: int, total: int, device: torch.device | None = None) -> Tensor:
     """Which pixel of `length` stands at each of `total` places, of which `before` lie before the first.  (total,)
 
-    The border pixel itself is not repeated; a short picture is mirrored again and again.
+    The border pixel itself is not repeated; a short image is mirrored again and again.
     """
     if length == 1:
         return torch.zeros(total, dtype=torch.long, device=device)

@@ -1,7 +1,7 @@
-"""Augmentations of a picture and its mask together; none draws from anything but the generator that it is given.
+"""Augmentations of an image and its mask together; none draws from anything but the generator that it is given.
 
-Each is a frozen dataclass called with a picture, uint8 (C, H, W), a mask, uint8 (H, W), and the sample's generator;
-both come back, of one size. Masks are never interpolated. The picture's colours may be changed by the augmentations of
+Each is a frozen dataclass called with an image, uint8 (C, H, W), a mask, uint8 (H, W), and the sample's generator;
+both come back, of one size. Masks are never interpolated. The image's colours may be changed by the augmentations of
 `data.colour`, which leave masks as they are.
 """
 
@@ -45,13 +45,13 @@ class RandomRotation:
 
     def __call__(self, image: Tensor, mask: Tensor, generator: torch.Generator) -> Pair:
         angle = (2 * _uniform(generator) - 1) * self.degrees
-        picture, marked = _wrapped(image, mask)
-        return V.rotate(picture, angle, transforms.InterpolationMode.BILINEAR), V.rotate(marked, angle, fill=[VOID])
+        turned, marked = _wrapped(image, mask)
+        return V.rotate(turned, angle, transforms.InterpolationMode.BILINEAR), V.rotate(marked, angle, fill=[VOID])
 
 
 @dataclass(frozen=True)
 class RandomOrientation:
-    """One of the eight ways to lay a square picture: for pictures without up and down, as under a microscope."""
+    """One of the eight ways to lay a square image: for images without up and down, as under a microscope."""
 
     def __call__(self, image: Tensor, mask: Tensor, generator: torch.Generator) -> Pair:
         way = int(8 * _uniform(generator))
@@ -95,7 +95,7 @@ def augment(steps: tuple[Any, ...], image: Tensor, mask: Tensor, generator: torc
     """One augmentation after another.
 
     Raises:
-        UsageError: one of them moves pixels of the picture and knows no masks.
+        UsageError: one of them moves pixels of the image and knows no masks.
     """
     for step in steps:
         if isinstance(step, JointAugmentation):
@@ -117,7 +117,7 @@ def augment(steps: tuple[Any, ...], image: Tensor, mask: Tensor, generator: torc
 def resized_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
     """(H, W) -> (h, w): each pixel has the class of the one that its middle lies in.
 
-    Torchvision's resizing of masks takes the one that its corner lies in: they slip beside their pictures.
+    Torchvision's resizing of masks takes the one that its corner lies in: they slip beside their images.
     """
     return F.interpolate(mask[None, None], size, mode="nearest-exact")[0, 0]
 
@@ -125,7 +125,7 @@ def resized_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
 def window(image: Tensor, mask: Tensor, size: tuple[int, int], fill: Tensor, generator: torch.Generator | None) -> Pair:
     """A window of `size` (h, w): anywhere, or in the middle without a generator.
 
-    Where the picture is smaller it is padded to the right and below, by `fill` (C,) uint8 and, in the mask, by void.
+    Where the image is smaller it is padded to the right and below, by `fill` (C,) uint8 and, in the mask, by void.
     """
     down, right = max(0, size[0] - mask.shape[0]), max(0, size[1] - mask.shape[1])
     if down or right:

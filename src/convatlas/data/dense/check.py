@@ -1,4 +1,4 @@
-"""Every picture and mask of a data set, looked at once before it is trusted."""
+"""Every image and mask of a data set, looked at once before it is trusted."""
 
 import hashlib
 import time
@@ -44,11 +44,11 @@ class CheckedMasks:
     """All that was found."""
 
     classes: tuple[str, ...]
-    pictures: Mapping[str, int]  # whole ones, by part
+    images: Mapping[str, int]  # whole ones, by part
     pixels: Mapping[str, tuple[int, ...]]  # of each class, by part
-    present: Mapping[str, tuple[int, ...]]  # pictures with the class, by part
+    present: Mapping[str, tuple[int, ...]]  # images with the class, by part
     void: Mapping[str, float]  # share of all pixels, by part
-    sizes: Mapping[str, int]  # "360 x 480" -> pictures, the most frequent first
+    sizes: Mapping[str, int]  # "360 x 480" -> images, the most frequent first
     findings: tuple[Finding, ...]
     seconds: float
 
@@ -73,22 +73,22 @@ def check_masks(
     classes: tuple[str, ...],
     *,
     on_progress: Progress | None = None,
-    on_picture: Callable[[Tensor, Tensor], None] | None = None,
+    on_image: Callable[[Tensor, Tensor], None] | None = None,
     notes: Sequence[Finding] = (),
 ) -> CheckedMasks:
-    """Reads every picture with its mask, in threads.
+    """Reads every image with its mask, in threads.
 
     Args:
         parts: by name, "train" first.
-        on_progress: called with (pictures done, pictures).
-        on_picture: called with the picture, uint8 (C, H, W), and the mask of the first whole ones.
+        on_progress: called with (images done, images).
+        on_image: called with the image, uint8 (C, H, W), and the mask of the first whole ones.
         notes: what is known already.
 
     Raises:
         ConvatlasError: none of the images can be used.
     """
     started, total, done = time.perf_counter(), sum(map(len, parts.values())), 0
-    pictures: dict[str, int] = {}
+    images: dict[str, int] = {}
     pixels: dict[str, tuple[int, ...]] = {}
     present: dict[str, tuple[int, ...]] = {}
     void: dict[str, float] = {}
@@ -98,7 +98,7 @@ def check_masks(
     for part, split in parts.items():
         findings += [Finding(_kind(problem), problem.path, problem.reason) for problem in split.problems]
         counts, found, empty, whole = torch.zeros(2, len(classes), dtype=torch.int64), 0, 0, 0
-        for looked in _look(split, len(classes), on_picture):
+        for looked in _look(split, len(classes), on_image):
             done += 1
             if on_progress is not None:
                 on_progress(done, total)
@@ -117,7 +117,7 @@ def check_masks(
             first, where = seen.setdefault(looked.digest, (part, name))
             if first != part:
                 findings.append(Finding("leak", name, f"the same pixels as {where} in {first}"))
-        pictures[part], pixels[part], present[part] = whole, tuple(counts[0].tolist()), tuple(counts[1].tolist())
+        images[part], pixels[part], present[part] = whole, tuple(counts[0].tolist()), tuple(counts[1].tolist())
         void[part] = empty / max(found + empty, 1)
         for label, count in enumerate(pixels[part]):
             if count == 0:
@@ -128,10 +128,10 @@ def check_masks(
     ordered = sorted(sizes.items(), key=lambda entry: -entry[1])
     shown = {f"{height} x {width}": count for (height, width), count in ordered}
     seconds = time.perf_counter() - started
-    return CheckedMasks(classes, pictures, pixels, present, void, shown, tuple(findings), seconds)
+    return CheckedMasks(classes, images, pixels, present, void, shown, tuple(findings), seconds)
 
 
-def _look(split: MaskSplit, num_classes: int, on_picture: Callable[[Tensor, Tensor], None] | None) -> Iterator[_Looked]:
+def _look(split: MaskSplit, num_classes: int, on_image: Callable[[Tensor, Tensor], None] | None) -> Iterator[_Looked]:
     def look(index: int) -> _Looked:
         nothing = torch.zeros(num_classes, dtype=torch.int64)
         try:
@@ -140,8 +140,8 @@ def _look(split: MaskSplit, num_classes: int, on_picture: Callable[[Tensor, Tens
             name, kind = split.name(index), "turned" if isinstance(error, TurnedError) else "damaged"
             found = Finding(kind, name, problem_of(name, error).reason)
             return _Looked(index, found, nothing, 0, (0, 0), b"")
-        if on_picture is not None:
-            on_picture(image, mask)
+        if on_image is not None:
+            on_image(image, mask)
         counts = torch.bincount(mask[mask != VOID].long(), minlength=num_classes)
         pixels = image.contiguous().numpy()
         digest = hashlib.blake2b(pixels.tobytes(), digest_size=16, key=f"{pixels.shape}".encode()).digest()

@@ -17,7 +17,7 @@ class ClassCounts:
     """The pixels of a data set's masks, void left out."""
 
     pixels: Tensor  # (K,) int64, of each class
-    beside: Tensor  # (K,) int64, all pixels of the pictures in which the class occurs
+    beside: Tensor  # (K,) int64, all pixels of the images in which the class occurs
 
 
 def count_classes(masks: Iterable[Tensor], num_classes: int, *, void: int = VOID) -> ClassCounts:
@@ -43,9 +43,9 @@ def median_frequency(counts: ClassCounts) -> Tensor:
     """SegNet's weights, the median of the frequencies over each class's frequency: (K,) float32
 
     Eigen and Fergus 2015, section 5; Badrinarayanan et al. 2017, section 3.1. A class's frequency is its part of the
-    pixels of the pictures in which it occurs. Among an even number of classes the median is the mean of the middle two.
+    pixels of the images in which it occurs. Among an even number of classes the median is the mean of the middle two.
     A class that never occurs weighs 0 and takes no part in the median. The weights in SegNet's released CamVid network
-    are not those of this rule on CamVid's 367 training pictures: for "sign symbol" it gives 3.8, and they print 9.6.
+    are not those of this rule on CamVid's 367 training images: for "sign symbol" it gives 3.8, and they print 9.6.
     """
     seen = counts.pixels > 0
     frequency = counts.pixels[seen].double() / counts.beside[seen]

@@ -21,7 +21,7 @@ _UNKNOWN = 254
 class MaskClasses:
     """K classes of a mask.
 
-    A mask file holds a number for each pixel (grey or palette pictures) or a colour (RGB pictures). Grey colours that
+    A mask file holds a number for each pixel (grey or palette images) or a colour (RGB images). Grey colours that
     the table lacks are numbers too.
     """
 

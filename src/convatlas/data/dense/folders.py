@@ -67,7 +67,7 @@ def read_masks(path: Path) -> MaskFolder:
     if not every:
         first = next((problem for problems in layout.problems.values() for problem in problems), None)
         reason = f"; the first problem: {first.path} {first.reason}" if first else ""
-        raise ConvatlasError(f"{path} holds no picture with a mask of the same name; expected {LAYOUTS}{reason}")
+        raise ConvatlasError(f"{path} holds no image with a mask of the same name; expected {LAYOUTS}{reason}")
     named, notes = find_table(path) or layout.classes, ()
     if named is None or not named.told_colours:
         refuse_palettes(every)
@@ -143,7 +143,7 @@ def _by_lists(layout: _Layout, lists: dict[str, Path], images: Files, masks: Fil
                 layout.add(part, [], [Problem(own[0], reason)])
             elif stem is None or own is None:
                 why = f": {reasons[images[stem][0]]}" if stem is not None and images[stem][0] in reasons else ""
-                reason = f"named in {lists[part].name}, but picture or mask is absent{why}"
+                reason = f"named in {lists[part].name}, but image or mask is absent{why}"
                 layout.add(part, [], [Problem(name, reason)])
             else:
                 layout.add(part, [own], ())
@@ -199,7 +199,7 @@ def _plain(path: Path) -> _Layout:
     if images is None or masks is None:
         pairs, problems = pair_in_one_folder(path)
         if not pairs:
-            raise ConvatlasError(f"{path} has no folders of pictures and masks; expected {LAYOUTS}")
+            raise ConvatlasError(f"{path} has no folders of images and masks; expected {LAYOUTS}")
         layout.add("train", pairs, problems)
         return layout
     for folder in sorted(entry for entry in images.iterdir() if entry.is_dir()):

@@ -7,7 +7,7 @@ Follows  The release's drawing: the Gaussian stands on the pixel that holds the 
          after 3 standard deviations (a window of 7 x 7), and is not drawn where its window misses the map.
 Departs  The release calls `image.gaussian(7)`, whose standard deviation is a quarter of its size, 1.75 pixels. We
          keep the paper's 1; `sigma_px=1.75, reach=3` gives the release's.
-Shapes   B pictures, J joints, h x w map. Coordinates are x, y in the input's pixels, edges from 0 to W and 0 to H.
+Shapes   B images, J joints, h x w map. Coordinates are x, y in the input's pixels, edges from 0 to W and 0 to H.
 """
 
 import math

@@ -43,11 +43,11 @@ def read_mask(path: str | Path) -> MaskFile:
     """
     try:
         content = limits.read_bytes(path)
-        with open_image(content) as picture:
-            _refuse_inexact(picture, content)
-            pixels = _pixels(picture)
-            palette = _palette(picture) if picture.mode == "P" else None
-            return MaskFile(pixels, palette, picture.mode == "1", exif_orientation(content))
+        with open_image(content) as image:
+            _refuse_inexact(image, content)
+            pixels = _pixels(image)
+            palette = _palette(image) if image.mode == "P" else None
+            return MaskFile(pixels, palette, image.mode == "1", exif_orientation(content))
     except ConvatlasError as error:
         raise ConvatlasError(str(error).removeprefix(f"{path} is ").removeprefix(f"{path}: ")) from error
     except Image.UnidentifiedImageError as error:
@@ -66,31 +66,31 @@ def read_values(path: str | Path) -> np.ndarray:
     return read_mask(path).pixels
 
 
-def _refuse_inexact(picture: Image.Image, content: bytes) -> None:
-    if picture.format in ("JPEG", "MPO", "JPEG2000", "AVIF", "HEIF"):
-        raise ConvatlasError(f"a {picture.format} file, {_LOSSY}")
-    if picture.format == "WEBP" and b"VP8 " in content[12:64]:
+def _refuse_inexact(image: Image.Image, content: bytes) -> None:
+    if image.format in ("JPEG", "MPO", "JPEG2000", "AVIF", "HEIF"):
+        raise ConvatlasError(f"a {image.format} file, {_LOSSY}")
+    if image.format == "WEBP" and b"VP8 " in content[12:64]:
         raise ConvatlasError(f"a lossy WebP file, {_LOSSY}")
-    if getattr(picture, "n_frames", 1) > 1:
-        raise ConvatlasError(f"{getattr(picture, 'n_frames', 1)} images in one file; expected one mask a file")
-    if picture.mode not in ("1", *_NUMBERS, *_COLOURS):
-        raise ConvatlasError(f"pixels of Pillow's mode {picture.mode}; expected whole numbers or RGB colours")
+    if getattr(image, "n_frames", 1) > 1:
+        raise ConvatlasError(f"{getattr(image, 'n_frames', 1)} images in one file; expected one mask a file")
+    if image.mode not in ("1", *_NUMBERS, *_COLOURS):
+        raise ConvatlasError(f"pixels of Pillow's mode {image.mode}; expected whole numbers or RGB colours")
 
 
-def _pixels(picture: Image.Image) -> np.ndarray:
-    if picture.mode == "1":
-        return np.array(picture).astype(np.uint8)
-    if picture.mode in _NUMBERS:
-        return np.array(picture)
-    if picture.mode != "RGB":
-        opacity = np.asarray(picture.convert("RGBA").getchannel("A"))
+def _pixels(image: Image.Image) -> np.ndarray:
+    if image.mode == "1":
+        return np.array(image).astype(np.uint8)
+    if image.mode in _NUMBERS:
+        return np.array(image)
+    if image.mode != "RGB":
+        opacity = np.asarray(image.convert("RGBA").getchannel("A"))
         if int(opacity.min()) < 255:
             raise ConvatlasError("transparent pixels, which have no class; save it without transparency")
-    return np.array(picture.convert("RGB"))
+    return np.array(image.convert("RGB"))
 
 
-def _palette(picture: Image.Image) -> np.ndarray | None:
-    given = picture.getpalette("RGB")
+def _palette(image: Image.Image) -> np.ndarray | None:
+    given = image.getpalette("RGB")
     if given is None:
         return None
     colours = np.zeros((256, 3), dtype=np.uint8)

@@ -62,7 +62,7 @@ class MaskSplit(FileSplit):
             (h, w), (height, width) = mask.shape, image.shape[1:]
             turned = f"; EXIF turns the image, orientation {orientation}" if orientation != 1 else ""
             raise ConvatlasError(
-                f"{self.masks[index]} is {h} x {w}, its picture {height} x {width}; expected one size{turned}"
+                f"{self.masks[index]} is {h} x {w}, its image {height} x {width}; expected one size{turned}"
             )
         return Pair(image, torch.from_numpy(np.ascontiguousarray(mask)), orientation)
 

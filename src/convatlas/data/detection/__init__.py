@@ -1,4 +1,4 @@
-"""Pictures with marked objects: readers, splits, loaders and what is written of detections."""
+"""Images with marked objects: readers, splits, loaders and what is written of detections."""
 
 from convatlas.data.detection.annotations import Fault
 from convatlas.data.detection.loader import DetectionBatch, DetectionLoader

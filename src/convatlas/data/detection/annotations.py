@@ -17,7 +17,7 @@ from convatlas.data.detection.segments import find_fault
 from convatlas.structures import ConvatlasError, Problem
 
 FaultKind = Literal[
-    "empty", "reversed", "outside", "not a number", "units", "unknown class", "bad object", "bad mask", "no picture",
+    "empty", "reversed", "outside", "not a number", "units", "unknown class", "bad object", "bad mask", "no image",
     "no annotation", "damaged", "turned", "leak", "two entries", "two names", "assumed",
 ]  # fmt: skip
 

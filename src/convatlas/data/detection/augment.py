@@ -1,11 +1,11 @@
-"""Augmentations of pictures with objects, as functions of the picture, its objects and a generator.
+"""Augmentations of images with objects, as functions of the image, its objects and a generator.
 
 Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016, sections 2.2 and 3.6: zooming out, sampled crops, light.
 Redmon et al., "You Only Look Once", CVPR 2016, section 2.2: shifts, scales, exposure and saturation.
 
-Each is a frozen dataclass that is called with a uint8 picture (C, H, W), its `Objects` and a `torch.Generator` on the
-CPU, the only source of its random numbers, and returns the new picture and its objects. Boxes and masks move with the
-picture. Objects that a crop leaves out are gone.
+Each is a frozen dataclass that is called with a uint8 image (C, H, W), its `Objects` and a `torch.Generator` on the
+CPU, the only source of its random numbers, and returns the new image and its objects. Boxes and masks move with the
+image. Objects that a crop leaves out are gone.
 """
 
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class Mirror:
     """Left and right change places, and top and bottom, each with its own probability."""
 
     horizontal: float = 0.5
-    vertical: float = 0.0  # for pictures without an up: cells, satellites
+    vertical: float = 0.0  # for images without an up: cells, satellites
 
     def __call__(self, image: Tensor, objects: Objects, generator: torch.Generator) -> tuple[Tensor, Objects]:
         draws = torch.rand(2, generator=generator).tolist()
@@ -51,7 +51,7 @@ class Photometric:
 
 @dataclass(frozen=True)
 class ZoomOut:
-    """Puts the picture somewhere on a canvas of the mean colour, up to `largest` times as wide and as high."""
+    """Puts the image somewhere on a canvas of the mean colour, up to `largest` times as wide and as high."""
 
     largest: float = 4.0
     probability: float = 0.5
@@ -77,11 +77,11 @@ class ZoomOut:
 
 @dataclass(frozen=True)
 class SampledCrop:
-    """A crop that overlaps some object by at least so much, or the whole picture.
+    """A crop that overlaps some object by at least so much, or the whole image.
 
-    For every entry of `overlaps` up to 50 crops of 0.3 to 1 of the picture's side and of half to twice its aspect are
+    For every entry of `overlaps` up to 50 crops of 0.3 to 1 of the image's side and of half to twice its aspect are
     tried; the first whose IoU with some object is at least the entry is a candidate. One of the candidates and the
-    whole picture is taken, all equally often. An object stays if its centre is in the crop, and is clipped to it.
+    whole image is taken, all equally often. An object stays if its centre is in the crop, and is clipped to it.
     """
 
     overlaps: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
@@ -108,7 +108,7 @@ class SampledCrop:
         return image[:, top:bottom, left:right], _cropped(objects, (left, top, right, bottom))
 
     def _crops(self, draws: Tensor, size: tuple[int, int]) -> Tensor:
-        """Whole pixels inside a picture of (H, W), of at least one pixel.  (..., 4) in [0, 1) -> (..., 4) xyxy"""
+        """Whole pixels inside an image of (H, W), of at least one pixel.  (..., 4) in [0, 1) -> (..., 4) xyxy"""
         scale = self.scale[0] + draws[..., 0] * (self.scale[1] - self.scale[0])
         low, high = scale.square().clamp(min=self.aspect[0]), scale.pow(-2).clamp(max=self.aspect[1])
         root = (low + draws[..., 1] * (high - low)).sqrt()
@@ -120,7 +120,7 @@ class SampledCrop:
 
 @dataclass(frozen=True)
 class ScaleTranslate:
-    """Moves each edge of the picture in or out by up to a part of its length; what is outside is black.
+    """Moves each edge of the image in or out by up to a part of its length; what is outside is black.
 
     As in Darknet, objects are clipped, and gone where under a hundredth of the new width or height is left of them.
     """
@@ -185,7 +185,7 @@ def _mirrored(objects: Objects, length: int, axis: int) -> Objects:
 
 
 def _moved(objects: Objects, left: int, top: int, size: tuple[int, int]) -> Objects:
-    """On a canvas of (H, W) pixels, with the picture's corner at (left, top)."""
+    """On a canvas of (H, W) pixels, with the image's corner at (left, top)."""
     boxes = objects.boxes + torch.tensor([left, top, left, top])
     masks = objects.masks
     if masks is not None:
@@ -195,7 +195,7 @@ def _moved(objects: Objects, left: int, top: int, size: tuple[int, int]) -> Obje
 
 
 def _cropped(objects: Objects, window: tuple[int, int, int, int], *, by_centre: bool = True) -> Objects:
-    """In the pixels of the window (x1, y1, x2, y2), which may reach beyond the picture, and clipped to it."""
+    """In the pixels of the window (x1, y1, x2, y2), which may reach beyond the image, and clipped to it."""
     left, top, right, bottom = window
     corner, far = torch.tensor([left, top]), torch.tensor([right, bottom])
     low, high = (objects.boxes[:, :2] - corner, objects.boxes[:, 2:] - corner)

@@ -1,4 +1,4 @@
-"""Every picture and box of a data set, looked at once before it is trusted."""
+"""Every image and box of a data set, looked at once before it is trusted."""
 
 import hashlib
 import time
@@ -19,12 +19,12 @@ from convatlas.structures import ConvatlasError, Objects
 
 HARMFUL = (
     "damaged", "turned", "empty", "reversed", "outside", "not a number", "units", "unknown class", "bad object",
-    "bad mask", "no picture", "no annotation", "leak",
+    "bad mask", "no image", "no annotation", "leak",
 )  # fmt: skip
 MEANING: Mapping[str, str] = {
     "damaged": "an image or an annotation that can't be used; training leaves the image out",
     "turned": "an image that EXIF turns, with boxes that may not be turned; training leaves the image out",
-    "no picture": "an annotation whose image is not there; training passes over it",
+    "no image": "an annotation whose image is not there; training passes over it",
     "no annotation": "a listed image that nothing is known of; training leaves it out",
     "empty": "a box without width or height; training leaves its whole image out",
     "reversed": "a box whose left is right of its right, or top below bottom; training leaves its whole image out",
@@ -44,7 +44,7 @@ MEANING: Mapping[str, str] = {
     "nothing marked": "an image without objects; training takes it as background",
 }
 _SAME = 0.95  # overlap of two boxes of one object
-_TASK = 32  # pictures a thread takes at once
+_TASK = 32  # images a thread takes at once
 
 
 @dataclass(frozen=True)
@@ -61,21 +61,21 @@ class BoxSizes(NamedTuple):
 
     width: tuple[float, float, float] | None
     height: tuple[float, float, float] | None
-    share: tuple[float, float, float] | None  # of the picture's area
+    share: tuple[float, float, float] | None  # of the image's area
 
 
 @dataclass(frozen=True)
 class CheckedBoxes:
-    """All that was found; of box sizes and objects a picture those of all parts together."""
+    """All that was found; of box sizes and objects an image those of all parts together."""
 
-    pictures: Mapping[str, int]  # whole ones, by part
+    images: Mapping[str, int]  # whole ones, by part
     counts: Mapping[str, tuple[int, ...]]  # objects of each class, by part
     difficult: tuple[int, ...]  # of each class
     classes: tuple[str, ...]
     findings: tuple[Finding, ...]
     sizes: tuple[BoxSizes, ...]  # of each class
-    objects_a_picture: tuple[float, float, float]  # fewest, median, most
-    short_side: tuple[float, float, float]  # of the pictures
+    objects_a_image: tuple[float, float, float]  # fewest, median, most
+    short_side: tuple[float, float, float]  # of the images
     long_side: tuple[float, float, float]
     seconds: float
 
@@ -90,15 +90,15 @@ def check_boxes(
     classes: Sequence[str],
     *,
     on_progress: Progress | None = None,
-    on_picture: Callable[[str, int, Tensor, Objects], None] | None = None,
+    on_image: Callable[[str, int, Tensor, Objects], None] | None = None,
 ) -> CheckedBoxes:
-    """Reads every picture of the parts in parallel and looks at every box.
+    """Reads every image of the parts in parallel and looks at every box.
 
     Args:
         parts: by name; "trainval" is passed over where "train" and "val" are there.
         classes: their names, in the order of the labels.
         on_progress: called with (done, total).
-        on_picture: called with part, index, pixels uint8 (C, H, W) and objects of each whole picture.
+        on_image: called with part, index, pixels uint8 (C, H, W) and objects of each whole image.
 
     Raises:
         ConvatlasError: none of the images can be used.
@@ -128,8 +128,8 @@ def check_boxes(
         where, other = first.setdefault(digest, (part, split.name(index)))
         if where != part:
             findings.append(Finding("leak", split.name(index), f"the same as {other} ({where})"))
-        if on_picture is not None:
-            on_picture(part, index, image, objects)
+        if on_image is not None:
+            on_image(part, index, image, objects)
     if not any(whole.values()):
         named = f"; the first is {findings[0].path}: {findings[0].detail}" if findings else ""
         raise ConvatlasError(f"none of {total} images can be used{named}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from convatlas.data import limits
 from convatlas.data.detection.annotations import Drawn, Fault, Page, Part, read_size
-from convatlas.data.detection.pictures import ImageFinder, image_folders
+from convatlas.data.detection.images import ImageFinder, image_folders
 from convatlas.data.detection.segments import polygon_box
 from convatlas.structures import ConvatlasError
 
@@ -51,7 +51,7 @@ def read_json(file: Path, content: Any = None) -> tuple[Part, tuple[str, ...]]:
         named = f"annotation {str(entry.get('id', number))[:40]}"
         if owner not in by_id:
             reason = f"{named} is of image {str(entry.get('image_id'))[:40]!r}, which is not listed"
-            part.faults.append(Fault(str(file), reason, "no picture"))
+            part.faults.append(Fault(str(file), reason, "no image"))
             continue
         try:
             drawn[owner].append(_draw(entry, names))
@@ -82,7 +82,7 @@ def _add_pages(
         name = names[key]
         path = finder.find(name)
         if path is None:
-            part.faults.append(Fault(str(file), finder.explain(name), "no picture"))
+            part.faults.append(Fault(str(file), finder.explain(name), "no image"))
             part.faults.extend(faults[key])
             continue
         size, wrong = None, list(faults[key])

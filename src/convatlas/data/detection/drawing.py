@@ -1,4 +1,4 @@
-"""Boxes drawn on pictures, and a contact sheet of a data set."""
+"""Boxes drawn on images, and a contact sheet of a data set."""
 
 import colorsys
 import math
@@ -28,7 +28,7 @@ def colour_of(label: int) -> Colour:
 def draw_boxes(
     image: Tensor, marked: Objects | Detections, classes: Sequence[str], *, longest: int = 480, named: bool = True
 ) -> Image.Image:
-    """A picture uint8 (C, H, W), its longer side brought to `longest` pixels, with boxes, masks, classes and scores.
+    """An image uint8 (C, H, W), its longer side brought to `longest` pixels, with boxes, masks, classes and scores.
 
     Of detections the most certain lie on top; difficult objects have thin lines.
     """
@@ -58,7 +58,7 @@ def _tint(canvas: Image.Image, mask: Tensor, colour: Colour) -> None:
 
 
 def to_canvas(image: Tensor, longest: int) -> tuple[Image.Image, float]:
-    """A picture uint8 (C, H, W) with its longer side brought to `longest` pixels, and its new pixels for an old one."""
+    """An image uint8 (C, H, W) with its longer side brought to `longest` pixels, and its new pixels for an old one."""
     canvas = Image.fromarray(image.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy())
     scale = longest / max(canvas.size)
     size = (max(1, round(canvas.width * scale)), max(1, round(canvas.height * scale)))
@@ -81,7 +81,7 @@ def tag(
 
 @dataclass
 class BoxSheet:
-    """Chooses its pictures at once and takes them as they come."""
+    """Chooses its images at once and takes them as they come."""
 
     classes: Sequence[str]
     chosen: Mapping[tuple[str, int], int]  # part and index -> place on the sheet
@@ -89,20 +89,20 @@ class BoxSheet:
 
     @classmethod
     def of(cls, parts: Mapping[str, DetectionSplit], classes: Sequence[str]) -> "BoxSheet":
-        """Evenly spaced pictures of the first part."""
+        """Evenly spaced images of the first part."""
         part, split = next(iter(parts.items()))
         n, room = len(split), _COLUMNS * _ROWS
         indices = range(n) if n <= room else [place * n // room for place in range(room)]
         return cls(classes, {(part, index): place for place, index in enumerate(indices)})
 
     def take(self, part: str, index: int, image: Tensor, objects: Objects) -> None:
-        """A picture with its objects; others than the chosen are passed over."""
+        """An image with its objects; others than the chosen are passed over."""
         place = self.chosen.get((part, index))
         if place is not None:
             self._cells[place] = draw_boxes(image, objects, self.classes, longest=_CELL, named=False)
 
     def draw(self) -> Image.Image:
-        """The pictures under a legend of the classes' colours; an empty frame for those that did not come."""
+        """The images under a legend of the classes' colours; an empty frame for those that did not come."""
         count = max(len(self.chosen), 1)
         columns = min(_COLUMNS, count)
         width = _GAP + max(columns, 2) * (_CELL + _GAP)

@@ -6,7 +6,7 @@ from typing import Any
 
 from convatlas.data import limits
 from convatlas.data.detection.annotations import Drawn, Fault, Page, Part, read_size
-from convatlas.data.detection.pictures import ImageFinder, image_folders
+from convatlas.data.detection.images import ImageFinder, image_folders
 from convatlas.data.detection.segments import polygon_box
 from convatlas.structures import ConvatlasError
 
@@ -40,7 +40,7 @@ def read_labelme(contents: Mapping[Path, Any], folder: Path) -> Part:
     for file, content in contents.items():
         path = finder.find(called[file]) or finder.at_place(file.stem)
         if path is None:
-            part.faults.append(Fault(str(file), finder.explain(called[file]), "no picture"))
+            part.faults.append(Fault(str(file), finder.explain(called[file]), "no image"))
             continue
         objects: list[Drawn] = []
         faults: list[Fault] = []
@@ -62,7 +62,7 @@ def read_createml(file: Path, content: Sequence[Mapping[str, Any]]) -> Part:
         name = str(entry["image"])
         path = finder.find(name)
         if path is None:
-            part.faults.append(Fault(str(file), finder.explain(name), "no picture"))
+            part.faults.append(Fault(str(file), finder.explain(name), "no image"))
             continue
         objects: list[Drawn] = []
         faults: list[Fault] = []

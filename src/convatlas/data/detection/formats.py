@@ -21,7 +21,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Answer:
-    """What was found on one picture."""
+    """What was found on one image."""
 
     path: str
     size: tuple[int, int]  # H, W
@@ -29,13 +29,13 @@ class Answer:
 
 
 def as_json(answers: Sequence[Answer], classes: Sequence[str]) -> str:
-    """One document with the classes, and for each picture its boxes: x1, y1, x2, y2 in pixel edges."""
-    pictures = [
+    """One document with the classes, and for each image its boxes: x1, y1, x2, y2 in pixel edges."""
+    images = [
         {"path": answer.path, "height": answer.size[0], "width": answer.size[1],
          "objects": [{"class": name, "score": score, "box": box} for name, score, box in _rows(answer, classes)]}
         for answer in answers
     ]  # fmt: skip
-    return json.dumps({"format": FORMAT, "classes": list(classes), "pictures": pictures}, indent=1, ensure_ascii=False)
+    return json.dumps({"format": FORMAT, "classes": list(classes), "pictures": images}, indent=1, ensure_ascii=False)
 
 
 def from_json(text: str) -> tuple[list[Answer], tuple[str, ...]]:
@@ -47,23 +47,23 @@ def from_json(text: str) -> tuple[list[Answer], tuple[str, ...]]:
     try:
         content: Any = json.loads(text)
         classes = tuple(map(str, content["classes"]))
-        return [_answer(picture, classes) for picture in content["pictures"]], classes
+        return [_answer(image, classes) for image in content["pictures"]], classes
     except (ValueError, KeyError, TypeError) as error:
         raise ConvatlasError(f"not detections as convatlas writes them ({error!r})") from error
 
 
-def _answer(picture: Any, classes: tuple[str, ...]) -> Answer:
-    objects = picture["objects"]
+def _answer(image: Any, classes: tuple[str, ...]) -> Answer:
+    objects = image["objects"]
     found = Detections(
         torch.tensor([one["box"] for one in objects], dtype=torch.float32).reshape(-1, 4),
         torch.tensor([classes.index(one["class"]) for one in objects], dtype=torch.int64),
         torch.tensor([one["score"] for one in objects], dtype=torch.float32),
     )
-    return Answer(str(picture["path"]), (int(picture["height"]), int(picture["width"])), found)
+    return Answer(str(image["path"]), (int(image["height"]), int(image["width"])), found)
 
 
 def as_csv(answers: Sequence[Answer], classes: Sequence[str]) -> str:
-    """A line for each object: path, class, score, x1, y1, x2, y2; a picture without any has a line with its path."""
+    """A line for each object: path, class, score, x1, y1, x2, y2; an image without any has a line with its path."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(("path", "class", "score", "x1", "y1", "x2", "y2"))
@@ -76,7 +76,7 @@ def as_csv(answers: Sequence[Answer], classes: Sequence[str]) -> str:
 
 
 def as_voc(answer: Answer, classes: Sequence[str]) -> str:
-    """One picture's annotation in VOC's XML, which counts from 1 and whose boxes hold their last pixel; with scores."""
+    """One image's annotation in VOC's XML, which counts from 1 and whose boxes hold their last pixel; with scores."""
     root = ElementTree.Element("annotation")
     ElementTree.SubElement(root, "filename").text = Path(answer.path).name
     size = ElementTree.SubElement(root, "size")
@@ -97,7 +97,7 @@ def as_coco(answers: Sequence[Answer], classes: Sequence[str], *, image_ids: Map
     """A document of COCO's form; its `annotations` are a list of results as COCO's server takes it. Categories from 1.
 
     Args:
-        image_ids: by path, where the pictures have ids already; by default they are numbered from 1.
+        image_ids: by path, where the images have ids already; by default they are numbered from 1.
     """
     images, marks = [], []
     for number, answer in enumerate(answers, start=1):

@@ -1,6 +1,6 @@
-"""Batches of pictures with their objects, with the surface of `data.Loader`.
+"""Batches of images with their objects, with the surface of `data.Loader`.
 
-Boxes move with the pictures. The order depends on (seed, epoch), a sample's augmentation on (seed, epoch, index).
+Boxes move with the images. The order depends on (seed, epoch), a sample's augmentation on (seed, epoch, index).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,35 +33,35 @@ class DetectionBatch:
     labels: list[Objects]  # in the pixels of `images`, on the loader's device
     indices: Tensor  # (B,) int64 into the split, on the CPU
     total: int  # samples of the whole batch, of which this is one process's share
-    placements: list[Placement]  # how detections get back into the pictures' own pixels
+    placements: list[Placement]  # how detections get back into the images' own pixels
 
 
 class DetectionLoader:
-    """Batches of a split of marked pictures.
+    """Batches of a split of marked images.
 
-    Pictures are decoded when the loader is made where they fit in memory, and then kept: as they are where they are to
+    Images are decoded when the loader is made where they fit in memory, and then kept: as they are where they are to
     be augmented, else in the network's size. Damaged ones are dropped from the split (in place) and named in its
     `problems`. Where they don't fit, a damaged one is left out of its batch and named when it is met.
 
     Args:
-        split: the pictures.
+        split: the images.
         preprocessing: how they become the network's input; `placing.place` says what its resizing means here.
         batch_size: samples a batch; the last may be smaller.
-        augment: applied one after another to the picture and its objects, before the resizing.
+        augment: applied one after another to the image and its objects, before the resizing.
         shuffle: a new order every epoch; otherwise the split's.
         seed: of order and augmentation.
         device: of the batches.
         workers: processes that read, augment and resize; the values don't depend on it.
         drop_last: leave out a last batch that isn't full.
         share: (rank, processes): the part of each batch that this process gets; it may be empty in a small last batch.
-        check: where the pictures don't fit in memory, decode them all once when the loader is made, and drop the
+        check: where the images don't fit in memory, decode them all once when the loader is made, and drop the
             damaged ones then.
-        on_progress: called with (done, total) while pictures are decoded.
-        memory_limit_bytes: pictures up to this size are kept in memory.
+        on_progress: called with (done, total) while images are decoded.
+        memory_limit_bytes: images up to this size are kept in memory.
 
     Raises:
         UsageError: an argument out of range.
-        ConvatlasError: no pictures, or more than half are damaged.
+        ConvatlasError: no images, or more than half are damaged.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class DetectionLoader:
             if value < least:
                 raise UsageError(f"{name} is {value}; expected at least {least}")
         if len(split) == 0:
-            raise ConvatlasError("there are no pictures to load; expected at least one")
+            raise ConvatlasError("there are no images to load; expected at least one")
         self.split = split
         self.preprocessing = preprocessing
         self.batch_size = batch_size
@@ -96,11 +96,11 @@ class DetectionLoader:
         self.workers = workers
         self.drop_last = drop_last
         self.share = share
-        self._pictures: list[Tensor] | None = None
+        self._images: list[Tensor] | None = None
         self._requests = Requests()
         self._in_workers: Iterable | None = None
         if self._bytes() <= memory_limit_bytes:
-            self._pictures = self._read_all(on_progress, keep=True)
+            self._images = self._read_all(on_progress, keep=True)
         elif check:
             self._read_all(on_progress, keep=False)
 
@@ -111,7 +111,7 @@ class DetectionLoader:
 
     @property
     def in_memory(self) -> bool:
-        return self._pictures is not None
+        return self._images is not None
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[DetectionBatch]:
         """The batches of an epoch from `start_step` on, so that a run can go on where it stopped."""
@@ -127,15 +127,15 @@ class DetectionLoader:
             yield self._batch(samples, len(batch))
 
     def _bytes(self) -> int:
-        def size(picture: tuple[int, int]) -> tuple[int, int]:
-            return picture if self.augment else place(picture, self.preprocessing).size
+        def size(image: tuple[int, int]) -> tuple[int, int]:
+            return image if self.augment else place(image, self.preprocessing).size
 
         sides = (size(page.size) for page in self.split.pages)
         return sum(self.preprocessing.channels * height * width for height, width in sides)
 
     def _read_all(self, on_progress: store.Progress | None, *, keep: bool) -> list[Tensor]:
-        """Every whole picture, in the shape in which it is kept, the damaged ones dropped."""
-        pictures: list[Tensor] = []
+        """Every whole image, in the shape in which it is kept, the damaged ones dropped."""
+        images: list[Tensor] = []
         damaged: dict[int, str] = {}
         for index in range(len(self.split)):
             try:
@@ -145,16 +145,16 @@ class DetectionLoader:
                 continue
             if keep:
                 where = place((image.shape[1], image.shape[2]), self.preprocessing)
-                pictures.append(image if self.augment else shape(image, self.preprocessing, where))
+                images.append(image if self.augment else shape(image, self.preprocessing, where))
             if on_progress is not None:
                 on_progress(index + 1, len(self.split))
         if damaged:
             self.split.drop(damaged)
-        return pictures
+        return images
 
     def _samples(self, epoch: int, batches: Sequence[Tensor]) -> Iterator["_Samples"]:
-        assembly = _Assembly(self.split, self._pictures, self.preprocessing, self.augment, self.seed)
-        if self.workers and (self.augment or self._pictures is None):
+        assembly = _Assembly(self.split, self._images, self.preprocessing, self.augment, self.seed)
+        if self.workers and (self.augment or self._images is None):
             self._requests.epoch, self._requests.batches = epoch, batches
             if self._in_workers is None:
                 self._in_workers = DataLoader(
@@ -181,7 +181,7 @@ class DetectionLoader:
                 self.split.problems.append(problem)
         if len(samples.damaged) == total:
             index, reason = samples.damaged[0]
-            raise ConvatlasError(f"no picture of a batch can be read; {self.split.name(index)}: {reason}")
+            raise ConvatlasError(f"no image of a batch can be read; {self.split.name(index)}: {reason}")
         images = [
             normalise(image[None].to(self.device, non_blocking=True), self.preprocessing)[0] for image in samples.images
         ]
@@ -198,7 +198,7 @@ def on(objects: Objects, device: torch.device) -> Objects:
 
 
 def padded(images: Sequence[Tensor], preprocessing: Preprocessing) -> Tensor:
-    """Normalised pictures (C, h, w) in the upper left of one batch (B, C, H, W); what is left free is 0, the mean."""
+    """Normalised images (C, h, w) in the upper left of one batch (B, C, H, W); what is left free is 0, the mean."""
     if not images:
         return torch.empty(0, preprocessing.channels, *preprocessing.size)
     height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))
@@ -220,10 +220,10 @@ class _Samples:
 
 @dataclass(frozen=True, slots=True)
 class _Assembly(Dataset):
-    """Item (epoch, indices) is the batch of these pictures. It travels to worker processes."""
+    """Item (epoch, indices) is the batch of these images. It travels to worker processes."""
 
     split: DetectionSplit
-    pictures: list[Tensor] | None
+    images: list[Tensor] | None
     preprocessing: Preprocessing
     augment: tuple[Augmentation, ...]
     seed: int
@@ -250,11 +250,11 @@ class _Assembly(Dataset):
         return found
 
     def _sample(self, index: int, generator: torch.Generator) -> tuple[Tensor, Objects, Placement]:
-        if self.pictures is not None and not self.augment:
+        if self.images is not None and not self.augment:
             where = place(self.split.pages[index].size, self.preprocessing)
-            return self.pictures[index], self.split.objects(index), where
-        if self.pictures is not None:
-            image, objects = self.pictures[index], self.split.objects(index)
+            return self.images[index], self.split.objects(index), where
+        if self.images is not None:
+            image, objects = self.images[index], self.split.objects(index)
         else:
             try:
                 image, objects = self.split.read(index)
@@ -267,4 +267,4 @@ class _Assembly(Dataset):
 
 
 class _DamagedError(Exception):
-    """One picture, in contrast to a wrong argument."""
+    """One image, in contrast to a wrong argument."""

@@ -1,4 +1,4 @@
-"""Proposals of many pictures, worked out once: selective search takes seconds a picture.
+"""Proposals of many images, worked out once: selective search takes seconds an image.
 
 How many of the objects they cover: `evaluation.detection.proposal_recall`.
 """
@@ -18,11 +18,11 @@ VERSION = 1  # of what is searched and how it is ordered; another finds no file 
 
 
 class ProposalCache:
-    """Proposals by a picture's values, in a folder of small files.
+    """Proposals by an image's values, in a folder of small files.
 
     Args:
         folder: made where it is absent.
-        limit: so many of each picture, the first ones; None: all. What is kept on disk are all.
+        limit: so many of each image, the first ones; None: all. What is kept on disk are all.
         smallest: boxes with a shorter side, in pixels, are left out.
 
     Raises:
@@ -36,25 +36,25 @@ class ProposalCache:
         self.folder, self.limit, self.smallest = folder, limit, smallest
         folder.mkdir(parents=True, exist_ok=True)
 
-    def __call__(self, picture: Tensor) -> Tensor:
+    def __call__(self, image: Tensor) -> Tensor:
         """(3, H, W) or (1, H, W) -> (N, 4), the most promising first.
 
         Raises:
-            ConvatlasError: the picture's file in the cache is damaged.
+            ConvatlasError: the image's file in the cache is damaged.
         """
-        path = self.folder / f"{self._key(picture)}.npy"
+        path = self.folder / f"{self._key(image)}.npy"
         if not path.exists():
-            self._write(path, search(picture, smallest=self.smallest).numpy())
+            self._write(path, search(image, smallest=self.smallest).numpy())
         try:
             boxes = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise ConvatlasError(f"{path}: not the proposals of a picture ({error}); delete it") from error
+            raise ConvatlasError(f"{path}: not the proposals of an image ({error}); delete it") from error
         if boxes.ndim != 2 or boxes.shape[1] != 4:
             raise ConvatlasError(f"{path}: proposals of shape {boxes.shape}; expected (N, 4); delete it")
-        return torch.from_numpy(boxes)[: self.limit].to(picture.device)
+        return torch.from_numpy(boxes)[: self.limit].to(image.device)
 
-    def _key(self, picture: Tensor) -> str:
-        values = picture.detach().cpu().contiguous()
+    def _key(self, image: Tensor) -> str:
+        values = image.detach().cpu().contiguous()
         what = f"{VERSION} {self.smallest} {values.dtype} {tuple(values.shape)}".encode()
         return hashlib.sha256(what + values.numpy().tobytes()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""Pictures with marked objects behind one small interface, as `data.splits` has it for pictures with labels."""
+"""Images with marked objects behind one small interface, as `data.splits` has it for images with labels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ class TurnedError(ConvatlasError):
 
 
 class DetectionSplit:
-    """N pictures with their objects. `problems` names pictures and objects that are not among them.
+    """N images with their objects. `problems` names images and objects that are not among them.
 
     Args:
-        pages: one a picture.
+        pages: one an image.
         problems: what was left out.
         masks: give each object its mask, from COCO's polygons or run lengths.
         left_out: images that are not among the pages because of an object that can't be used; `problems` says why.
@@ -58,9 +58,9 @@ class DetectionSplit:
 
     @property
     def labels(self) -> Tensor:
-        """(N,) int64: the class of each picture's objects that is rarest in the split, -1 without objects.
+        """(N,) int64: the class of each image's objects that is rarest in the split, -1 without objects.
 
-        By this a division is stratified: pictures with rare things fall into both parts.
+        By this a division is stratified: images with rare things fall into both parts.
         """
         every = torch.cat([torch.zeros(0, dtype=torch.int64), *(page.labels for page in self.pages)])
         counts = torch.bincount(every)
@@ -71,7 +71,7 @@ class DetectionSplit:
         return self.pages[index].path
 
     def objects(self, index: int) -> Objects:
-        """What is marked, without looking at the picture; labels 0..K-1, boxes in the picture's pixels."""
+        """What is marked, without looking at the image; labels 0..K-1, boxes in the image's pixels."""
         page = self.pages[index]
         masks = _masks(page) if self.masks else None
         return Objects(page.boxes.clone(), page.labels.clone(), page.difficult.clone(), masks)
@@ -97,14 +97,14 @@ class DetectionSplit:
         return image, self.objects(index)
 
     def select(self, indices: Sequence[int]) -> "DetectionSplit":
-        """A new split of these pictures in this order, without problems."""
+        """A new split of these images in this order, without problems."""
         return DetectionSplit([self.pages[int(index)] for index in indices], masks=self.masks)
 
     def drop(self, reasons: Mapping[int, str]) -> None:
-        """Takes damaged pictures out, in place, and adds them to `problems`.
+        """Takes damaged images out, in place, and adds them to `problems`.
 
         Raises:
-            ConvatlasError: more than half of the pictures are damaged.
+            ConvatlasError: more than half of the images are damaged.
         """
         self.pages = [self.pages[index] for index in survivors(self, reasons).tolist()]
 

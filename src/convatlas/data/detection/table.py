@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from convatlas.data import limits
 from convatlas.data.detection.annotations import Drawn, Fault, Page, Part, Source
-from convatlas.data.detection.pictures import ImageFinder, image_folders
+from convatlas.data.detection.images import ImageFinder, image_folders
 from convatlas.data.folder import SUFFIXES
 from convatlas.data.part_names import part_of
 from convatlas.structures import ConvatlasError
@@ -104,7 +104,7 @@ def read_table(file: Path) -> Source:
             path = finder.find(row.name)
             pages[key] = Page(path, None, [], str(file), fractions, []) if path else None
             if path is None:
-                part.faults.append(Fault(row.where, finder.explain(row.name), "no picture"))
+                part.faults.append(Fault(row.where, finder.explain(row.name), "no image"))
         page = pages[key]
         if page is not None and row.fault is not None:
             pages[key] = page._replace(faults=[*page.faults, row.fault])

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 from convatlas.data import limits
 from convatlas.data.detection.annotations import Drawn, Fault, Page, Part, Source, read_size
-from convatlas.data.detection.pictures import ImageFinder, image_folders
+from convatlas.data.detection.images import ImageFinder, image_folders
 from convatlas.data.folder import SUFFIXES
 from convatlas.data.part_names import part_of
 from convatlas.structures import ConvatlasError
@@ -131,7 +131,7 @@ class _Reader:
         called = (root.findtext("filename") or "").strip()
         path, notes = self._find(file, called)
         if path is None:
-            return None, [Fault(str(file), self.finder.explain(called or file.stem), "no picture")]
+            return None, [Fault(str(file), self.finder.explain(called or file.stem), "no image")]
         try:
             page = Page(path, _size(root), [_object(item) for item in root.iter("object")], str(file))
         except (ValueError, OverflowError) as error:

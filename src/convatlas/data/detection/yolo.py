@@ -11,7 +11,7 @@ from typing import Any
 
 from convatlas.data import limits
 from convatlas.data.detection.annotations import PARTS, Drawn, Fault, Page, Part, Source
-from convatlas.data.detection.pictures import ImageFinder, image_folders
+from convatlas.data.detection.images import ImageFinder, image_folders
 from convatlas.data.detection.segments import polygon_box
 from convatlas.data.folder import SUFFIXES
 from convatlas.data.part_names import part_of
@@ -42,7 +42,7 @@ def read_yaml(file: Path) -> Source:
     parts = {}
     for part, value in given.items():
         entries = value if isinstance(value, list) else [value]
-        files = [path for entry in entries for path in _pictures(str(entry)[:4096], (base, home), part)]
+        files = [path for entry in entries for path in _images(str(entry)[:4096], (base, home), part)]
         parts[part] = _read(list(dict.fromkeys(files)), names, has_points=points is not None)
     return Source(parts, tuple(names))
 
@@ -84,16 +84,16 @@ def read_folders(folder: Path) -> Source:
     return Source({part: _read(paths, names) for part, paths in found.items()}, None if names is None else tuple(names))
 
 
-def text_of(picture: str) -> Path:
+def text_of(image: str) -> Path:
     """Where an image's text lies: `labels` in the place of the last `images` of its path, or beside it."""
-    parts = list(Path(picture).with_suffix(".txt").parts)
+    parts = list(Path(image).with_suffix(".txt").parts)
     for place in range(len(parts) - 2, -1, -1):
         if parts[place] in _IMAGES:
             parts[place] = "labels"
             if Path(*parts).parent.is_dir():
                 return _in_any_case(Path(*parts))
             break
-    return _in_any_case(Path(picture).with_suffix(".txt"))
+    return _in_any_case(Path(image).with_suffix(".txt"))
 
 
 def _in_any_case(text: Path) -> Path:
@@ -101,12 +101,12 @@ def _in_any_case(text: Path) -> Path:
     return upper if upper.is_file() and not text.is_file() else text
 
 
-def _read(pictures: Sequence[str], names: Sequence[str] | None, *, has_points: bool = False) -> Part:
+def _read(images: Sequence[str], names: Sequence[str] | None, *, has_points: bool = False) -> Part:
     part = Part()
     texts = {}
-    for picture in pictures:
-        texts[os.path.splitext(picture)[0]] = text = text_of(picture)
-        _add(part, picture, text, names, has_points=has_points)
+    for image in images:
+        texts[os.path.splitext(image)[0]] = text = text_of(image)
+        _add(part, image, text, names, has_points=has_points)
     part.faults.extend(_orphans(texts.values()))
     return part
 
@@ -118,7 +118,7 @@ def _orphans(texts: Iterable[Path]) -> list[Fault]:
     for folder in sorted(folders):
         for file in sorted(folder.glob("*.[tT][xX][tT]")) if folder.is_dir() else ():
             if file not in known and file.stem.lower() not in _LISTS and _is_label(file):
-                faults.append(Fault(str(file), f"its image {file.stem!r} is not there", "no picture"))
+                faults.append(Fault(str(file), f"its image {file.stem!r} is not there", "no image"))
     return faults
 
 
@@ -136,18 +136,18 @@ def _read_listed(file: Path, folder: Path, names: Sequence[str]) -> Part:
     finder = ImageFinder([folder, *image_folders(folder, "obj_train_data", "data")], lines)
     for line in lines:
         text = folder / "obj_train_data" / f"{Path(line).stem[:250]}.txt"
-        picture = finder.find(line)
-        if picture is None:
-            part.faults.append(Fault(str(file), finder.explain(line), "no picture"))
+        image = finder.find(line)
+        if image is None:
+            part.faults.append(Fault(str(file), finder.explain(line), "no image"))
         else:
-            own = text_of(picture)
-            _add(part, picture, own if os.path.isfile(own) or not os.path.isfile(text) else text, names)
+            own = text_of(image)
+            _add(part, image, own if os.path.isfile(own) or not os.path.isfile(text) else text, names)
     return part
 
 
-def _add(part: Part, picture: str, text: Path, names: Sequence[str] | None, *, has_points: bool = False) -> None:
+def _add(part: Part, image: str, text: Path, names: Sequence[str] | None, *, has_points: bool = False) -> None:
     if not text.is_file():
-        part.pages.append(Page(picture, None, [], str(text)))
+        part.pages.append(Page(image, None, [], str(text)))
         return
     drawn: list[Drawn] = []
     faults: list[Fault] = []
@@ -162,7 +162,7 @@ def _add(part: Part, picture: str, text: Path, names: Sequence[str] | None, *, h
             faults.append(Fault(str(text), f"line {number} is {line[:60]!r}: {error}", "bad object"))
             continue
         drawn.append(Drawn(_name(label, names), box))
-    part.pages.append(Page(picture, None, drawn, str(text), fractions=True, faults=faults))
+    part.pages.append(Page(image, None, drawn, str(text), fractions=True, faults=faults))
 
 
 def _name(label: int, names: Sequence[str] | None) -> str:
@@ -222,7 +222,7 @@ def _lines(file: Path) -> list[str]:
         raise ConvatlasError(f"{file} can't be read: {error.strerror or error}") from error
 
 
-def _pictures(entry: str, bases: Sequence[Path], part: str) -> list[str]:
+def _images(entry: str, bases: Sequence[Path], part: str) -> list[str]:
     """The images of a folder, or of a list of paths."""
     plain = entry.replace("\\", "/").replace("\0", "")
     while plain.startswith("../") and not any(os.path.exists(base / plain) for base in bases):

@@ -1,1 +1,1 @@
-"""Pictures of people with their joints."""
+"""Images of people with their joints."""

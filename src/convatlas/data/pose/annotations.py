@@ -11,7 +11,7 @@ import torch
 
 from convatlas.data import limits
 from convatlas.data.detection.annotations import read_size
-from convatlas.data.detection.pictures import ImageFinder, image_folders
+from convatlas.data.detection.images import ImageFinder, image_folders
 from convatlas.data.part_names import PARTS, part_in, part_of
 from convatlas.data.pose.matlab import read_release
 from convatlas.data.pose.people import COCO, MPII, PeopleSplit, Person
@@ -19,7 +19,7 @@ from convatlas.structures import ConvatlasError, Problem
 
 LAYOUTS = (
     "COCO's person_keypoints_*.json, MPII's mpii_human_pose_v1_u12*.mat, or its annot/train.json and annot/valid.json, "
-    "with the pictures below the same folder"
+    "with the images below the same folder"
 )
 _COCO_MARGIN = 1.25  # of the square around a box, as usual since Mask R-CNN's keypoints
 _MPII_UNIT = 200  # pixels that a person of scale 1 is high
@@ -106,7 +106,7 @@ def _split(path: Path, file: Path, reader: Callable[[Path], _Found], part: str) 
     usable = [(image, size, person) for name, size, person in found.people if (image := files[name]) is not None]
     if not usable:
         first = f"; the first problem: {absent[0].path}: {absent[0].reason}" if absent else ""
-        raise ConvatlasError(f"no annotated person has a picture; expected {LAYOUTS}{first}")
+        raise ConvatlasError(f"no annotated person has an image; expected {LAYOUTS}{first}")
     paths, sizes, people = zip(*usable, strict=True)
     joints, measure = (COCO, "PCK@0.2") if reader is _coco else (MPII, "PCKh@0.5")
     notes = [Problem(str(file), f"{count:,} {what}, who are left out") for what, count in found.left_out.items()]
@@ -185,14 +185,14 @@ def _listed(content: Any) -> list[Any]:
 
 
 def _mpii_release(file: Path) -> _Found:
-    """The training pictures of MPII's Matlab file: those of the test part have no joints."""
+    """The training images of MPII's Matlab file: those of the test part have no joints."""
     release, found = read_release(file), _Found()
-    for picture, is_training in zip(_many(release["annolist"]), _many(release["img_train"]), strict=True):
+    for image, is_training in zip(_many(release["annolist"]), _many(release["img_train"]), strict=True):
         if not is_training:
             found.left_out["test images without joints"] += 1
             continue
-        name = str(picture["image"]["name"])
-        for someone in _many(picture["annorect"]):
+        name = str(image["image"]["name"])
+        for someone in _many(image["annorect"]):
             try:
                 person = _release_person(someone)
                 if person is None:

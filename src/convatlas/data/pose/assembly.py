@@ -1,4 +1,4 @@
-"""A person cut out of a picture, turned and scaled, and the heat maps of the joints."""
+"""A person cut out of an image, turned and scaled, and the heat maps of the joints."""
 
 import math
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from convatlas.data.preprocess import convert_channels
 from convatlas.structures import Preprocessing, UsageError
 
 STRIDE = 4  # pixels of the input for one of a heat map
-_COARSE = 1.5  # input pixels of a picture for one of the network's, from which on it is reduced first
+_COARSE = 1.5  # input pixels of an image for one of the network's, from which on it is reduced first
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class TurnAndScale:
 
 @dataclass(frozen=True)
 class View:
-    """Where an input of a network lies in a picture: a square, turned."""
+    """Where an input of a network lies in an image: a square, turned."""
 
     centre: tuple[float, float]
     side_px: float
@@ -37,26 +37,26 @@ class View:
     size_px: int  # of the input, on each side
 
     def to_input(self, points: Tensor) -> Tensor:
-        """(..., 2) in the picture's pixels -> in the input's"""
+        """(..., 2) in the image's pixels -> in the input's"""
         return (points - torch.tensor(self.centre)) @ self._turn().T * (self.size_px / self.side_px) + self.size_px / 2
 
-    def to_picture(self, points: Tensor) -> Tensor:
-        """(..., 2) in the input's pixels -> in the picture's"""
+    def to_image(self, points: Tensor) -> Tensor:
+        """(..., 2) in the input's pixels -> in the image's"""
         return (points - self.size_px / 2) * (self.side_px / self.size_px) @ self._turn() + torch.tensor(self.centre)
 
     def cut(self, image: Tensor) -> Tensor:
-        """uint8 (C, H, W) -> uint8 (C, size, size); black beyond the picture"""
-        view, picture = self, image[None].float()
+        """uint8 (C, H, W) -> uint8 (C, size, size); black beyond the image"""
+        view, source_image = self, image[None].float()
         if (ratio := self.side_px / self.size_px) > _COARSE:
             height, width = (max(1, round(side / ratio)) for side in image.shape[1:])
-            picture = F.interpolate(picture, (height, width), mode="bilinear", antialias=True)
+            source_image = F.interpolate(source_image, (height, width), mode="bilinear", antialias=True)
             shrunk = (self.centre[0] * width / image.shape[2], self.centre[1] * height / image.shape[1])
             view = View(shrunk, self.side_px * width / image.shape[2], self.degrees, self.size_px)
         places = torch.arange(self.size_px) + 0.5
         grid = torch.stack(torch.meshgrid(places, places, indexing="xy"), dim=2)  # (size, size, 2): x, y
-        extent = torch.tensor([picture.shape[3], picture.shape[2]])
-        normalised = 2 * view.to_picture(grid) / extent - 1
-        found = F.grid_sample(picture, normalised[None], mode="bilinear", align_corners=False)[0]
+        extent = torch.tensor([source_image.shape[3], source_image.shape[2]])
+        normalised = 2 * view.to_image(grid) / extent - 1
+        found = F.grid_sample(source_image, normalised[None], mode="bilinear", align_corners=False)[0]
         return found.round().clamp(0, 255).to(torch.uint8)
 
     def _turn(self) -> Tensor:
@@ -88,23 +88,23 @@ class PersonAssembly:
                 low, high = step.scales
                 side = view.side_px / (low + (high - low) * scale)
                 view = View(view.centre, side, (2 * turn - 1) * step.degrees, view.size_px)
-        picture = view.cut(convert_channels(image, self.preprocessing.channels))
+        source_image = view.cut(convert_channels(image, self.preprocessing.channels))
         joints, marked = view.to_input(person.joints), person.marked
         for step in steps:
             if isinstance(step, HorizontalFlip):
                 if torch.rand((), generator=generator, dtype=torch.float64).item() < step.probability:
-                    picture, order = picture.flip(2), list(mirrored(self.names))
+                    source_image, order = source_image.flip(2), list(mirrored(self.names))
                     joints = torch.stack((view.size_px - joints[:, 0], joints[:, 1]), dim=1)[order]
                     marked = marked[order]
             elif isinstance(step, PCANoise | ColourJitter | PhotometricDistortion):
                 draws = torch.rand(1, step.draws, generator=generator, dtype=torch.float64)
-                picture = step(picture[None], draws)[0].round().clamp(0, 255).to(torch.uint8)
+                source_image = step(source_image[None], draws)[0].round().clamp(0, 255).to(torch.uint8)
             elif not isinstance(step, TurnAndScale):
                 raise UsageError(
                     f"augment: {type(step).__name__} knows no joints; expected TurnAndScale, HorizontalFlip or colours"
                 )
         side = view.size_px // STRIDE
-        return picture, draw_heatmaps(joints[None], marked[None], (side, side), stride=STRIDE)[0]
+        return source_image, draw_heatmaps(joints[None], marked[None], (side, side), stride=STRIDE)[0]
 
     def view(self, person: Person) -> View:
         """The square around a person."""

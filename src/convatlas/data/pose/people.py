@@ -1,6 +1,6 @@
-"""A person on a picture, the joints that people have, and a split of persons.
+"""A person on an image, the joints that people have, and a split of persons.
 
-Shapes  J joints. Coordinates are x, y in the picture's pixels, edges from 0 to W and 0 to H.
+Shapes  J joints. Coordinates are x, y in the image's pixels, edges from 0 to W and 0 to H.
 """
 
 from collections.abc import Sequence
@@ -67,10 +67,10 @@ class Person:
 
 
 class PeopleSplit(FileSplit):
-    """One sample a person: a picture with several comes several times.
+    """One sample a person: an image with several comes several times.
 
     Args:
-        paths: of each person's picture.
+        paths: of each person's image.
         people: in the same order.
         names: of the joints.
         measure: what `length_px` is: "PCKh@0.5" or "PCK@0.2".

@@ -1,4 +1,4 @@
-"""Seeing inside a network, on its own pictures: panels of figure, caption and numbers, and the page that holds them."""
+"""Seeing inside a network, on its own images: panels of figure, caption and numbers, and the page that holds them."""
 
 from convatlas.report.seeing.network_panels import NETWORK_METHODS
 from convatlas.report.seeing.page import as_json, write

@@ -1,4 +1,4 @@
-"""The methods that show a network rather than one picture."""
+"""The methods that show a network rather than one image."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from convatlas import weights
 from convatlas.inference import Source
-from convatlas.report.pictures import as_array
+from convatlas.report.image_uris import as_array
 from convatlas.report.seeing.filter_panels import filter_statistics_panel, filters_panel
 from convatlas.report.seeing.panel import (
     Options,
@@ -28,8 +28,8 @@ from convatlas.structures import UsageError
 from convatlas.visualise import deconvnet, evolution, invariance, lesion, maps, patches
 
 MAPS = 6  # of a layer, where the user names none
-WATCHED = 256  # pictures in which the strongest activation is looked for after each epoch
-JUDGED = 1000  # pictures that a lesioned network is tried on
+WATCHED = 256  # images in which the strongest activation is looked for after each epoch
+JUDGED = 1000  # images that a lesioned network is tried on
 EQUIVARIANCE_LAYERS = 16
 
 
@@ -58,7 +58,7 @@ def _patches(source: Source, found: Sequence[Subject], options: Options) -> Pane
         patches.figure(layer, shown, bgr=reads_bgr(source)),
         {"layer": layer, "maps": chosen, "pictures": pool.count, "silent_maps": low if rectified else 0,
          "never_positive_maps": low},
-        {"activations": best.activations, "pictures": best.pictures, "positions": best.positions},
+        {"activations": best.activations, "pictures": best.images, "positions": best.positions},
     )  # fmt: skip
 
 
@@ -73,19 +73,17 @@ def silence(layer: str, low: int, count: int, rectified: bool) -> str:
 def _map_patches(
     source: Source, pool: Pool, best: patches.Strongest, index: int, field: patches.ReceptiveField | None
 ) -> patches.MapPatches:
-    indices = [int(i) for i in best.pictures[index]]
+    indices = [int(i) for i in best.images[index]]
     few = replace(pool, count=len(indices), read=lambda i: pool.read(indices[i]))
     x = torch.cat([x for x, _ in batches(source, few)])
     units = [(index, int(y), int(column)) for y, column in best.positions[index]]
     signals = deconvnet.project_each(source.net, x, best.layer, units)
     regions = [patches.region(field, unit[1:], x.shape[2:]) for unit in units]
     read = [few.read(i) for i in range(few.count)]
-    pictures = [
-        as_array(picture).astype(np.float32) / np.float32(255) for picture in read if isinstance(picture, Tensor)
-    ]
+    images = [as_array(image).astype(np.float32) / np.float32(255) for image in read if isinstance(image, Tensor)]
     return patches.MapPatches(
         index, best.activations[index],
-        [picture[at.rows, at.columns] for picture, at in zip(pictures, regions, strict=True)],
+        [image[at.rows, at.columns] for image, at in zip(images, regions, strict=True)],
         [signal[:, at.rows, at.columns] for signal, at in zip(signals, regions, strict=True)],
     )  # fmt: skip
 
@@ -196,13 +194,13 @@ def _evolution(source: Source, found: Sequence[Subject], options: Options) -> Pa
         "projected down, after several epochs. A sudden jump means that another image has taken over.",
         evolution.figure(seen, bgr=reads_bgr(source)),
         {"layer": layer, "maps": list(seen.maps), "epochs": list(seen.epochs),
-         "activations": seen.activations.tolist(), "pictures": seen.pictures.tolist()},
+         "activations": seen.activations.tolist(), "pictures": seen.images.tolist()},
         {"signals": seen.signals},
     )  # fmt: skip
 
 
 def small_field_layer(source: Source, x: Tensor) -> str:
-    """The last layer with maps whose units see at most half of the picture's side; the last with maps otherwise."""
+    """The last layer with maps whose units see at most half of the image's side; the last with maps otherwise."""
     last = default_layer(source, x)
     names = [name for name, module in maps.rows(source.net) if any(True for _ in module.parameters())]
     for name in reversed(names[: names.index(last) + 1]):

@@ -20,7 +20,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Pool:
-    """The pictures for methods that look at many."""
+    """The images for methods that look at many."""
 
     name: str
     count: int
@@ -31,14 +31,14 @@ class Pool:
 
 @dataclass(frozen=True)
 class Part:
-    """A box in shares of the picture as the network gets it: 0 is its upper or left edge, 1 the other."""
+    """A box in shares of the image as the network gets it: 0 is its upper or left edge, 1 the other."""
 
     name: str
     y: float
     x: float
     height: float
     width: float
-    picture: str | None = None  # the file's name; None for every picture
+    image: str | None = None  # the file's name; None for every image
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Options:
     map: int | None = None
     target: int | None = None  # the class to ask about; None is the most probable
     pool: Callable[[], Pool] | None = None  # opened by the methods that need it
-    parts: tuple[Part, ...] = ()  # of the pictures, for correspondence
+    parts: tuple[Part, ...] = ()  # of the images, for correspondence
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Subject:
     """An image as the network gets it, and what the network says."""
 
     path: Path  # of a data set without files, what it calls the image
-    picture: Array  # (H, W, 3) or (H, W) in [0, 1]
+    image: Array  # (H, W, 3) or (H, W) in [0, 1]
     x: Tensor  # (1, C, H, W)
     target: int  # the class that is asked about
     probability: float  # of that class
@@ -73,7 +73,7 @@ class Panel:
     figure: Figure
     numbers: dict[str, Any]  # for JSON
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)  # too large for JSON
-    path: Path | None = None  # the picture; None for the whole network
+    path: Path | None = None  # the image; None for the whole network
     table: tuple[tuple[str, ...], ...] = ()  # the heads, then the rows
 
 

@@ -1,4 +1,4 @@
-"""Which methods there are, and what each shows: one panel a picture, or one panel for the network."""
+"""Which methods there are, and what each shows: one panel an image, or one panel for the network."""
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +14,7 @@ from convatlas.data import normalise
 from convatlas.inference import Source
 from convatlas.inference.predict import read_prepared
 from convatlas.report import tables
-from convatlas.report.pictures import as_array
+from convatlas.report.image_uris import as_array
 from convatlas.report.seeing.network_panels import NETWORK_METHODS
 from convatlas.report.seeing.panel import Options, Panel, Pool, Subject, default_layer, reads_bgr
 from convatlas.report.seeing.pools import spread
@@ -99,7 +99,7 @@ def _deconvnet(source: Source, subject: Subject, options: Options) -> Panel:
         "What made the strongest unit of each feature map fire, in the image's own pixels: all else in the layer is "
         "set to zero and sent down by unpooling, rectification and transposed filters. Above each, the unit's "
         "activation.",
-        deconvnet.figure(subject.picture, found, bgr=reads_bgr(source)),
+        deconvnet.figure(subject.image, found, bgr=reads_bgr(source)),
         {"layer": layer, "units": [
             {"map": unit.map, "position": list(unit.position), "activation": unit.activation} for unit in found
         ]},
@@ -118,7 +118,7 @@ def _occlusion(source: Source, subject: Subject, options: Options) -> Panel:
     return Panel(
         "occlusion", f"Occlusion, class {source.classes[subject.target]}",
         occlusion_words(found, source.classes),
-        occlusion.figure(subject.picture, found, projection, source.classes, bgr=reads_bgr(source)),
+        occlusion.figure(subject.image, found, projection, source.classes, bgr=reads_bgr(source)),
         {"class": source.classes[found.target], "target": found.target, "layer": found.layer, "map": found.map,
          "square": list(found.size), "rows": found.rows.tolist(), "columns": found.columns.tolist(),
          "whole": {"score": found.whole_score, "probability": found.whole_probability,
@@ -160,7 +160,7 @@ class _Attributing:
         plain = "" if rectified or self.method != "guided" else NO_RECTIFIERS
         return Panel(
             self.method, f"{self.title}, class {name}", self.caption + plain,
-            attribution.figure(subject.picture, found, bgr=reads_bgr(source)),
+            attribution.figure(subject.image, found, bgr=reads_bgr(source)),
             {"class": name, "target": found.target, "score": found.score, "layer": found.layer},
             {"values": found.values}, subject.path,
         )  # fmt: skip
@@ -168,9 +168,9 @@ class _Attributing:
 
 NO_RECTIFIERS = " This network has no rectifiers: what is shown is the plain derivative."
 SQUARE = 0.22  # of the image's shorter side
-PictureMethod = Callable[[Source, Subject, Options], Panel]
+ImageMethod = Callable[[Source, Subject, Options], Panel]
 
-METHODS: dict[str, PictureMethod] = {
+METHODS: dict[str, ImageMethod] = {
     "deconvnet": _deconvnet,
     "saliency": _Attributing(
         "saliency", "Saliency",

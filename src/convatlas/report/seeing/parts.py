@@ -1,4 +1,4 @@
-"""Parts of pictures, as the user names them, and the panel that hides them."""
+"""Parts of images, as the user names them, and the panel that hides them."""
 
 import csv
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from convatlas.visualise.correspondence import Box
 
 COLUMNS = ("part", "picture", "y", "x", "height", "width")
 GRID = 3  # parts along each side, where the user names none
-GRID_SIDE = 0.22  # of each, as a share of the picture's
+GRID_SIDE = 0.22  # of each, as a share of the image's
 
 
 def read(values: Sequence[str]) -> tuple[Part, ...]:
-    """Parts from `NAME=y,x,height,width` for all pictures alike, or from a table with one row a part and picture.
+    """Parts from `NAME=y,x,height,width` for all images alike, or from a table with one row a part and image.
 
     Raises:
-        UsageError: neither, a table that can't be read, or a box that leaves the picture.
+        UsageError: neither, a table that can't be read, or a box that leaves the image.
     """
     found: list[Part] = []
     for value in values:
@@ -42,18 +42,18 @@ def read(values: Sequence[str]) -> tuple[Part, ...]:
     return tuple(found)
 
 
-def part(value: str, name: str, numbers: Sequence[str | None], picture: str | None = None) -> Part:
+def part(value: str, name: str, numbers: Sequence[str | None], image: str | None = None) -> Part:
     try:
         y, x, height, width = (float(number or "") for number in numbers)
     except ValueError as error:
         raise UsageError(f"--part {value} has {numbers}; expected four numbers y, x, height, width") from error
     if not (0 <= y < y + height <= 1 and 0 <= x < x + width <= 1):
         raise UsageError(f"--part {value} is a box {y:g}, {x:g}, {height:g}, {width:g}; expected shares inside 0 to 1")
-    return Part(name, y, x, height, width, picture)
+    return Part(name, y, x, height, width, image)
 
 
 def grid() -> tuple[Part, ...]:
-    """Parts at the same nine places of every picture."""
+    """Parts at the same nine places of every image."""
     rows, columns = ("upper", "middle", "lower"), ("left", "centre", "right")
     places = [(2 * i + 1) / (2 * GRID) - GRID_SIDE / 2 for i in range(GRID)]
     return tuple(
@@ -63,14 +63,14 @@ def grid() -> tuple[Part, ...]:
 
 
 def boxes(parts: Sequence[Part], found: Sequence[Subject]) -> dict[str, list[Box | None]]:
-    """Each part in each picture, in pixels. Raises UsageError for a picture that isn't there."""
+    """Each part in each image, in pixels. Raises UsageError for an image that isn't there."""
     names = {subject.path.name for subject in found}
     placed: dict[str, list[Box | None]] = {one.name: [None] * len(found) for one in parts}
     for one in parts:
-        if one.picture is not None and one.picture not in names:
-            raise UsageError(f"part {one.name!r} is in {one.picture}, which isn't among {', '.join(sorted(names))}")
+        if one.image is not None and one.image not in names:
+            raise UsageError(f"part {one.name!r} is in {one.image}, which isn't among {', '.join(sorted(names))}")
         for index, subject in enumerate(found):
-            if one.picture in (None, subject.path.name):
+            if one.image in (None, subject.path.name):
                 height, width = subject.x.shape[2:]
                 placed[one.name][index] = (
                     int(one.y * height), int(one.x * width),
@@ -112,7 +112,7 @@ def correspondence_panel(source: Source, found: Sequence[Subject], options: Opti
         "How unlike the features change when a part is hidden: the share of features whose change has another sign, "
         f"over all pairs of {len(found)} images, mean and deviation; {which}. Left of the dotted line, the features "
         f"change more alike than for random places.{alone}{means}",
-        correspondence.figure([subject.picture for subject in found], placed, rows),
+        correspondence.figure([subject.image for subject in found], placed, rows),
         {"layers": layers, "pictures": [str(subject.path) for subject in found],
          "boxes": {name: [list(box) if box else None for box in row] for name, row in placed.items()},
          "rows": [

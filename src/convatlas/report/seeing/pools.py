@@ -1,4 +1,4 @@
-"""Where the methods that look at many pictures take them from."""
+"""Where the methods that look at many images take them from."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -39,8 +39,8 @@ def open_pool(source: Source, files: Sequence[Path], data: str | None, root: Pat
     def read(index: int) -> Tensor | Problem:
         try:
             found = test.read(index)
-            picture = found[0] if isinstance(found, tuple) else found  # of a detector's data with its objects
-            return prepare(picture, source.preprocessing)
+            image = found[0] if isinstance(found, tuple) else found  # of a detector's data with its objects
+            return prepare(image, source.preprocessing)
         except ConvatlasError as error:
             return Problem(test.name(index), str(error))
 
@@ -53,11 +53,11 @@ def spread(pool: Pool, count: int) -> list[int]:
 
 
 def batches(source: Source, pool: Pool, batch_size: int = 32) -> Iterator[tuple[Tensor, list[int]]]:
-    """(x (B, C, H, W) ready for the network, indices); a picture that can't be read is left out."""
+    """(x (B, C, H, W) ready for the network, indices); an image that can't be read is left out."""
     device = next(source.net.parameters()).device
     for start in range(0, pool.count, batch_size):
         read = [(i, pool.read(i)) for i in range(start, min(start + batch_size, pool.count))]
-        good = [(i, picture) for i, picture in read if isinstance(picture, Tensor)]
+        good = [(i, image) for i, image in read if isinstance(image, Tensor)]
         if good:
-            x = torch.stack([picture for _, picture in good]).to(device)
+            x = torch.stack([image for _, image in good]).to(device)
             yield normalise(x, source.preprocessing), [i for i, _ in good]

@@ -48,7 +48,7 @@ RECIPES = (
         augment=(RandomCrop((227, 227)), HorizontalFlip()),
         preprocessing=pixels(227, resize="stretch"),
         groups=CAFFE_BIASES,
-        notes=("Pictures are stretched to 256 x 256 pixels, as Caffe's example makes its database.",),
+        notes=("Images are stretched to 256 x 256 pixels, as Caffe's example makes its database.",),
     ),
     Recipe(
         network="alexnet_owt",

@@ -81,12 +81,12 @@ RECIPES = (
         "mcdnn_cifar10",
         PublishedResult("CIFAR-10 test", "8 networks", "11.21"),
         0.0,
-        "The paper does not bend natural pictures; it shifts, scales and turns them.",
+        "The paper does not bend natural images; it shifts, scales and turns them.",
     ),
     _column(
         "mcdnn_gtsrb",
         PublishedResult("GTSRB test", "25 networks", "0.54"),
         0.0,
-        "One column on the pictures as they are; the paper's other four sets have their contrast set in four ways.",
+        "One column on the images as they are; the paper's other four sets have their contrast set in four ways.",
     ),
 )

@@ -11,7 +11,7 @@ CAFFE_MEAN = (123 / 255, 117 / 255, 104 / 255)  # of ImageNet, RGB, as Caffe's e
 CIFAR10_MEAN = (125, 123, 114)
 
 PAD_AND_MIRROR = (PadCrop(4, fill=CIFAR10_MEAN), HorizontalFlip())
-"""The CIFAR augmentation of He et al. 2015; zeros around a picture whose mean is subtracted are the mean colour."""
+"""The CIFAR augmentation of He et al. 2015; zeros around an image whose mean is subtracted are the mean colour."""
 
 
 def pixels(
@@ -19,7 +19,7 @@ def pixels(
 ) -> Preprocessing:
     """Pixel values of 0..255 minus a mean, as networks before batch normalisation were fed, with std 1 pixel.
 
-    Without `mean` the mean image of the training pictures is subtracted.
+    Without `mean` the mean image of the training images is subtracted.
     """
     scale = {"std": (1 / 255, 1 / 255, 1 / 255), "resize": resize, "resize_to": resize_to}
     if mean is None:

@@ -40,7 +40,7 @@ RECIPES = (
         notes=(
             "Starts from the weights of published-stage1.",
             "Crops of proposals that overlap an object by half, all classes marked: about 2,700,000, of which 40,000 "
-            "steps make one pass. A picture's answer joins those of its 50 best proposals.",
+            "steps make one pass. An image's answer joins those of its 50 best proposals.",
         ),
     ),
     STAGE1,

@@ -25,7 +25,7 @@ CLASSES = Recipe(
     groups=(ParameterGroup(match="segmentation.*", frozen=True), *CAFFE_BIASES),
     notes=(
         "The branch starts from VGG-16 trained on ImageNet.",
-        "It needs to be told only which classes a picture has: here the masks tell it.",
+        "It needs to be told only which classes an image has: here the masks tell it.",
     ),
 )
 
@@ -42,8 +42,8 @@ RECIPES = (
         groups=(ParameterGroup(match="classification.*", frozen=True), *CAFFE_BIASES),
         notes=(
             "Starts from the weights of published-stage1, whose branch stays as it is.",
-            "17,500 steps of 16 are 28 passes over the 10,582 pictures with masks. The release makes more pictures of "
-            "few masks by putting objects into crops of all sizes; here each picture teaches one of its classes.",
+            "17,500 steps of 16 are 28 passes over the 10,582 images with masks. The release makes more images of "
+            "few masks by putting objects into crops of all sizes; here each image teaches one of its classes.",
         ),
     ),
     CLASSES,

@@ -7,7 +7,7 @@ from convatlas.training.dense_losses import PixelCrossEntropy
 from convatlas.training.mechanisms import ParameterGroup
 from convatlas.training.recipe import SGD, Recipe
 from convatlas.training.recipes.common import CAFFE_BIASES
-from convatlas.training.recipes.fcn import VOC_PICTURES, WINDOW
+from convatlas.training.recipes.fcn import VOC_IMAGES, WINDOW
 from convatlas.training.schedules import Drops
 
 # The classifier learns ten times as fast as what comes from VGG-16, its biases twice as fast as that.
@@ -22,18 +22,18 @@ RECIPES = (
         variant="published",
         source="Chen et al. 2014, section 4.1",
         expected="62.25 mean IoU on VOC 2012 validation, 67.64 with the CRF",
-        cost="6,000 steps of 20 pictures",
+        cost="6,000 steps of 20 images",
         epochs=11,  # 6,000 steps of 20 out of 10,582
         batch_size=20,
         optimizer=SGD(lr=1e-3, momentum=0.9, weight_decay=5e-4),
         schedule=Drops(at=(1 / 3, 2 / 3)),
         loss=PixelCrossEntropy(),
         augment=(HorizontalFlip(),),
-        preprocessing=replace(VOC_PICTURES, size=(321, 321)),
+        preprocessing=replace(VOC_IMAGES, size=(321, 321)),
         groups=(*NEW_CLASSIFIER, *CAFFE_BIASES),
         notes=(
             "The paper starts from VGG-16; name its file with --weights (vgg_d).",
-            "10,582 pictures of VOC 2012 and SBD, in windows of 321 x 321.",
+            "10,582 images of VOC 2012 and SBD, in windows of 321 x 321.",
             "The release's loss is on masks shrunk by 8; here it is on all pixels.",
         ),
     ),
@@ -47,7 +47,7 @@ RECIPES = (
         batch_size=1,
         optimizer=SGD(lr=1e-13, momentum=0.99, weight_decay=5e-4),
         loss=PixelCrossEntropy(normalise=False),
-        preprocessing=VOC_PICTURES,
+        preprocessing=VOC_IMAGES,
         groups=CAFFE_BIASES,
         notes=(
             "The paper starts from FCN-8s; name its file or run with --weights (fcn8s_vgg16_voc).",

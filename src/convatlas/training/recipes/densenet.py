@@ -21,7 +21,7 @@ def _imagenet(depth: int) -> Recipe:
     return Recipe(
         network=f"densenet{depth}",
         variant="published",
-        source="Huang et al. 2016, section 4.2; the pictures of fb.resnet.torch, on which the authors built",
+        source="Huang et al. 2016, section 4.2; the images of fb.resnet.torch, on which the authors built",
         expected=str(results[0]),
         results=results,
         cost="90 passes over 1.28 million images",

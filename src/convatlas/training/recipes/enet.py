@@ -1,4 +1,4 @@
-"""How ENet's encoder was trained: on the regions of street scenes; here on whole pictures."""
+"""How ENet's encoder was trained: on the regions of street scenes; here on whole images."""
 
 from convatlas.data.augment import HorizontalFlip
 from convatlas.training.recipe import Adam, Recipe
@@ -8,7 +8,7 @@ RECIPES = (
         network="enet_encoder",
         variant="published",
         source="Paszke et al. 2016, section 5; opts.lua of the authors' code",
-        expected="none: the paper's encoder classifies regions, not pictures",
+        expected="none: the paper's encoder classifies regions, not images",
         cost="300 passes over 2,975 images of Cityscapes",
         epochs=300,
         batch_size=10,

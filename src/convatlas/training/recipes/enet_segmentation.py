@@ -11,7 +11,7 @@ RECIPES = tuple(
         variant="published",
         source="Paszke et al. 2016, section 4; opts.lua of the authors' code",
         expected=EXPECTED,
-        cost="300 passes over 2,975 pictures of Cityscapes, twice",
+        cost="300 passes over 2,975 images of Cityscapes, twice",
         epochs=300,
         batch_size=10,
         optimizer=Adam(lr=5e-4, weight_decay=2e-4),

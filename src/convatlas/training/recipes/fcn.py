@@ -5,19 +5,17 @@ from convatlas.training.dense_losses import PixelCrossEntropy
 from convatlas.training.recipe import SGD, Recipe
 from convatlas.training.recipes.common import CAFFE_BIASES
 
-# Whole pictures of VOC, of at most 500 px; 0 to 255 less the mean of ImageNet, RGB.
-VOC_PICTURES = Preprocessing(
+# Whole images of VOC, of at most 500 px; 0 to 255 less the mean of ImageNet, RGB.
+VOC_IMAGES = Preprocessing(
     (500, 500), mean=(122.67892 / 255, 116.66877 / 255, 104.00699 / 255), std=(1 / 255, 1 / 255, 1 / 255)
 )
-WINDOW = (
-    "Whole pictures of at most 500 px, each in a window of 500 x 500 whose rest is void; the authors have no window."
-)
-TRAINING = "8,498 pictures of VOC 2011 and SBD, whose validation pictures are left out."
-PASSES = 12  # 100,000 steps of one picture out of 8,498
+WINDOW = "Whole images of at most 500 px, each in a window of 500 x 500 whose rest is void; the authors have no window."
+TRAINING = "8,498 images of VOC 2011 and SBD, whose validation images are left out."
+PASSES = 12  # 100,000 steps of one image out of 8,498
 
 
 def _heavy(network: str, lr: float, start: str, result: str, *, passes: int = PASSES) -> Recipe:
-    """Heavy learning: one picture a step, the losses of its pixels summed, a momentum of 0.99."""
+    """Heavy learning: one image a step, the losses of its pixels summed, a momentum of 0.99."""
     return Recipe(
         network=network,
         variant="published",
@@ -28,26 +26,26 @@ def _heavy(network: str, lr: float, start: str, result: str, *, passes: int = PA
         batch_size=1,
         optimizer=SGD(lr=lr, momentum=0.99, weight_decay=5e-4),
         loss=PixelCrossEntropy(normalise=False),
-        preprocessing=VOC_PICTURES,
+        preprocessing=VOC_IMAGES,
         groups=CAFFE_BIASES,
         notes=(f"The paper starts from {start}; name its file or run with --weights.", WINDOW, TRAINING),
     )
 
 
 def _light(network: str, lr: float, source: str, result: str, *, passes: int) -> Recipe:
-    """Batches of 20 pictures, the mean over their pixels, a momentum of 0.9; computed one by one."""
+    """Batches of 20 images, the mean over their pixels, a momentum of 0.9; computed one by one."""
     return Recipe(
         network=network,
         variant="published",
         source=source,
         expected=f"{result} mean IU on VOC 2011 validation",
-        cost="100,000 steps of 20 pictures for FCN-AlexNet",
+        cost="100,000 steps of 20 images for FCN-AlexNet",
         epochs=passes,
         batch_size=20,
         accumulate=20,
         optimizer=SGD(lr=lr, momentum=0.9, weight_decay=5e-4),
         loss=PixelCrossEntropy(),
-        preprocessing=VOC_PICTURES,
+        preprocessing=VOC_IMAGES,
         groups=CAFFE_BIASES if network == "googlenet_fcn" else (),
         notes=("The paper starts from the trained classifier; name its file with --weights.", WINDOW, TRAINING),
     )

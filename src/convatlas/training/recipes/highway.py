@@ -23,7 +23,7 @@ def _recipe(network: str, accuracy: str, result: PublishedResult, *notes: str) -
         augment=(PadCrop(8, fill=CIFAR10_MEAN), HorizontalFlip()),
         groups=(*CAFFE_BIASES, ParameterGroup("ip2.weight", weight_decay=1e-2)),
         notes=(
-            "The release normalises the contrast of each picture; here channels have mean 0 and deviation 1.",
+            "The release normalises the contrast of each image; here channels have mean 0 and deviation 1.",
             *notes,
         ),
     )

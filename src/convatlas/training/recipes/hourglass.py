@@ -25,7 +25,7 @@ RECIPES = tuple(
         auxiliary_weight=1.0,
         notes=(
             "Every stack's heat maps, a Gaussian of 1 px a joint, weigh the same.",
-            "Pictures are cut around the person, turned by up to 30 degrees, and scaled by 0.75 to 1.25.",
+            "Images are cut around the person, turned by up to 30 degrees, and scaled by 0.75 to 1.25.",
             "The number of passes is ours: the paper prints a time.",
         ),
     )

@@ -9,7 +9,7 @@ from convatlas.training.recipes.common import CAFFE_BIASES, CAFFE_MEAN, ilsvrc, 
 from convatlas.training.schedules import Drops, Staircase
 
 POLYAK = "The paper does not say over which steps the parameters are averaged; here over the last quarter."
-TENSORFLOW = Preprocessing(  # the release's: values from -1 to 1, of the middle 87.5% of a picture
+TENSORFLOW = Preprocessing(  # the release's: values from -1 to 1, of the middle 87.5% of an image
     (299, 299), resize="short_side", resize_to=342, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
 )
 RELEASE_COLOURS = ColourJitter(brightness=32 / 255, contrast=0.5, saturation=0.5, hue=0.2)
@@ -53,7 +53,7 @@ def _rmsprop(
 
 V4 = "Szegedy et al. 2016, section 4"
 V3 = "Szegedy et al. 2015 (Rethinking), section 8 and table 3"
-CLEAN = "of the pictures that are not blacklisted"  # section 5: 1,700 of the 50,000 are left out
+CLEAN = "of the images that are not blacklisted"  # section 5: 1,700 of the 50,000 are left out
 
 
 def _v4(one: tuple[str, str], hundred: tuple[str, str]) -> tuple[PublishedResult, ...]:

@@ -9,7 +9,7 @@ from convatlas.training.recipes.common import CAFFE_BIASES
 from convatlas.training.recipes.region_detectors import VOC_600
 from convatlas.training.schedules import Drops
 
-STEPS, BATCH, PICTURES = 160_000, 16, 118_287  # trainval35k, later train2017
+STEPS, BATCH, IMAGES = 160_000, 16, 118_287  # trainval35k, later train2017
 
 RECIPES = (
     Recipe(
@@ -17,8 +17,8 @@ RECIPES = (
         variant="published",
         source="He et al. 2017, section 3.1; e2e_mask_rcnn_R-50-FPN of the release",
         expected="33.6 mask AP on COCO minival",
-        cost="160,000 steps of 16 pictures on 8 GPUs",
-        epochs=round(STEPS * BATCH / PICTURES),
+        cost="160,000 steps of 16 images on 8 GPUs",
+        epochs=round(STEPS * BATCH / IMAGES),
         batch_size=BATCH,
         optimizer=SGD(lr=0.02, momentum=0.9, weight_decay=1e-4),
         schedule=Drops(at=(0.75,)),
@@ -28,7 +28,7 @@ RECIPES = (
         groups=CAFFE_BIASES,
         notes=(
             "The paper starts from ResNet-50 trained on ImageNet (resnet50): name its file with --weights.",
-            f"The {STEPS:,} steps are passes over the {PICTURES:,} pictures of COCO.",
+            f"The {STEPS:,} steps are passes over the {IMAGES:,} images of COCO.",
             "The release's rate grows over its first 500 steps; here it does not.",
         ),
     ),

@@ -21,7 +21,7 @@ IN_BRANCHES = {"decouplednet_voc"}  # which have losses of their own
 def modern_segmentation(network: NetworkCard, preprocessing: Preprocessing) -> Recipe:
     """AdamW with a polynomial decay (0.9, as DeepLab has it), pixel cross-entropy; keeps the best epoch.
 
-    Colour pictures are scaled by 0.75 to 1.5 and mirrored; grey ones, which mostly come from microscopes, are laid in
+    Colour images are scaled by 0.75 to 1.5 and mirrored; grey ones, which mostly come from microscopes, are laid in
     one of eight ways.
     """
     colour = preprocessing.channels == 3
@@ -75,7 +75,7 @@ def modern_pose(network: NetworkCard, preprocessing: Preprocessing) -> Recipe:
     )
 
 
-STEPS = 3_000  # of four pictures each, that a segmenter makes from trained weights
+STEPS = 3_000  # of four images each, that a segmenter makes from trained weights
 EPOCHS = (10, 100)
 
 

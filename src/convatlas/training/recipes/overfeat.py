@@ -26,7 +26,7 @@ def _recipe(network: str, side: int, scales: tuple[int, ...], result: PublishedR
         test_time=Dense(scales, pool="max"),
         notes=(
             "The paper halves the rate after 30, 50, 60, 70 and 80 passes and does not print how many follow.",
-            "The paper's batches hold five crops and their mirror images of fewer pictures; here one crop of each.",
+            "The paper's batches hold five crops and their mirror images of fewer images; here one crop of each.",
             "The short sides of the test scales are those of table 5 as we recall them; the test runs at the fine "
             "stride, with every offset of the last pooling.",
             "Initialisation is the network's: weights from N(0, 0.01), biases 0.",

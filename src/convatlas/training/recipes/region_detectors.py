@@ -13,7 +13,7 @@ MEAN = (122.7717 / 255, 115.9465 / 255, 102.9801 / 255)
 VOC_600 = Preprocessing(
     (600, 1000), resize="short_side", resize_to=600, mean=MEAN, std=PIXELS, channel_order="bgr"
 )  # and at most 1000 px on the long side
-VOC07 = 5_011  # pictures of VOC 2007 trainval
+VOC07 = 5_011  # images of VOC 2007 trainval
 IMAGENET = "The paper starts from the classifier trained on ImageNet; name its file with --weights."
 
 
@@ -32,7 +32,7 @@ def _regions(network: str, result: str, cost: str, source: str, *, steps: int, d
         augment=(Mirror(),),
         preprocessing=VOC_600,
         groups=CAFFE_BIASES,
-        notes=(IMAGENET, f"The {steps:,} steps are passes over the {VOC07:,} pictures of VOC 2007."),
+        notes=(IMAGENET, f"The {steps:,} steps are passes over the {VOC07:,} images of VOC 2007."),
     )
 
 
@@ -52,7 +52,7 @@ def _svms(network: str, variant: str, result: str, preprocessing: Preprocessing,
         variant=variant,
         source="Girshick et al. 2014, section 2.3, appendices B and C; rcnn_train.m of the release",
         expected=result,
-        cost="two passes over the pictures, of 2,000 regions each; a few seconds a picture on a CPU",
+        cost="two passes over the images, of 2,000 regions each; a few seconds an image on a CPU",
         epochs=2,
         batch_size=1,
         optimizer=RegionSvms(),
@@ -86,7 +86,7 @@ RECIPES = (
         groups=CAFFE_BIASES,
         notes=(
             IMAGENET,
-            "The paper draws the 128 regions of a step from all pictures; here from two.",
+            "The paper draws the 128 regions of a step from all images; here from two.",
             "The number of passes is this project's: the paper prints none.",
             "The SVMs and the box regression are fitted afterwards, by `published-svms`.",
         ),
@@ -122,7 +122,7 @@ RECIPES = (
         groups=CAFFE_BIASES,
         notes=(
             IMAGENET,
-            f"The 300,000 steps are passes over the {VOC07:,} pictures of VOC 2007. Only the fully connected layers "
+            f"The 300,000 steps are passes over the {VOC07:,} images of VOC 2007. Only the fully connected layers "
             "learn; the paper computes the maps once and keeps them, here they are computed in each step.",
             "Momentum and weight decay are R-CNN's.",
             "The SVMs and the box regression are fitted afterwards, by `published-svms`.",
@@ -144,7 +144,7 @@ RECIPES = (
         variant="published",
         source="this project: no paper has the network",
         expected="not measured on VOC",
-        cost="minutes for some hundred pictures on two cores",
+        cost="minutes for some hundred images on two cores",
         epochs=20,
         batch_size=2,
         optimizer=AdamW(lr=3e-4, weight_decay=1e-2),

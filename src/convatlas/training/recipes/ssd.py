@@ -7,7 +7,7 @@ from convatlas.training.recipe import SGD, AdamW, Recipe
 from convatlas.training.recipes.common import CAFFE_BIASES, CAFFE_MEAN, pixels
 from convatlas.training.schedules import Cosine, Drops
 
-PASSES = 232  # 120,000 steps of 32 of the 16,551 pictures of VOC 2007 and 2012
+PASSES = 232  # 120,000 steps of 32 of the 16,551 images of VOC 2007 and 2012
 HELD = ("conv1.*", "fire2.*", "fire3.*")
 SLOW = tuple(f"fire{place}.*" for place in range(4, 10))
 
@@ -19,7 +19,7 @@ def _published(network: str, side: int, result: str) -> Recipe:
         variant="published",
         source="Liu et al. 2016, sections 3.1 and 3.6; examples/ssd/ssd_pascal.py of the release",
         expected=f"{result} mAP on VOC 2007 test, from VOC 2007 and 2012 trainval",
-        cost="120,000 steps of 32 pictures",
+        cost="120,000 steps of 32 images",
         epochs=PASSES,
         batch_size=32,
         optimizer=SGD(lr=1e-3, momentum=0.9, weight_decay=5e-4),
@@ -29,7 +29,7 @@ def _published(network: str, side: int, result: str) -> Recipe:
         preprocessing=pixels(side, mean=CAFFE_MEAN, resize="stretch", resize_to=side),
         groups=CAFFE_BIASES,
         notes=(
-            "The paper starts from VGG-16 (vgg_d): name its file with --weights. Caffe's files want BGR pictures.",
+            "The paper starts from VGG-16 (vgg_d): name its file with --weights. Caffe's files want BGR images.",
             "The release chooses among five ways of interpolation when it resizes; here it is bilinear.",
         ),
     )
@@ -56,7 +56,7 @@ RECIPES = (
             *(ParameterGroup(match=match, lr_scale=0.2) for match in SLOW),
         ),
         notes=(
-            "From ImageNet weights of squeezenet_v1_1, named with --weights; pictures are then read as these ask.",
+            "From ImageNet weights of squeezenet_v1_1, named with --weights; images are then read as these ask.",
             "Mirrored both ways, since cells have no up.",
         ),
     ),

@@ -1,4 +1,4 @@
-"""One good default for starting from trained weights on a hundred to ten thousand pictures of one's own."""
+"""One good default for starting from trained weights on a hundred to ten thousand images of one's own."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from convatlas.training.losses import CrossEntropy
 from convatlas.training.recipe import AdamW, Recipe
 from convatlas.training.schedules import Cosine
 
-PICTURES = 2_500  # that a run sees in all, where the set is small
+IMAGES = 2_500  # that a run sees in all, where the set is small
 EPOCHS = (5, 25)
 
 
@@ -18,10 +18,10 @@ def transfer(network: NetworkCard, preprocessing: Preprocessing, weights: str, s
     """The head alone for a quarter of the run, then all layers, the first ones at a tenth of the last ones' rate.
 
     Small sets get more passes, at least `EPOCHS[0]` and at most `EPOCHS[1]`. The crops keep at least a third of the
-    picture: of ants and bees there is little to see in the 8% that training from scratch may leave.
+    image: of ants and bees there is little to see in the 8% that training from scratch may leave.
     """
     height, width = preprocessing.size
-    epochs = min(max(-(-PICTURES // samples), EPOCHS[0]), EPOCHS[1])
+    epochs = min(max(-(-IMAGES // samples), EPOCHS[0]), EPOCHS[1])
     augment: tuple[Augmentation, ...] = ()
     if preprocessing.channels > 1:
         crop = PadCrop(4) if max(height, width) <= 64 else RandomResizedCrop((height, width), scale=(0.35, 1.0))

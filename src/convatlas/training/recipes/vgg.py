@@ -32,7 +32,7 @@ def _recipe(
         "The paper divides the rate by ten when the validation accuracy stops improving, three times; here after five "
         "passes without a new least test error.",
         "The printed variance of the weights makes logits of 10^5 and more, for which the printed rate is too high: in "
-        "our trial with net A (8 pictures of 32 px) the loss became infinite; at a rate of 1e-6 it falls.",
+        "our trial with net A (8 images of 32 px) the loss became infinite; at a rate of 1e-6 it falls.",
         note,
     ]
     if network not in STARTS_ALONE:

@@ -16,7 +16,7 @@ def _published(network: str, result: str, note: str) -> Recipe:
         variant="published",
         source="Redmon et al. 2016, section 2.2",
         expected=f"{result} mAP on VOC 2007 test, from VOC 2007 and 2012",
-        cost="about 135 passes over the training pictures; the classifier before it took a week",
+        cost="about 135 passes over the training images; the classifier before it took a week",
         epochs=len(RATES),
         batch_size=64,
         optimizer=SGD(lr=5e-3, momentum=0.9, weight_decay=5e-4),

@@ -1,6 +1,6 @@
 """MatConvNet's networks in MAT-files: SimpleNN (`layers`) and DagNN (`layers` with `params`), bare or as `net`.
 
-Filters are H x W x C x N there. What the file says of its pictures, `normalization`, becomes the preprocessing; of an
+Filters are H x W x C x N there. What the file says of its images, `normalization`, becomes the preprocessing; of an
 average image the mean of each channel is taken.
 """
 

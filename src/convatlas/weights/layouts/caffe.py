@@ -1,7 +1,7 @@
 """Caffe releases: LeNet, CaffeNet, AlexNet, VGG, GoogLeNet, ResNet, SqueezeNet, NiN and DenseNet.
 
-Layer names are those of the authors' prototxt files. Pictures are BGR of 0 to 255 minus a mean. BVLC's networks were
-trained on pictures stretched to 256 x 256, from which a mean picture was taken; the mean of its channels is used here.
+Layer names are those of the authors' prototxt files. Images are BGR of 0 to 255 minus a mean. BVLC's networks were
+trained on images stretched to 256 x 256, from which a mean image was taken; the mean of its channels is used here.
 """
 
 from functools import cache, partial
@@ -14,10 +14,8 @@ VGG_MEAN = (123.68, 116.779, 103.939)
 GOOGLENET_MEAN = (123.0, 117.0, 104.0)
 
 
-def pictures(
-    side: int, mean: tuple[float, float, float], *, stretched: bool = False, scale: float = 1
-) -> Preprocessing:
-    """BGR of 0 to 255 minus `mean` (RGB), times `scale`; the centre of a picture with a short side of 256."""
+def images(side: int, mean: tuple[float, float, float], *, stretched: bool = False, scale: float = 1) -> Preprocessing:
+    """BGR of 0 to 255 minus `mean` (RGB), times `scale`; the centre of an image with a short side of 256."""
     return Preprocessing(
         size=(side, side),
         resize="stretch" if stretched else "short_side",
@@ -37,8 +35,8 @@ def _same_names(network: str) -> dict[str, str]:
 def layouts() -> tuple[Layout, ...]:
     """All of them."""
     lrn = {"alpha": 1e-4, "k": 1.0}  # Caffe divides alpha by the number of neighbours, as torch does
-    bvlc = pictures(227, _BVLC_MEAN, stretched=True)
-    squeezenet = pictures(227, GOOGLENET_MEAN)
+    bvlc = images(227, _BVLC_MEAN, stretched=True)
+    squeezenet = images(227, GOOGLENET_MEAN)
     pad1 = "squeezenet_v1_0_caffe_pad1"
     mnist = Preprocessing(size=(28, 28), channels=1, mean=(0.0,), std=(256 / 255,))
     return (
@@ -54,14 +52,14 @@ def layouts() -> tuple[Layout, ...]:
             called="AlexNet",
         ),
         *(
-            Layout(f"VGG_ILSVRC_{depth}_layers", name, (depth,), partial(_same_names, name), pictures(224, VGG_MEAN))
+            Layout(f"VGG_ILSVRC_{depth}_layers", name, (depth,), partial(_same_names, name), images(224, VGG_MEAN))
             for depth, name in ((16, "vgg_d"), (19, "vgg_e"))
         ),
-        Layout("bvlc_googlenet", "googlenet", (64, 58), _googlenet, pictures(224, GOOGLENET_MEAN, stretched=True)),
+        Layout("bvlc_googlenet", "googlenet", (64, 58), _googlenet, images(224, GOOGLENET_MEAN, stretched=True)),
         *(_resnet(depth, count) for depth, count in ((50, 160), (101, 313), (152, 466))),
         Layout("SqueezeNet_v1.0", pad1, (26,), partial(_squeezenet, pad1), squeezenet),
         Layout("SqueezeNet_v1.1", "squeezenet_v1_1", (26,), partial(_squeezenet, "squeezenet_v1_1"), squeezenet),
-        Layout("nin_imagenet", "nin_imagenet", (12,), _nin, pictures(224, _BVLC_MEAN, stretched=True)),
+        Layout("nin_imagenet", "nin_imagenet", (12,), _nin, images(224, _BVLC_MEAN, stretched=True)),
         *(_densenet(depth, count) for depth, count in ((121, 363), (161, 483), (169, 507), (201, 603))),
     )
 
@@ -99,7 +97,7 @@ def _resnet(depth: int, count: int) -> Layout:
         f"resnet{depth}",
         (count,),
         partial(_resnet_layers, f"resnet{depth}", depth > 50),
-        pictures(224, VGG_MEAN),
+        images(224, VGG_MEAN),
         settings={"pool1": {"padding": 0, "ceil_mode": True}},  # the window overhangs on one side only
         folds_biases=True,  # of conv1 in ResNet-50
     )
@@ -124,7 +122,7 @@ def _resnet_layers(network: str, deep: bool) -> dict[str, str]:
 
 
 def _densenet(depth: int, count: int) -> Layout:
-    pixels = pictures(224, (123.68, 116.78, 103.94), scale=0.017)
+    pixels = images(224, (123.68, 116.78, 103.94), scale=0.017)
     network = f"densenet{depth}"
     return Layout(f"DenseNet_{depth}", network, (count,), partial(_densenet_layers, network), pixels)
 

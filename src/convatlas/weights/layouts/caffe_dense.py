@@ -13,7 +13,7 @@ _FCN_MEAN = (122.67891434, 116.66876762, 104.00698793)  # RGB, of the authors' v
 
 
 def _bgr(height: int, width: int, mean: tuple[float, float, float]) -> Preprocessing:
-    """BGR of 0 to 255 minus `mean` (RGB), the whole picture."""
+    """BGR of 0 to 255 minus `mean` (RGB), the whole image."""
     return Preprocessing(
         (height, width), mean=tuple(value / 255 for value in mean), std=(1 / 255,) * 3, channel_order="bgr"
     )

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from convatlas.blocks.dims import BATCH_NORMS
 from convatlas.structures import Preprocessing
-from convatlas.weights.layouts.caffe import VGG_MEAN, pictures
+from convatlas.weights.layouts.caffe import VGG_MEAN, images
 from convatlas.weights.layouts.layout import Layout, layer_names, skeleton
 
 _HALF = (0.5, 0.5, 0.5)
-_TF_PICTURES = Preprocessing((299, 299), 3, "short_side", 342, _HALF, _HALF)
-_TORCH_PICTURES = Preprocessing(size=(224, 224), resize="short_side", resize_to=256)
-_RETINA_PATCHES = Preprocessing((48, 48), 1, mean=(0.0,), std=(1.0,))  # of a picture with its contrast equalised
+_TF_IMAGES = Preprocessing((299, 299), 3, "short_side", 342, _HALF, _HALF)
+_TORCH_IMAGES = Preprocessing(size=(224, 224), resize="short_side", resize_to=256)
+_RETINA_PATCHES = Preprocessing((48, 48), 1, mean=(0.0,), std=(1.0,))  # of an image with its contrast equalised
 _NUMBERED = re.compile(r"(conv2d|convolution2d|batch_normalization|batchnormalization)(?:_(\d+))?(?=\.)")
 _KINDS = {"convolution2d": "conv2d", "batchnormalization": "batch_normalization"}
 _KERAS_EPS = {"*": {"eps": 1.001e-5}}
@@ -29,7 +29,7 @@ _INCEPTION_RESNET = "inception_resnet_v2_released"
 @cache
 def layouts() -> tuple[Layout, ...]:
     """All of them."""
-    caffe = pictures(224, VGG_MEAN)
+    caffe = images(224, VGG_MEAN)
     return (
         *(
             Layout(name, ours, (count,), partial(_vgg, ours), caffe, channels_last={"fc6": (7, 7)})
@@ -53,13 +53,13 @@ def layouts() -> tuple[Layout, ...]:
             "inception_v3",
             (189,),
             partial(_in_order, "inception_v3", {"fc": "predictions"}),
-            _TF_PICTURES,
+            _TF_IMAGES,
             settings={"*": {"count_include_pad": False}},
         ),
-        Layout("inception_resnet_v2", _INCEPTION_RESNET, (449,), _inception_resnet_v2, _TF_PICTURES),
-        Layout("xception", "xception", (115,), _xception, _TF_PICTURES, settings={"block3.pool": _OVERHANGING}),
+        Layout("inception_resnet_v2", _INCEPTION_RESNET, (449,), _inception_resnet_v2, _TF_IMAGES),
+        Layout("xception", "xception", (115,), _xception, _TF_IMAGES, settings={"block3.pool": _OVERHANGING}),
         *(
-            Layout(f"{name}{age}", name, (count,), partial(_densenet, name, old=bool(age)), _TORCH_PICTURES,
+            Layout(f"{name}{age}", name, (count,), partial(_densenet, name, old=bool(age)), _TORCH_IMAGES,
                    settings=_KERAS_EPS)
             for name, count in (("densenet121", 242), ("densenet169", 338), ("densenet201", 402))
             for age in ("", " of Keras 2")

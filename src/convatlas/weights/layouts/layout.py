@@ -1,4 +1,4 @@
-"""A layout: how the layers of one release become those of one network, and what its pictures were."""
+"""A layout: how the layers of one release become those of one network, and what its images were."""
 
 import hashlib
 import itertools
@@ -85,12 +85,12 @@ class Layout:
             self.network,
             ours,
             classes=self.classes,
-            preprocessing=stated or self._pictures(tensors),
+            preprocessing=stated or self._images(tensors),
             settings=self.settings,
             source=f"{format_name}: {self.release}",
         )
 
-    def _pictures(self, tensors: Mapping[str, Tensor]) -> Preprocessing | None:
+    def _images(self, tensors: Mapping[str, Tensor]) -> Preprocessing | None:
         """Of the release, or of a conversion that has the same names and is known by its first filters."""
         first = next((tensors[f"{layer}.weight"] for layer in self.dotted if f"{layer}.weight" in tensors), None)
         if not self.conversions or first is None:

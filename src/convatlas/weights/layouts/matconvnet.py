@@ -1,6 +1,6 @@
-"""MatConvNet releases: the networks of Caffe and VGG that it converted, under Caffe's names, and its pictures in RGB.
+"""MatConvNet releases: the networks of Caffe and VGG that it converted, under Caffe's names, and its images in RGB.
 
-The pictures' size and mean are those that the file states; where it states none, those of the release in Caffe, as RGB.
+The images' size and mean are those that the file states; where it states none, those of the release in Caffe, as RGB.
 """
 
 from dataclasses import replace

@@ -10,7 +10,7 @@ from convatlas.blocks.dims import CONVS
 from convatlas.structures import ConvatlasError, Preprocessing
 from convatlas.weights.formats import BYTES, Contents, darknet, deep_compression
 from convatlas.weights.formats.contents import MisfitError
-from convatlas.weights.layouts.caffe import GOOGLENET_MEAN, pictures
+from convatlas.weights.layouts.caffe import GOOGLENET_MEAN, images
 from convatlas.weights.layouts.layout import Translated, card_for, pairs, skeleton
 
 FORMATS = ("Darknet", "Deep Compression")
@@ -21,8 +21,7 @@ _DARKNET = {
     "yolov1_fast_tiny_2015cfg": ("yolo-tiny of 2015", _YOLO),
 }
 _COMPRESSED = {
-    name: ("SqueezeNet_v1.0", pictures(227, GOOGLENET_MEAN))
-    for name in ("squeezenet_v1_0_caffe_pad1", "squeezenet_v1_0")
+    name: ("SqueezeNet_v1.0", images(227, GOOGLENET_MEAN)) for name in ("squeezenet_v1_0_caffe_pad1", "squeezenet_v1_0")
 }
 
 

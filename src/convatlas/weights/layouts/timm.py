@@ -1,6 +1,6 @@
 """State dicts of timm where its networks are ours: Inception-v4, Inception-ResNet-v2 and Xception.
 
-Their ResNets and ResNeXts have torchvision's names. Pictures have values of -1 to 1.
+Their ResNets and ResNeXts have torchvision's names. Images have values of -1 to 1.
 """
 
 from functools import cache
@@ -13,7 +13,7 @@ _V4_STEM = {"conv1": "0", "conv2": "1", "conv3": "2", "mixed4": "3", "mixed5": "
 _V4_BLOCKS = ("A1", "A2", "A3", "A4", "redA", "B1", "B2", "B3", "B4", "B5", "B6", "B7", "redB", "C1", "C2", "C3")
 
 
-def _pictures(to: int) -> Preprocessing:
+def _images(to: int) -> Preprocessing:
     return Preprocessing((299, 299), 3, "short_side", to, _HALF, _HALF)
 
 
@@ -21,11 +21,9 @@ def _pictures(to: int) -> Preprocessing:
 def layouts() -> tuple[Layout, ...]:
     """All of them."""
     return (
-        Layout("timm inception_v4", "inception_v4", (299,), _inception_v4, _pictures(342)),
-        Layout(
-            "timm inception_resnet_v2", "inception_resnet_v2_released", (449,), _inception_resnet_v2, _pictures(333)
-        ),
-        Layout("timm legacy_xception", "xception", (115,), _xception, _pictures(333), settings={"*": {"eps": 1e-5}}),
+        Layout("timm inception_v4", "inception_v4", (299,), _inception_v4, _images(342)),
+        Layout("timm inception_resnet_v2", "inception_resnet_v2_released", (449,), _inception_resnet_v2, _images(333)),
+        Layout("timm legacy_xception", "xception", (115,), _xception, _images(333), settings={"*": {"eps": 1e-5}}),
     )
 
 

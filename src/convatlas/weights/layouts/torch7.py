@@ -11,7 +11,7 @@ from torch import Tensor
 from convatlas.structures import Preprocessing
 from convatlas.weights.layouts.layout import Layout, layer_names, skeleton
 
-_PICTURES = Preprocessing(size=(224, 224), resize="short_side", resize_to=256)
+_IMAGES = Preprocessing(size=(224, 224), resize="short_side", resize_to=256)
 _RELEASES = {  # network -> what its authors call it, and how many layers it has
     "resnet18": ("fb.resnet.torch resnet-18", 41),
     "resnet34": ("fb.resnet.torch resnet-34", 73),
@@ -45,7 +45,7 @@ def layouts(wanted: str | None = None) -> tuple[Layout, ...]:
 def _known() -> tuple[Layout, ...]:
     return (
         *(
-            Layout(release, network, (count,), partial(_in_order, network), _PICTURES)
+            Layout(release, network, (count,), partial(_in_order, network), _IMAGES)
             for network, (release, count) in _RELEASES.items()
         ),
         *(

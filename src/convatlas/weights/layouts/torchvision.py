@@ -7,19 +7,19 @@ are our `resnet50_stride3x3` and so on. GoogLeNet and Inception-v3 were trained 
 from functools import cache, partial
 
 from convatlas.structures import Preprocessing
-from convatlas.weights.layouts.caffe import GOOGLENET_MEAN, pictures
+from convatlas.weights.layouts.caffe import GOOGLENET_MEAN, images
 from convatlas.weights.layouts.layout import Layout, layer_names, skeleton
 
-_PICTURES = Preprocessing(size=(224, 224), resize="short_side", resize_to=256)
+_IMAGES = Preprocessing(size=(224, 224), resize="short_side", resize_to=256)
 _HALF = (0.5, 0.5, 0.5)
-_OLD_PICTURES = Preprocessing((224, 224), 3, "short_side", 256, _HALF, _HALF)
-_LARGE_PICTURES = Preprocessing((299, 299), 3, "short_side", 342, _HALF, _HALF)
+_OLD_IMAGES = Preprocessing((224, 224), 3, "short_side", 256, _HALF, _HALF)
+_LARGE_IMAGES = Preprocessing((299, 299), 3, "short_side", 342, _HALF, _HALF)
 _SQUEEZENET_PLACES = {  # of fire2 to fire9
     "squeezenet_v1_0": (3, 4, 5, 7, 8, 9, 10, 12),
     "squeezenet_v1_1": (3, 4, 6, 7, 9, 10, 11, 12),
 }
 # The authors' Caffe weights of v1.1 go round under these names: SHA-256 of their first filters as float32.
-_CAFFE = {"90e4b9d94ef5875878d9b147a6afdc926ab132b9f81a39ebe0cbb9c649542b62": pictures(227, GOOGLENET_MEAN)}
+_CAFFE = {"90e4b9d94ef5875878d9b147a6afdc926ab132b9f81a39ebe0cbb9c649542b62": images(227, GOOGLENET_MEAN)}
 _INCEPTION = {  # our branches in theirs, by the number of layers in each
     "a": {"b0": "branch1x1", "b1": "branch5x5_", "b2": "branch3x3dbl_", "b3": "branch_pool"},
     "reduce_a": {"b0": "branch3x3", "b1": "branch3x3dbl_"},
@@ -48,16 +48,16 @@ def layouts() -> tuple[Layout, ...]:
     """All of them."""
     name = "torchvision {}".format
     return (
-        Layout(name("alexnet"), "alexnet_owt", (8,), _alexnet, _PICTURES),
-        *(Layout(name(t), ours, (int(t[3:]),), partial(_vgg, ours), _PICTURES) for t, ours in _VGGS.items()),
-        *(Layout(name(t), ours, (n,), partial(_resnet, ours), _PICTURES) for t, (ours, n) in _RESNETS.items()),
+        Layout(name("alexnet"), "alexnet_owt", (8,), _alexnet, _IMAGES),
+        *(Layout(name(t), ours, (int(t[3:]),), partial(_vgg, ours), _IMAGES) for t, ours in _VGGS.items()),
+        *(Layout(name(t), ours, (n,), partial(_resnet, ours), _IMAGES) for t, (ours, n) in _RESNETS.items()),
         *(
-            Layout(name(t), ours, (26,), partial(_squeezenet, ours), _PICTURES, conversions=_CAFFE)
+            Layout(name(t), ours, (26,), partial(_squeezenet, ours), _IMAGES, conversions=_CAFFE)
             for t, ours in (("squeezenet1_0", "squeezenet_v1_0"), ("squeezenet1_1", "squeezenet_v1_1"))
         ),
-        Layout(name("googlenet"), "googlenet_bn", (123, 115), _googlenet, _OLD_PICTURES),
-        Layout(name("inception_v3"), "inception_v3", (194, 189), _inception_v3, _LARGE_PICTURES),
-        *(Layout(name(t), t, (n,), partial(_densenet, t), _PICTURES) for t, n in _DENSENETS.items()),
+        Layout(name("googlenet"), "googlenet_bn", (123, 115), _googlenet, _OLD_IMAGES),
+        Layout(name("inception_v3"), "inception_v3", (194, 189), _inception_v3, _LARGE_IMAGES),
+        *(Layout(name(t), t, (n,), partial(_densenet, t), _IMAGES) for t, n in _DENSENETS.items()),
     )
 
 

@@ -8,8 +8,8 @@ from convatlas.data.files import SUFFIXES, is_junk
 from convatlas.structures import Problem
 
 
-def find_pictures(inputs: Iterable[str | Path]) -> tuple[list[Path], list[Problem]]:
-    """The pictures in order, each once: files as named, folders recursively by suffix, patterns such as "*.png"."""
+def find_images(inputs: Iterable[str | Path]) -> tuple[list[Path], list[Problem]]:
+    """The images in order, each once: files as named, folders recursively by suffix, patterns such as "*.png"."""
     found: dict[Path, None] = {}
     problems = []
     for item in inputs:
@@ -35,5 +35,5 @@ def expand(item: str) -> Iterator[Path]:
 
 def why_nothing(path: Path) -> str:
     if path.is_dir():
-        return "no picture in this folder"
+        return "no image in this folder"
     return "no file matches" if glob.has_magic(str(path)) else "no such file"

@@ -26,7 +26,7 @@ def truncated_jpeg() -> bytes:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two classes of six pictures."""
+    """Two classes of six images."""
     for name in ("bees", "ants"):
         (tmp_path / "set" / name).mkdir(parents=True)
         for i in range(6):
@@ -39,10 +39,10 @@ def folder(tmp_path: Path) -> Path:
 )
 def test_every_mode_becomes_eight_bit_grey_or_rgb(tmp_path: Path, mode: str, channels: int) -> None:
     path = tmp_path / ("x.tif" if mode == "CMYK" else "x.png")
-    picture = noise(1).convert("L") if mode == "I;16" else noise(1).convert(mode)
+    image = noise(1).convert("L") if mode == "I;16" else noise(1).convert(mode)
     if mode == "I;16":
-        picture = Image.fromarray(np.asarray(picture).astype(np.uint16) * 257)
-    picture.save(path)
+        image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
+    image.save(path)
     pixels = decode(path)
     assert pixels.dtype == torch.uint8
     assert pixels.shape == (channels, 12, 10)
@@ -63,9 +63,9 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     assert np.array_equal(decode(tmp_path / "x.png").permute(1, 2, 0).numpy(), turned)
 
 
-def encoded(picture: Image.Image, **how: object) -> bytes:
+def encoded(image: Image.Image, **how: object) -> bytes:
     buffer = BytesIO()
-    picture.save(buffer, "jpeg", **how)
+    image.save(buffer, "jpeg", **how)
     return buffer.getvalue()
 
 
@@ -82,8 +82,8 @@ JPEGS = {
 
 @pytest.mark.parametrize("kind", list(JPEGS))
 def test_jpegs_have_the_pixels_that_pillow_gives(kind: str) -> None:
-    with Image.open(BytesIO(JPEGS[kind])) as picture:
-        reference = np.asarray(picture if kind == "grey" else picture.convert("RGB"))
+    with Image.open(BytesIO(JPEGS[kind])) as image:
+        reference = np.asarray(image if kind == "grey" else image.convert("RGB"))
     pixels = decode(JPEGS[kind])
     assert pixels.shape[0] == (1 if kind == "grey" else 3)
     assert np.array_equal(pixels.permute(1, 2, 0).numpy().reshape(reference.shape), reference)
@@ -94,8 +94,8 @@ def test_a_turned_jpeg_is_turned_upright(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     turned = encoded(noise(8, 40, 60), exif=exif)
-    with Image.open(BytesIO(turned)) as picture:
-        reference = np.asarray(ImageOps.exif_transpose(picture))
+    with Image.open(BytesIO(turned)) as image:
+        reference = np.asarray(ImageOps.exif_transpose(image))
     assert np.array_equal(decode(turned).permute(1, 2, 0).numpy(), reference)
 
 
@@ -158,13 +158,13 @@ def test_folder_with_parts(folder: Path, tmp_path: Path, name: str) -> None:
 
 def test_folders_that_can_not_be_used_are_named(folder: Path, tmp_path: Path) -> None:
     (folder / "wasps").mkdir()
-    with pytest.raises(ConvatlasError, match=r"class folder .*wasps holds no pictures"):
+    with pytest.raises(ConvatlasError, match=r"class folder .*wasps holds no images"):
         load(str(folder))
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConvatlasError, match="no class folders"):
         load(str(tmp_path / "empty"))
     (tmp_path / "empty" / "a").mkdir()
-    with pytest.raises(ConvatlasError, match="empty holds no pictures"):
+    with pytest.raises(ConvatlasError, match="empty holds no images"):
         load(str(tmp_path / "empty"))
     noise(0).save(tmp_path / "empty" / "a" / "0.png")
     with pytest.raises(ConvatlasError, match="fewer than two classes"):
@@ -180,19 +180,19 @@ def test_unreadable_folder_is_a_usage_error(folder: Path, monkeypatch: pytest.Mo
         load(str(folder))
 
 
-def test_other_files_are_problems_only_if_they_look_like_pictures(folder: Path) -> None:
+def test_other_files_are_problems_only_if_they_look_like_images(folder: Path) -> None:
     (folder / "ants" / "notes.txt").write_text("six ants")
     (folder / "ants" / ".hidden.png").write_bytes(b"")
-    (folder / "ants" / "picture.dat").write_bytes((folder / "ants" / "0.png").read_bytes())
+    (folder / "ants" / "image.dat").write_bytes((folder / "ants" / "0.png").read_bytes())
     problems = load(str(folder)).train.problems
-    assert [Path(problem.path).name for problem in problems] == ["picture.dat"]
+    assert [Path(problem.path).name for problem in problems] == ["image.dat"]
     assert "by its first bytes" in problems[0].reason
 
 
 @pytest.mark.parametrize("memory_limit_bytes", [1 << 30, 0])
-def test_damaged_pictures_are_dropped_and_named(folder: Path, memory_limit_bytes: int) -> None:
+def test_damaged_images_are_dropped_and_named(folder: Path, memory_limit_bytes: int) -> None:
     (folder / "ants" / "7.jpg").write_bytes(truncated_jpeg())
-    (folder / "bees" / "8.jpg").write_text("not a picture")
+    (folder / "bees" / "8.jpg").write_text("not an image")
     (folder / "bees" / "9.png").write_bytes(b"")
     data = load(str(folder), test=str(folder))
     loader = Loader(data.train, GREY8, batch_size=4, memory_limit_bytes=memory_limit_bytes)
@@ -202,21 +202,21 @@ def test_damaged_pictures_are_dropped_and_named(folder: Path, memory_limit_bytes
     assert any("truncated" in problem.reason for problem in data.train.problems)
     assert sum(len(batch.labels) for batch in loader.epoch(0)) == 12
     assert data.train.paths is not None
-    pictures = torch.cat([batch.images for batch in loader.epoch(0)])
+    images = torch.cat([batch.images for batch in loader.epoch(0)])
     again = Loader(data.train, GREY8, batch_size=12)
-    assert torch.equal(pictures, next(again.epoch(1)).images)
+    assert torch.equal(images, next(again.epoch(1)).images)
 
 
 def test_more_than_half_damaged_is_an_error(folder: Path) -> None:
     for i in range(7):
-        (folder / "ants" / f"bad{i}.jpg").write_text("not a picture")
-        (folder / "bees" / f"bad{i}.jpg").write_text("not a picture")
+        (folder / "ants" / f"bad{i}.jpg").write_text("not an image")
+        (folder / "bees" / f"bad{i}.jpg").write_text("not an image")
     data = load(str(folder), test=str(folder))
-    with pytest.raises(ConvatlasError, match="14 of 26 pictures can't be read, more than half"):
+    with pytest.raises(ConvatlasError, match="14 of 26 images can't be read, more than half"):
         Loader(data.train, GREY8, batch_size=4)
 
 
-def test_packed_pictures_are_named_by_their_place_in_the_file(tmp_path: Path) -> None:
+def test_packed_images_are_named_by_their_place_in_the_file(tmp_path: Path) -> None:
     files = []
     for i in range(6):
         buffer = BytesIO()
