@@ -41,7 +41,7 @@ from convatlas.evaluation.segmentation import ConfusionMeter, scores
 from convatlas.evaluation.segmenter import Segmenter
 from convatlas.inference import open_source
 from convatlas.inference.crf import DenseCRF
-from convatlas.structures import VOID
+from convatlas.records import VOID
 from convatlas.training.run import environment
 
 CLASSES, CAMVID_VOID = 11, 11

@@ -27,7 +27,7 @@ from torchvision.transforms import v2
 from convatlas import data
 from convatlas.data import ArraySplit, FileSplit, HorizontalFlip, Loader, PadCrop, RandomResizedCrop
 from convatlas.data.folder import SUFFIXES
-from convatlas.structures import Preprocessing
+from convatlas.records import Preprocessing
 from convatlas.training.run import environment
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from convatlas import registry
+from convatlas.errors import ConvatlasError
 from convatlas.inference import engines
 from convatlas.sizes import find_sizes
-from convatlas.structures import ConvatlasError
 from convatlas.training.run import environment
 
 NETWORKS = (

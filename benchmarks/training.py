@@ -31,7 +31,7 @@ from torchvision import transforms
 
 from convatlas import data, registry
 from convatlas.data import ArraySplit, DataSet, HorizontalFlip, RandomResizedCrop
-from convatlas.structures import Preprocessing
+from convatlas.records import Preprocessing
 from convatlas.training import find
 from convatlas.training.distributed import Processes
 from convatlas.training.losses import CrossEntropy

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.architectures.segmentation.decouplednet import DecoupledNet
-from convatlas.structures import AuxiliaryOutputs
+from convatlas.records import AuxiliaryOutputs
 
 
 def blocks(size: int, *, classes: int, channels: int = 3, block: int = 8) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from convatlas import weights
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 from convatlas.weights import make_card
 from convatlas.weights.formats import deep_compression, huffman
 from convatlas.weights.layouts.rows import compression_table, darknet_steps

@@ -26,7 +26,7 @@ from convatlas.data.detection import parts
 from convatlas.data.detection.check import check_boxes
 from convatlas.data.marked import open_masks, open_people
 from convatlas.data.pose.check import check_people
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 from mutate import GIGABYTE, SECONDS, hang, mutate
 from people import write_coco
 from test_pose_data import image as pose_image

@@ -11,7 +11,8 @@ from PIL import Image
 
 from convatlas.data import Loader, find_refusal, load, open_source
 from convatlas.data.check import check
-from convatlas.structures import ConvatlasError, Preprocessing
+from convatlas.errors import ConvatlasError
+from convatlas.records import Preprocessing
 
 Value = TypeVar("Value")
 GREY8 = Preprocessing((8, 8), channels=1, resize="stretch", resize_to=8, mean=(0.0,), std=(1.0,))

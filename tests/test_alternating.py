@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from convatlas.architectures.detection.fast_rcnn import Trunk
 from convatlas.architectures.detection.faster_rcnn import FasterRCNN
-from convatlas.structures import Objects, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import Objects
 from convatlas.training.alternating import STEPS, Losses, Step, alternate
 
 

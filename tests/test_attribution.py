@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from convatlas import registry
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 from convatlas.visualise import attribution
 from convatlas.visualise.evidence import as_classifier
 

@@ -25,7 +25,8 @@ from convatlas.data import (
 from convatlas.data.folder import SUFFIXES
 from convatlas.data.preprocess import pack_mean_image, unpack_mean_image
 from convatlas.data.random import table
-from convatlas.structures import ConvatlasError, Preprocessing, UsageError
+from convatlas.errors import ConvatlasError, UsageError
+from convatlas.records import Preprocessing
 from convatlas.training.recipe import SGD, Recipe, read, to_toml
 
 IMAGES = torch.randint(0, 256, (6, 3, 40, 30), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

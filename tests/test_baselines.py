@@ -11,7 +11,8 @@ from convatlas.analysis.trace import trace_network
 from convatlas.analysis.verify import verify
 from convatlas.architectures.classification.baselines import Hog, HogSVM, SiftBowSVM, SiftWords, fit_machines
 from convatlas.data import Loader, default_preprocessing
-from convatlas.structures import ConvatlasError, LearnsByItself, UsageError
+from convatlas.errors import ConvatlasError, UsageError
+from convatlas.records import LearnsByItself
 
 
 def test_hog_sees_an_edges_orientation_and_not_the_light() -> None:

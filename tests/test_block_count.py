@@ -7,7 +7,7 @@ import pytest
 from convatlas.analysis.block_count import EXAMPLES, count_block
 from convatlas.analysis.block_notation import parse_block
 from convatlas.cli import main
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 
 def total(text: str, quantity: str) -> int:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torchvision.models.detection import _utils as torchvision_boxes
 from torchvision.ops import box_iou
 
+from convatlas.errors import UsageError
 from convatlas.ops.boxes import (
     BACKGROUND,
     LARGEST_LOG_SCALE,
@@ -21,7 +22,6 @@ from convatlas.ops.boxes import (
     paired_iou,
     suppress,
 )
-from convatlas.structures import UsageError
 
 
 def some_boxes(count: int, seed: int = 0) -> Tensor:

@@ -8,7 +8,7 @@ import pytest
 
 import convatlas
 from convatlas import cli, facts, registry
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 
 ENTRY = re.compile(r"@(article|inproceedings|misc)\{(\w+),\n(?:  \w+ += \{.*\},\n)+\}")
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from convatlas import cli
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

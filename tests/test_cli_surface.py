@@ -11,7 +11,7 @@ import pytest
 
 from convatlas.cli import main
 from convatlas.cli.arguments import expand_home, parse_finite
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

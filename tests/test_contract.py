@@ -14,7 +14,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from convatlas import facts, registry
 from convatlas.network import Network
-from convatlas.structures import AuxiliaryOutputs
+from convatlas.records import AuxiliaryOutputs
 
 NAMES = registry.names()
 

@@ -10,7 +10,7 @@ from scipy.signal import convolve2d, correlate2d
 from convatlas.analysis.convolution import KERNELS, Mode, as_matrices, convolve, positions, scipy_difference
 from convatlas.cli import main
 from convatlas.cli.matrices import parse_planes
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 
 
 def test_worked_example() -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 
 from convatlas.cli import main
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 from convatlas.visualise import correspondence
 from convatlas.visualise.correspondence import measure, sign_distances
 

@@ -8,7 +8,7 @@ import torch
 
 from convatlas.data import load
 from convatlas.data.division import stratified
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 
 LABELS = np.arange(20) % 2
 

@@ -18,7 +18,7 @@ import pytest
 
 from convatlas.data import decode, limits
 from convatlas.data.assembly import workers_that_fit
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 from reading import encoded, image, look, write
 
 

@@ -14,7 +14,7 @@ from convatlas import cli
 from convatlas.data import ArraySplit, parts
 from convatlas.data.check import HARMFUL, MEANING, check
 from convatlas.data.contact import ContactSheet
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 
 
 def photo(seed: int, height: int = 60, width: int = 80) -> Image.Image:

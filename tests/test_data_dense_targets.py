@@ -10,7 +10,7 @@ from scipy import ndimage
 from convatlas.data.dense.class_weights import count_classes, inverse_log, median_frequency
 from convatlas.data.dense.heatmaps import draw_heatmaps
 from convatlas.data.dense.weight_map import separation, weight_map
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 
 def test_weight_map_by_hand() -> None:

@@ -9,7 +9,8 @@ import torch
 from PIL import Image, ImageOps
 
 from convatlas.data import Loader, PackedSplit, decode, load
-from convatlas.structures import ConvatlasError, Preprocessing, UsageError
+from convatlas.errors import ConvatlasError, UsageError
+from convatlas.records import Preprocessing
 
 GREY8 = Preprocessing((8, 8), channels=1, resize="stretch", resize_to=8, mean=(0.0,), std=(1.0,))
 

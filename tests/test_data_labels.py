@@ -12,9 +12,9 @@ from PIL import Image
 from convatlas import data, inference
 from convatlas.cli import main
 from convatlas.cli.data_labels import harmless
+from convatlas.errors import UsageError
 from convatlas.inference import label_issues
 from convatlas.inference.label_issues import find_label_issues
-from convatlas.structures import UsageError
 
 pytest.importorskip("cleanlab")
 

@@ -22,7 +22,8 @@ from convatlas.data import (
     prepare,
 )
 from convatlas.data.buffers import Buffers
-from convatlas.structures import ConvatlasError, NetworkCard, Preprocessing, UsageError
+from convatlas.errors import ConvatlasError, UsageError
+from convatlas.records import NetworkCard, Preprocessing
 
 COLOUR = Preprocessing((8, 8), mean=(0.5, 0.4, 0.3), std=(0.5, 0.25, 0.2))
 CIFAR_AUGMENT = (PadCrop(2), HorizontalFlip())

@@ -8,7 +8,7 @@ import torch
 
 from convatlas.data import AffineDistortion, HorizontalFlip, PadCrop, RandomCrop, RandomResizedCrop
 from convatlas.data.random import balanced_order, permutation, table, uniforms
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 IMAGES = torch.randint(0, 256, (6, 3, 12, 10), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 

@@ -15,7 +15,8 @@ from convatlas.data import FileSplit, Loader, load, read_division
 from convatlas.data.groups import by_part, expand
 from convatlas.data.known import _TORCHVISION as TABLE
 from convatlas.data.known import NAMES, _part
-from convatlas.structures import ConvatlasError, Preprocessing, UsageError
+from convatlas.errors import ConvatlasError, UsageError
+from convatlas.records import Preprocessing
 from convatlas.training.recipe import SGD
 
 GREY8 = Preprocessing((8, 8), channels=1, resize="stretch", resize_to=8, mean=(0.0,), std=(1 / 255,))

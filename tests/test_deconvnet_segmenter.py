@@ -10,7 +10,7 @@ from convatlas.analysis.verify import verify
 from convatlas.architectures.classification.vgg import VGG
 from convatlas.architectures.segmentation.deconvnet import add_decoder, add_encoder, initialise
 from convatlas.blocks.unpool import MirroredSequential
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 
 def test_no_row_of_the_ledger_fails() -> None:

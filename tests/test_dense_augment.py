@@ -15,7 +15,8 @@ from convatlas.data.dense.augment import (
     augment,
     window,
 )
-from convatlas.structures import VOID, Preprocessing, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import VOID, Preprocessing
 
 STEPS = {
     "scale": RandomScale((0.5, 2.0)),

@@ -11,7 +11,8 @@ from convatlas import data
 from convatlas.data.dense.classes import CAMVID, CITYSCAPES, VOC, MaskClasses, voc_colours
 from convatlas.data.dense.folders import read_masks_folder
 from convatlas.data.dense.tables import find_table
-from convatlas.structures import VOID, ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
+from convatlas.records import VOID
 from masks import drawn, write_pairs, write_parts
 
 

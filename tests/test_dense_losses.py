@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from convatlas.data import Batch
 from convatlas.data.dense.folders import read_masks_folder
 from convatlas.data.dense.weight_map import weight_map
-from convatlas.structures import VOID, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import VOID
 from convatlas.training import Recipe
 from convatlas.training.dense_losses import BorderCrossEntropy, HeatmapSquaredError, PixelCrossEntropy
 from convatlas.training.dense_weights import mask_class_weights

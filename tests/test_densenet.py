@@ -10,7 +10,7 @@ from convatlas.analysis.verify import verify
 from convatlas.architectures.classification.cifar_densenet import CifarDenseNet, CifarDenseNetBC
 from convatlas.architectures.classification.densenet import DenseNet
 from convatlas.blocks.dense import BottleneckLayer, DenseBlock, PlainLayer, transition_layer
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 NAMES = [name for name in registry.names() if registry.card(name).paper == "huang2016_densenet"]
 

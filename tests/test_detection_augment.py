@@ -19,7 +19,8 @@ from convatlas.data.detection.augment import (
     ZoomOut,
     scale_hsv,
 )
-from convatlas.structures import Objects, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import Objects
 
 EVERY = (*SSD_AUGMENTATION, *YOLO_AUGMENTATION)
 IDS = [type(step).__name__ for step in EVERY]

@@ -15,7 +15,8 @@ from convatlas.data.detection.annotations import Annotated
 from convatlas.data.detection.check import HARMFUL, MEANING, check_boxes
 from convatlas.data.detection.drawing import BoxSheet, colour_of, draw_boxes
 from convatlas.data.detection.split import DetectionSplit
-from convatlas.structures import ConvatlasError, Detections, Objects
+from convatlas.errors import ConvatlasError
+from convatlas.records import Detections, Objects
 
 GREY = 128
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from convatlas.data.detection import DetectionSplit, open_detection, parts
 from convatlas.data.detection.split import rasterise
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 
 WIDTH, HEIGHT = 60, 40
 BOX = (10, 5, 30, 25)  # edges

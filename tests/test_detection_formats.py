@@ -10,7 +10,8 @@ from PIL import Image
 
 from convatlas.data.detection import parts
 from convatlas.data.detection.formats import Answer, as_coco, as_csv, as_json, as_voc, from_json
-from convatlas.structures import ConvatlasError, Detections
+from convatlas.errors import ConvatlasError
+from convatlas.records import Detections
 
 CLASSES = ("ring", "cell")
 BOXES = [[10.0, 5.25, 30.5, 25.0], [0.0, 0.0, 60.0, 40.0]]

@@ -12,8 +12,9 @@ from convatlas.data.detection.annotations import Annotated
 from convatlas.data.detection.loader import DetectionLoader
 from convatlas.data.detection.placing import place, shape
 from convatlas.data.detection.split import DetectionSplit
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation.detector import evaluate_detector, pack, unpack
-from convatlas.structures import ConvatlasError, Detections, Objects, Preprocessing, UsageError
+from convatlas.records import Detections, Objects, Preprocessing
 
 STRETCH = Preprocessing((32, 32), resize="stretch", resize_to=32, mean=(0.0,) * 3, std=(1.0,) * 3)
 SHORT = Preprocessing((20, 50), resize="short_side", resize_to=20, mean=(0.5,) * 3, std=(1.0,) * 3)

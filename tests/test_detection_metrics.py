@@ -20,7 +20,7 @@ from convatlas.evaluation.detection import (
     proposal_recall,
     voc_average_precision,
 )
-from convatlas.structures import DetectionEvaluation, Detections, Objects, PrecisionRecall
+from convatlas.records import DetectionEvaluation, Detections, Objects, PrecisionRecall
 
 BOX = [10.0, 10.0, 20.0, 20.0]
 FAR = [60.0, 60.0, 70.0, 70.0]

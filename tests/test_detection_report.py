@@ -11,10 +11,11 @@ from PIL import Image
 
 from convatlas.data.detection.annotations import Annotated
 from convatlas.data.detection.split import DetectionSplit
+from convatlas.errors import UsageError
 from convatlas.evaluation.detector import summarise_detections
 from convatlas.evaluation.error_analysis import image_errors
+from convatlas.records import DetectionEvaluation, Detections
 from convatlas.report.detection import class_rows, page
-from convatlas.structures import DetectionEvaluation, Detections, UsageError
 from convatlas.visualise.boxes import beside, verdicts
 from convatlas.visualise.overlays import INVENTED, MISSED, RIGHT
 

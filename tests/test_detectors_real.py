@@ -25,7 +25,7 @@ from convatlas.evaluation.detection import voc_average_precision
 from convatlas.ops.selective_search import selective_search
 from convatlas.ops.svm_fitting import SvmSettings
 from convatlas.ops.transplant import transplant
-from convatlas.structures import Objects, Preprocessing
+from convatlas.records import Objects, Preprocessing
 from convatlas.training.recipes.common import CAFFE_MEAN
 
 LAST = re.compile("^(cls_|bbox_|rpn_|fc8|fc2|fc3)|mbox")

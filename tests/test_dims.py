@@ -12,7 +12,7 @@ from convatlas.architectures.classification.cifar_resnet import CifarResNet
 from convatlas.architectures.classification.lenet import SubSampling
 from convatlas.blocks.dims import BATCH_NORMS, CONVS, layers
 from convatlas.blocks.residual import SubsampleAndPad
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])

@@ -16,7 +16,7 @@ from torch import nn
 
 import convatlas
 from convatlas.data import DataSet
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 from convatlas.training import SaveEvery, fit, open_run
 from convatlas.training import run as runs
 from convatlas.training.mechanisms import ClipNorm, Ema

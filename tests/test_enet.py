@@ -9,7 +9,7 @@ from convatlas import registry
 from convatlas.analysis.verify import verify
 from convatlas.architectures.classification.enet import Bottleneck, DownsamplingBottleneck, ENetEncoder, Initial
 from convatlas.blocks.unpool import SwitchUnpool2d
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 
 @pytest.fixture(autouse=True)

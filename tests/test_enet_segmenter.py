@@ -13,8 +13,8 @@ from convatlas.analysis.verify import verify
 from convatlas.architectures.classification.enet import ENetEncoder
 from convatlas.architectures.segmentation.enet import ENet, UpsamplingBottleneck
 from convatlas.blocks.unpool import SwitchPool2d
+from convatlas.errors import UsageError
 from convatlas.ops.transplant import transplant
-from convatlas.structures import UsageError
 from dense import blocks, learn_by_heart
 
 NAMES = ["enet_cityscapes_512", "enet_640x360", "enet_relu_decoder_512"]

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from convatlas import registry
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.inference import engines
 from convatlas.inference.engines import backends, choice
 from convatlas.inference.engines.fused import PackedConv2d, find_chains, fuse, overwritable_relus
-from convatlas.structures import ConvatlasError, UsageError
 
 # One of each way to build a network: branches, normalisation before and after, sparse tables, grouped, tiny inputs.
 QUICK = (

@@ -14,7 +14,7 @@ from convatlas.evaluation.error_analysis import (
     similar_classes,
     worst_images,
 )
-from convatlas.structures import Detections, Objects
+from convatlas.records import Detections, Objects
 
 CLASSES = ("dog", "cat", "car")  # dog and cat are similar
 DOG, CAT, CAR = [0.0, 0, 10, 10], [20.0, 0, 30, 10], [40.0, 0, 50, 10]

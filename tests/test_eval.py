@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from convatlas import cli, inference, weights
+from convatlas.errors import UsageError
 from convatlas.evaluation import TenCrops
-from convatlas.structures import UsageError
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from convatlas.data import ArraySplit, Loader
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation import confusion_matrix, evaluate, per_class, top_k_error, wilson_interval
-from convatlas.structures import ConvatlasError, Preprocessing, UsageError
+from convatlas.records import Preprocessing
 
 PIXELS = Preprocessing((1, 2), channels=1, mean=(0.0,), std=(1 / 255,))  # values stay 0..255
 

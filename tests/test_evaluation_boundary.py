@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy import ndimage
 
+from convatlas.errors import UsageError
 from convatlas.evaluation.boundary import BoundaryMeter, TrimapMeter, borders, boundary, boundary_f1
 from convatlas.evaluation.segmentation import scores
-from convatlas.structures import UsageError
 
 
 def test_boundaries_are_the_pixels_that_touch_another_along_an_edge() -> None:

@@ -12,8 +12,8 @@ from skimage import measure
 from skimage.metrics import adapted_rand_error
 from sklearn.metrics import rand_score
 
+from convatlas.errors import UsageError
 from convatlas.evaluation import membranes
-from convatlas.structures import UsageError
 
 
 def mask(*rows: str) -> NDArray[np.bool_]:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from convatlas.data.dense.heatmaps import draw_heatmaps
+from convatlas.errors import UsageError
 from convatlas.evaluation import pose
-from convatlas.structures import UsageError
 
 
 def test_decode_by_hand() -> None:

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
+from convatlas.errors import UsageError
 from convatlas.evaluation import segmentation
 from convatlas.evaluation.segmentation import ConfusionMeter, centre_crop, image_confusions, overlaps, scores
-from convatlas.structures import UsageError
 
 TRUE = torch.tensor([[[0, 0, 0, 1], [0, 0, 1, 255]], [[1, 1, 255, 255], [1, 1, 0, 0]]])
 FOUND = torch.tensor([[[0, 0, 1, 1], [0, 2, 1, 0]], [[1, 1, 1, 2], [1, 0, 0, 0]]])

@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 
 from convatlas import cli, inference, registry
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.inference import exporting
 from convatlas.inference.exported import WithNormalisation
-from convatlas.structures import ConvatlasError, Preprocessing, UsageError
+from convatlas.records import Preprocessing
 
 pytest.importorskip("onnxscript")
 onnx = pytest.importorskip("onnx")

@@ -8,10 +8,11 @@ from torch import nn
 
 from convatlas import inference, registry
 from convatlas.data import normalise
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.inference.exported import ExportedDetector
 from convatlas.inference.exporting_detectors import WithSuppression, compare_detections, detector_to_onnx
 from convatlas.inference.source import Source
-from convatlas.structures import ConvatlasError, Preprocessing, UsageError
+from convatlas.records import Preprocessing
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")

@@ -13,8 +13,9 @@ from convatlas.architectures.detection.fast_rcnn import FastRCNN, RegionOutputs,
 from convatlas.data import DataSet
 from convatlas.data.detection.annotations import Annotated
 from convatlas.data.detection.split import DetectionSplit
+from convatlas.errors import UsageError
 from convatlas.ops.low_rank import compress_fully_connected
-from convatlas.structures import Objects, Preprocessing, UsageError
+from convatlas.records import Objects, Preprocessing
 from convatlas.training import find
 from convatlas.training.distributed import Processes
 from convatlas.training.setup import set_up

@@ -10,6 +10,7 @@ from convatlas import registry
 from convatlas.architectures.classification.squeezenet import SqueezeNetV11
 from convatlas.architectures.detection.faster_rcnn import FasterOutputs, FasterRCNN
 from convatlas.blocks.within_channel import WithinChannelNorm
+from convatlas.errors import UsageError
 from convatlas.ops.anchors import (
     AnchorOutputs,
     AnchorTargets,
@@ -20,7 +21,7 @@ from convatlas.ops.anchors import (
     sample_anchors,
 )
 from convatlas.ops.boxes import encode
-from convatlas.structures import Objects, UsageError
+from convatlas.records import Objects
 
 # The release's anchors.mat, whose pixels are counted from 1 and whose last pixel belongs to the box.
 PUBLISHED = [

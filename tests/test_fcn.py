@@ -12,8 +12,8 @@ from convatlas.analysis.verify import verify
 from convatlas.architectures.segmentation.fcn import FCN, vgg16_trunk
 from convatlas.blocks.bilinear import BilinearUpsampling, bilinear_kernel
 from convatlas.blocks.crop import Crop
+from convatlas.errors import UsageError
 from convatlas.ops.transplant import transplant
-from convatlas.structures import UsageError
 
 STAGES = ("fcn32s_vgg16_voc", "fcn16s_vgg16_voc", "fcn8s_vgg16_voc")
 NAMES = (*STAGES, "fcn8s_vgg16_voc_at_once", "fcn_alexnet_voc", "googlenet_fcn")

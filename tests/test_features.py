@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from convatlas import cli, inference, registry
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.inference.features import extract, features, nearest, pooled, probe, save_vectors
-from convatlas.structures import ConvatlasError, UsageError
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from convatlas import registry
 from convatlas.analysis.trace import trace_network
 from convatlas.analysis.verify import verify
 from convatlas.architectures.classification.fractalnet import FractalBlock, FractalNet, Join, column
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 NAMES = [name for name in registry.names() if registry.card(name).paper == "larsson2016_fractalnet"]
 DISPUTED = {"fractalnet20_cifar10": ["38.6M"], "fractalnet40": ["22.9M"]}

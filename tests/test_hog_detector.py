@@ -9,7 +9,8 @@ import torch
 
 from convatlas.data.detection.annotations import Annotated
 from convatlas.data.detection.split import DetectionSplit
-from convatlas.structures import ConvatlasError, Objects
+from convatlas.errors import ConvatlasError
+from convatlas.records import Objects
 from convatlas.training.hog_detector import fit_all, hard_windows, outlines, own_boxes, train_hog_svm
 from convatlas.training.hog_features import BLOCK, Template, blocks, looks_at, pyramid, warped, windows
 

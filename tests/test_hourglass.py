@@ -9,7 +9,8 @@ from convatlas import registry
 from convatlas.analysis.trace import build_on_meta, trace_network
 from convatlas.analysis.verify import verify
 from convatlas.architectures.pose.hourglass import Hourglass, Residual, StackedHourglass
-from convatlas.structures import AuxiliaryOutputs, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import AuxiliaryOutputs
 
 NAMES = ["stacked_hourglass_1", "stacked_hourglass_2", "stacked_hourglass_8"]
 

@@ -13,7 +13,7 @@ from convatlas.architectures.classification.bn_inception import MaxPool
 from convatlas.architectures.classification.inception_resnet import Residual
 from convatlas.architectures.classification.xception import Block
 from convatlas.blocks.inception import AuxiliaryPool, Branches, ConvBN, TrunkWithHeads
-from convatlas.structures import AuxiliaryOutputs
+from convatlas.records import AuxiliaryOutputs
 from convatlas.training.recipes import inception as recipes
 
 DISPUTED = {

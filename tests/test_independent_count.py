@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from convatlas import facts, registry
-from convatlas.structures import LearnsByItself
+from convatlas.records import LearnsByItself
 
 # What torch sees otherwise: it knows neither sub-sampling nor distances, and takes a table of connections for zeros.
 OTHERWISE = {

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 from convatlas.visualise import invariance
 
 

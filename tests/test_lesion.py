@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from convatlas import registry
 from convatlas.blocks.residual import Residual
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 from convatlas.visualise import lesion
 
 

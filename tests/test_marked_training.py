@@ -17,9 +17,10 @@ from convatlas.data.detection.annotations import Annotated
 from convatlas.data.detection.augment import Mirror
 from convatlas.data.detection.split import DetectionSplit
 from convatlas.data.pose.assembly import TurnAndScale
+from convatlas.errors import UsageError
 from convatlas.inference import open_source
+from convatlas.records import Preprocessing
 from convatlas.registry import card
-from convatlas.structures import Preprocessing, UsageError
 from convatlas.training import DataSource, Recipe, SaveEvery, find, fit
 from convatlas.training import run as runs
 from convatlas.training.dense_losses import BorderCrossEntropy, HeatmapSquaredError, PixelCrossEntropy

@@ -18,9 +18,10 @@ from convatlas.architectures.detection.instance_masks import mask_loss, mask_tar
 from convatlas.architectures.detection.mask_rcnn import MaskOutputs, MaskRCNN
 from convatlas.blocks.feature_pyramid import FeaturePyramid, RoIAlign, align_on_levels, level_of, level_of_image
 from convatlas.data.detection.loader import DetectionLoader
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.ops.anchors import AnchorOutputs, LevelOutputs, propose_on_levels
 from convatlas.ops.regions import Regions
-from convatlas.structures import ConvatlasError, Objects, Preprocessing, UsageError
+from convatlas.records import Objects, Preprocessing
 
 NAME = "mask_rcnn_resnet50_fpn"
 

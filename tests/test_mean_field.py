@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from convatlas.blocks.mean_field import MeanField
+from convatlas.errors import UsageError
 from convatlas.inference.crf import DenseCRF
 from convatlas.ops import permutohedral
 from convatlas.ops.mean_field import gaussian_kernel, mean_field, pixel_features
 from convatlas.ops.permutohedral import Lattice
-from convatlas.structures import UsageError
 
 
 def all_pairs(features: Tensor) -> Tensor:

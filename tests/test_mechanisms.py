@@ -8,7 +8,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from convatlas.data import Batch
-from convatlas.structures import Preprocessing, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import Preprocessing
 from convatlas.training import Recipe, find
 from convatlas.training import recipe as recipes
 from convatlas.training.averaging import Average

@@ -3,8 +3,8 @@
 import pytest
 
 from convatlas import facts, registry
+from convatlas.errors import UsageError
 from convatlas.naming import COMMON_NAMES, normalise
-from convatlas.structures import UsageError
 
 
 @pytest.mark.parametrize(

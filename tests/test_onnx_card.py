@@ -14,10 +14,11 @@ from PIL import Image
 from convatlas import inference, registry
 from convatlas.data import decode, normalise, prepare
 from convatlas.data.preprocess import pack_mean_image
+from convatlas.errors import ConvatlasError
 from convatlas.evaluation.pose import decode as decode_maps
 from convatlas.inference import TrainedNetwork
 from convatlas.inference.programs import program_of
-from convatlas.structures import ConvatlasError, Preprocessing, Task
+from convatlas.records import Preprocessing, Task
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

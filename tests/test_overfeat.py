@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from convatlas import registry
 from convatlas.analysis.verify import verify
 from convatlas.architectures.classification.overfeat import BoxRegressor, OverFeat, OverFeatAccurate, slide
+from convatlas.errors import UsageError
 from convatlas.ops.sliding import sliding_windows
-from convatlas.structures import UsageError
 
 
 class Small(OverFeat):

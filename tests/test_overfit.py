@@ -19,7 +19,7 @@ from convatlas import registry
 from convatlas.architectures.classification.fractalnet import FractalNet, Join
 from convatlas.architectures.classification.stochastic_depth import DroppedBlock
 from convatlas.architectures.classification.vgg import VGG
-from convatlas.structures import AuxiliaryOutputs, LearnsByItself
+from convatlas.records import AuxiliaryOutputs, LearnsByItself
 
 CLASSES = 4
 LABELS = torch.arange(8) % CLASSES

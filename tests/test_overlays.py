@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 from convatlas.visualise import overlays, palettes
 
 IMAGE = np.full((6, 8), 100, dtype=np.uint8)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from convatlas import registry
 from convatlas.analysis.receptive_field import ReceptiveField
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.visualise import patches
 
 

@@ -7,7 +7,7 @@ from convatlas import data, registry
 from convatlas.analysis.verify import verify
 from convatlas.architectures.classification.perceptron import AssociationLayer, Perceptron, correct_errors
 from convatlas.data import Loader, default_preprocessing
-from convatlas.structures import LearnsByItself
+from convatlas.records import LearnsByItself
 
 
 def test_association_units_by_hand() -> None:

@@ -17,7 +17,8 @@ from convatlas.data.dense.augment import RandomOrientation
 from convatlas.data.pose.annotations import read_people
 from convatlas.data.pose.assembly import PersonAssembly, TurnAndScale, View
 from convatlas.data.pose.people import COCO, MPII, Person, limbs, mirrored
-from convatlas.structures import ConvatlasError, Preprocessing, UsageError
+from convatlas.errors import ConvatlasError, UsageError
+from convatlas.records import Preprocessing
 from people import write_coco
 
 SIZE = Preprocessing((64, 64))

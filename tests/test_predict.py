@@ -13,9 +13,10 @@ from PIL import Image
 
 import convatlas
 from convatlas import cli, inference, weights
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.inference import engines
 from convatlas.inference.predict import rank, read_ahead
-from convatlas.structures import ConvatlasError, Preprocessing, UsageError
+from convatlas.records import Preprocessing
 
 
 @pytest.fixture

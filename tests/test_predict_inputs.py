@@ -12,9 +12,10 @@ import convatlas
 from convatlas import registry
 from convatlas.api.loaded import with_verbs
 from convatlas.data import decode
+from convatlas.errors import UsageError
 from convatlas.inference.images import MemoryImage, collect_images, read_image
 from convatlas.inference.trained import TrainedNetwork
-from convatlas.structures import Preprocessing, UsageError
+from convatlas.records import Preprocessing
 
 RGB = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
 GREY = RGB[:, :, 0]

@@ -7,9 +7,10 @@ import torch
 
 from convatlas.data.detection import proposals
 from convatlas.data.detection.proposals import ProposalCache
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation.detection import proposal_recall
 from convatlas.ops.selective_search import selective_search
-from convatlas.structures import ConvatlasError, Objects, UsageError
+from convatlas.records import Objects
 
 
 def squares() -> torch.Tensor:

@@ -12,7 +12,8 @@ from torch import nn
 import convatlas
 from convatlas import inference, registry
 from convatlas.api.rows import Rows, cell_text, html_table
-from convatlas.structures import Task, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import Task
 
 PUBLIC = {
     "ConvatlasError", "LoadedNetwork", "Predictions", "TrainedNetwork", "TrainedRun", "UsageError", "__version__",

@@ -11,8 +11,9 @@ from torchvision.ops import box_iou
 from convatlas import registry, weights
 from convatlas.architectures.detection.rcnn import RCNN, warp
 from convatlas.blocks.region_svms import SvmHeads
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.ops.svm_fitting import SvmSettings, ridge
-from convatlas.structures import ConvatlasError, Objects, UsageError
+from convatlas.records import Objects
 
 
 @pytest.fixture(autouse=True)

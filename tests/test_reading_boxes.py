@@ -9,7 +9,7 @@ import torch
 from boxes import BOX, HEIGHT, WIDTH, coco, image, images, kinds, read, xml, yolo
 from convatlas.data.detection import open_detection, parts
 from convatlas.data.detection.check import HARMFUL
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 
 CAT = ("cat", BOX)
 LINE = f"0 {20 / WIDTH} {15 / HEIGHT} {20 / WIDTH} {20 / HEIGHT}\n"  # BOX

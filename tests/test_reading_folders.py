@@ -10,7 +10,7 @@ from PIL import Image
 from convatlas import cli
 from convatlas.data import decode, load
 from convatlas.data.part_names import find_parts, part_in, part_of
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 from reading import encoded, image, look, write
 
 TWO = ("cats", "dogs")

@@ -10,7 +10,7 @@ import pytest
 
 from convatlas import cli
 from convatlas.data import load
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 from reading import encoded, image, look, write
 
 NAMES = [f"{i}.png" for i in range(6)]

@@ -19,7 +19,8 @@ from convatlas.data.detection.check import check_boxes
 from convatlas.data.detection.loader import DetectionLoader
 from convatlas.data.marked import open_masks, open_people
 from convatlas.data.pose.check import check_people
-from convatlas.structures import VOID, ConvatlasError, Preprocessing
+from convatlas.errors import ConvatlasError
+from convatlas.records import VOID, Preprocessing
 from people import write_coco
 
 FEW = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -14,7 +14,8 @@ from convatlas.data.dense.classes import CAMVID, VOC
 from convatlas.data.dense.folders import read_masks
 from convatlas.data.dense.reading import read_mask
 from convatlas.data.marked import open_masks
-from convatlas.structures import VOID, ConvatlasError
+from convatlas.errors import ConvatlasError
+from convatlas.records import VOID
 
 SIZE = (12, 16)  # H, W
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)

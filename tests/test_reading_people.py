@@ -13,7 +13,7 @@ from convatlas.cli import main
 from convatlas.data.marked import open_people
 from convatlas.data.pose.annotations import read_people, read_people_parts
 from convatlas.data.pose.check import HARMFUL, check_people
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 from people import write_coco
 from test_pose_data import image as pose_image
 from test_pose_data import mpii_entry, rects, release, somebody

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convatlas.data import decode
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 from mutate import mutate
 from reading import encoded, image, look
 

@@ -11,7 +11,8 @@ from convatlas.analysis.probe import lines, pixels, probe, seen_along
 from convatlas.analysis.reach import reach, reaches
 from convatlas.analysis.receptive_field import ReceptiveField, path_fields, receptive_fields
 from convatlas.analysis.trace import trace, trace_network
-from convatlas.structures import Shape, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import Shape
 
 QUICK: dict[str, Shape] = {
     "lenet5": (1, 32, 32),

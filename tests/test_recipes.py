@@ -7,7 +7,8 @@ import torch
 
 from convatlas import registry
 from convatlas.data import AffineDistortion, HorizontalFlip, PadCrop
-from convatlas.structures import ConvatlasError, Preprocessing, UsageError
+from convatlas.errors import ConvatlasError, UsageError
+from convatlas.records import Preprocessing
 from convatlas.training import DataSource, adapted, find, variants
 from convatlas.training import recipe as recipes
 from convatlas.training.prepare import parameter_groups

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from convatlas import registry
-from convatlas.structures import Preprocessing
+from convatlas.records import Preprocessing
 from convatlas.training import find, variants
 from convatlas.training.prepare import make_optimizer
 

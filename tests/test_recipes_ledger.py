@@ -8,8 +8,8 @@ import pytest
 from convatlas import facts, registry
 from convatlas.evaluation import OneCrop
 from convatlas.evaluation.protocols import describe, with_scales
+from convatlas.records import Preprocessing
 from convatlas.report.published import same_protocol
-from convatlas.structures import Preprocessing
 from convatlas.training.recipe import OwnRule
 from convatlas.training.recipes import PUBLISHED
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from convatlas import registry
-from convatlas.structures import Preprocessing
+from convatlas.records import Preprocessing
 from convatlas.training import find
 from convatlas.training.own_losses import OwnLosses
 from convatlas.training.prepare import make_optimizer

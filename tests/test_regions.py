@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from convatlas.blocks.roi_pool import RoIMaxPool
 from convatlas.ops.regions import Regions, region_losses, sample_regions, whole_image
 from convatlas.ops.selective_search import selective_search
-from convatlas.structures import Objects
+from convatlas.records import Objects
 
 NEAREST = torch.zeros(2, dtype=torch.int64)
 

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from convatlas import inference, report
+from convatlas.errors import ConvatlasError
+from convatlas.records import Evaluation, Preprocessing, PublishedResult
 from convatlas.report import published, tables
-from convatlas.structures import ConvatlasError, Evaluation, Preprocessing, PublishedResult
 from convatlas.training import Recipe, find
 from convatlas.training.recipe import SGD
 

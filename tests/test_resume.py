@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 
 from convatlas import data, registry
 from convatlas.data import ArraySplit, DataSet, FileSplit, HorizontalFlip, PadCrop, default_preprocessing
-from convatlas.structures import ConvatlasError, Preprocessing, UsageError
+from convatlas.errors import ConvatlasError, UsageError
+from convatlas.records import Preprocessing
 from convatlas.training import DataSource, Recipe, SaveEvery, checkpoint, find, fit, interrupt
 from convatlas.training import run as runs
 from convatlas.training.mechanisms import Ema, Polyak

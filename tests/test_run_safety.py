@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from convatlas import data
 from convatlas.cli import main
 from convatlas.data import ArraySplit, DataSet
-from convatlas.structures import ConvatlasError, Preprocessing, UsageError
+from convatlas.errors import ConvatlasError, UsageError
+from convatlas.records import Preprocessing
 from convatlas.training import DataSource, Recipe, SaveEvery, checkpoint, fit, inventory, lock, tasks
 from convatlas.training import run as runs
 from convatlas.training.conflicts import find_conflicts

@@ -14,9 +14,10 @@ from convatlas.data.dense.assembly import MaskAssembly, mirror
 from convatlas.data.dense.augment import RandomScale
 from convatlas.data.dense.folders import read_masks_folder
 from convatlas.data.paired import PairedLoader
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation.segmenter import Segmenter, evaluate_segmenter, next_length, output_margin
+from convatlas.records import VOID, Preprocessing
 from convatlas.sizes import Sizes
-from convatlas.structures import VOID, ConvatlasError, Preprocessing, UsageError
 from convatlas.training.dense_losses import PixelCrossEntropy
 from masks import COLOURS, drawn, write_parts
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from convatlas import data, registry
 from convatlas.data.preprocess import convert_channels
 from convatlas.ops.transplant import transplant
-from convatlas.structures import VOID
+from convatlas.records import VOID
 from dense import learn_by_heart
 
 ROAD = 3  # of CamVid's classes

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from convatlas import architectures
 from convatlas.analysis.trace import build_on_meta, registry
-from convatlas.structures import NetworkCard
+from convatlas.records import NetworkCard
 
 FILES = sorted(Path(architectures.__path__[0]).glob("*/[!_]*.py"))
 FROM_BUILDERS = {  # their layers come from a builder that several networks share

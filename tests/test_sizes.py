@@ -9,8 +9,8 @@ from torch import nn
 
 from convatlas import registry
 from convatlas.analysis.trace import build_on_meta, trace_network
+from convatlas.errors import UsageError
 from convatlas.sizes import Sizes, find_sizes
-from convatlas.structures import UsageError
 
 ANY = Sizes(1, None)
 SIZES = {  # counted from the layers; the longest beginning of a name holds

@@ -7,7 +7,8 @@ from convatlas import registry
 from convatlas.architectures.detection.faster_rcnn import zf_trunk
 from convatlas.architectures.detection.spp import SPPDetector, cells, nearest_scale
 from convatlas.blocks.pyramid import SpatialPyramidPool
-from convatlas.structures import Objects, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import Objects
 
 
 def test_a_window_takes_the_cells_whose_centres_it_holds() -> None:

@@ -12,8 +12,8 @@ from convatlas.analysis.receptive_field import receptive_fields
 from convatlas.analysis.trace import build_on_meta, trace_network
 from convatlas.analysis.verify import verify
 from convatlas.architectures.segmentation.squeezenet_decoders import encoder
+from convatlas.errors import UsageError
 from convatlas.sizes import find_sizes
-from convatlas.structures import UsageError
 from convatlas.training import finetuning
 from convatlas.training.finetuning import FineTune
 

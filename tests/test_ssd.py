@@ -28,7 +28,8 @@ from convatlas.architectures.detection.multibox import (
     multibox_detections,
     multibox_losses,
 )
-from convatlas.structures import Objects, StartsFromOthers, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import Objects, StartsFromOthers
 
 NETWORKS = ("ssd300", "ssd512", "ssd300_squeezenet")
 PAPER = {"score_above": 0.01, "iou_above": 0.45, "most": 200, "most_per_class": 400}

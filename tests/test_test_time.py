@@ -11,6 +11,7 @@ import convatlas
 from convatlas import registry
 from convatlas.architectures.classification.vgg import VGG
 from convatlas.data import ArraySplit, Loader, normalise
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation import (
     Crops144,
     Dense,
@@ -24,7 +25,7 @@ from convatlas.evaluation import (
 )
 from convatlas.evaluation.protocols import describe, named, with_scales
 from convatlas.evaluation.views import five_crops, grid_crops, squares, ten_crops, views
-from convatlas.structures import ConvatlasError, Preprocessing, UsageError
+from convatlas.records import Preprocessing
 
 SMALL = Preprocessing((2, 2), channels=1, resize="short_side", resize_to=4, mean=(0.0,), std=(1 / 255,))
 

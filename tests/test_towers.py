@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from convatlas import registry
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 from convatlas.training.towers import AlexNetTowers, joined
 
 

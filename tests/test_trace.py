@@ -11,7 +11,8 @@ from convatlas import registry
 from convatlas.analysis.cost import cost
 from convatlas.analysis.receptive_field import ReceptiveField, receptive_fields
 from convatlas.analysis.trace import INPUT, trace, trace_network
-from convatlas.structures import LayerRecord, Shape, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import LayerRecord, Shape
 
 
 def on_meta(build: type[nn.Module]) -> nn.Module:

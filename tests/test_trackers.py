@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from convatlas.data import ArraySplit, DataSet
-from convatlas.structures import ConvatlasError, Preprocessing, UsageError
+from convatlas.errors import ConvatlasError, UsageError
+from convatlas.records import Preprocessing
 from convatlas.training import Recipe, fit, trackers
 from convatlas.training.recipe import SGD
 from convatlas.training.run import RunFolder

@@ -11,18 +11,18 @@ from convatlas import training
 from convatlas.cli import main
 from convatlas.cli.training_plan import Asked, parse_class_weights, parse_size, planned
 from convatlas.data.augment import RandomResizedCrop
+from convatlas.errors import UsageError
 from convatlas.evaluation.threshold import at_threshold, decide, decide_prediction
-from convatlas.report import comparable_results
-from convatlas.report.published import same_data
-from convatlas.structures import (
+from convatlas.records import (
     DetectionEvaluation,
     Evaluation,
     PrecisionRecall,
     Prediction,
     Preprocessing,
     PublishedResult,
-    UsageError,
 )
+from convatlas.report import comparable_results
+from convatlas.report.published import same_data
 from convatlas.training.mechanisms import EarlyStopping
 from convatlas.training.options import with_size
 from convatlas.training.recipe import SGD, Adam, AdamW, RMSProp, read

@@ -12,8 +12,9 @@ from torch import nn
 
 from convatlas import data, inference, weights
 from convatlas.data import ArraySplit, DataSet
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation import TenCrops, evaluate_views
-from convatlas.structures import AuxiliaryOutputs, ConvatlasError, Preprocessing, UsageError
+from convatlas.records import AuxiliaryOutputs, Preprocessing
 from convatlas.training import find, fit, open_run
 from convatlas.training import run as runs
 from convatlas.training.prepare import few_threads

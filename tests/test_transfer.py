@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from convatlas import data, registry, weights
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.training import finetuning, fit
 from convatlas.training.distributed import Processes
 from convatlas.training.finetuning import FineTune

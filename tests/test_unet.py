@@ -11,9 +11,9 @@ from convatlas.analysis.receptive_field import receptive_fields
 from convatlas.analysis.trace import build_on_meta, trace_network
 from convatlas.analysis.verify import verify
 from convatlas.architectures.segmentation.unet import CropConcat, EvenPool2d, TwoConvolutions, UNet
+from convatlas.errors import UsageError
 from convatlas.evaluation.tiles import margins, mirror, overlap_tile, tile_for_memory
 from convatlas.sizes import Sizes, find_sizes
-from convatlas.structures import UsageError
 from dense import blocks, learn_by_heart
 
 NAMES = ["unet", "unet_phseg_v5_release"]

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from convatlas.analysis.receptive_field import receptive_fields
 from convatlas.analysis.trace import trace
 from convatlas.blocks.unpool import MirroredSequential, Switches, SwitchPool2d, SwitchUnpool2d
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 
 def test_values_go_back_where_they_came_from() -> None:

@@ -11,7 +11,8 @@ from convatlas import data
 from convatlas.cli import main
 from convatlas.data import ArraySplit, DataSet, read_division
 from convatlas.data.validation import fold, fold_of, hold_out, reduce
-from convatlas.structures import Preprocessing, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import Preprocessing
 from convatlas.training import DataSource, Recipe, fit, folds, tasks
 from convatlas.training.mechanisms import EarlyStopping
 from convatlas.training.position import error_of

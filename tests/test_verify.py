@@ -8,7 +8,7 @@ from convatlas import facts, registry
 from convatlas.analysis.cost import cost
 from convatlas.analysis.trace import trace_network
 from convatlas.analysis.verify import QUANTITIES, Row, compare, verify
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 # How many printed numbers of each network arithmetic denies; the ledger has the reasons.
 DISPUTED = {

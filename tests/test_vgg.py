@@ -8,7 +8,7 @@ from convatlas import registry
 from convatlas.analysis.verify import verify
 from convatlas.architectures.classification.vgg import FROM_A, VGG, start_from
 from convatlas.blocks.dims import CONVS
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 NAMES = ["vgg_a", "vgg_a_lrn", "vgg_b", "vgg_c", "vgg_d", "vgg_e"]
 

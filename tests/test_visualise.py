@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from convatlas import registry
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 from convatlas.visualise import confusion, curves, filters, maps
 from convatlas.visualise.style import INK, inline_svg
 

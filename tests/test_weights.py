@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas import registry, weights
-from convatlas.structures import ConvatlasError, Preprocessing, UsageError
+from convatlas.errors import ConvatlasError, UsageError
+from convatlas.records import Preprocessing
 from convatlas.weights.layouts import cifar_resnet, translate
 
 CLASSES = [f"class {index}" for index in range(4)]

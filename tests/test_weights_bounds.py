@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from convatlas import cli, inference, registry, weights
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 from convatlas.weights import make_card
 from convatlas.weights.formats import huffman
 from foreign import caffe_messages, torch7
@@ -205,7 +205,7 @@ READ = """
 import json, resource, sys
 from pathlib import Path
 from convatlas import weights
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 weights.open_file(sys.argv[1])  # imports what reading imports
 import convatlas.weights.formats.keras
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

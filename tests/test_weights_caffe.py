@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from convatlas import weights
 from convatlas.data import normalise
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 from convatlas.weights.formats import Contents
 from convatlas.weights.formats import caffe as reader
 from convatlas.weights.formats.protobuf import fields

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from convatlas import cli, data, registry, weights
 from convatlas.data import decode, normalise, prepare
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.weights.compress import Retraining, prune, share, with_tensors
 from foreign import random_net
 

@@ -13,7 +13,8 @@ from scipy.io import savemat
 from torch import Tensor, nn
 
 from convatlas import weights
-from convatlas.structures import ConvatlasError, Preprocessing
+from convatlas.errors import ConvatlasError
+from convatlas.records import Preprocessing
 from convatlas.weights.formats import darknet, deep_compression, keras, matconvnet
 from convatlas.weights.formats import torch7 as torch7_reader
 from convatlas.weights.formats.mat5 import read_variables

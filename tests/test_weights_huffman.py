@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from convatlas import weights
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.weights.formats import huffman
 from convatlas.weights.formats.prefix_code import MAX_LENGTH, canonical, code_lengths, decode, encode
 from foreign import random_net

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from convatlas import registry, weights
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 from convatlas.training import finetuning
 from convatlas.training.finetuning import FineTune
 from convatlas.weights.formats import keras

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from convatlas import cli, registry, weights
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.weights.layouts import caffe, caffe_dense, keras, matconvnet, timm, torch7, torchvision
 from convatlas.weights.published import was_read
 from convatlas.weights.settings import apply_settings, check_settings

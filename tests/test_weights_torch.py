@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from convatlas import registry, weights
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 from convatlas.weights.layouts import timm as timm_layouts
 from convatlas.weights.layouts import torchvision as torchvision_layouts
 from convatlas.weights.layouts import translate

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from convatlas import cli, registry, weights
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.weights.checkpoints import unwrap
 from convatlas.weights.files import read_file
 from foreign import random_net

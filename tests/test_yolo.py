@@ -11,7 +11,8 @@ from convatlas import registry, weights
 from convatlas.analysis.verify import verify
 from convatlas.architectures.detection import yolo
 from convatlas.architectures.detection.yolo import Grid, cells, mark, responsible, yolo_detections, yolo_losses
-from convatlas.structures import Objects, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import Objects
 from convatlas.weights.layouts.rows import darknet_steps
 from foreign import darknet_file
 

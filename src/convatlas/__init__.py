@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from convatlas.caches import settle_matplotlib
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 
 if TYPE_CHECKING:
     from convatlas.api.building import create, features

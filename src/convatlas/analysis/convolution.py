@@ -104,7 +104,8 @@ def scipy_difference(
     sides = kernel.shape[1:]
     pads = [(side - 1, side - 1) for side in sides]
     planes = zip(image, turned, strict=True)
-    padded = sum(ndimage.convolve(np.pad(plane, pads), part, mode="constant") for plane, part in planes)
+    parts = [ndimage.convolve(np.pad(plane, pads), part, mode="constant") for plane, part in planes]
+    padded = np.sum(parts, axis=0)
     full = padded[tuple(slice(side - 1 - side // 2, None) for side in sides)]  # ndimage centres the kernel
     first = [side - 1 - _pad(side, mode, correlate)[0] for side in sides]
     expected = full[first[0] : first[0] + output.shape[0], first[1] : first[1] + output.shape[1]]

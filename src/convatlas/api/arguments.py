@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -10,7 +10,7 @@ from convatlas import registry
 from convatlas.api.arguments import suggest_arguments
 from convatlas.inference import backbone
 from convatlas.inference.backbone import Features
-from convatlas.structures import Shape
+from convatlas.records import Shape
 from convatlas.weights import create as create_with_weights
 
 PathLike = str | os.PathLike[str]

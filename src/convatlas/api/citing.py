@@ -6,9 +6,9 @@ from pathlib import Path
 
 import convatlas
 from convatlas.api.arguments import suggest_arguments
+from convatlas.errors import UsageError
 from convatlas.inference.trained import TrainedNetwork
 from convatlas.report.citation import cite_network, cite_run
-from convatlas.structures import UsageError
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TypeVar, cast
 from convatlas.api.arguments import suggest_arguments
 from convatlas.api.predictions import Predictions
 from convatlas.api.progress import show_progress
+from convatlas.errors import UsageError
 from convatlas.inference.boxes import BoxPrediction
 from convatlas.inference.classes import with_classes
 from convatlas.inference.images import Images
@@ -16,7 +17,7 @@ from convatlas.inference.opening import open_source, resolve_device
 from convatlas.inference.poses import PosePrediction
 from convatlas.inference.tasks import TASKS, AnyPrediction, Looking
 from convatlas.inference.trained import TrainedNetwork
-from convatlas.structures import Prediction, Problem, Task, UsageError
+from convatlas.records import Prediction, Problem, Task
 
 P = TypeVar("P", bound=AnyPrediction)
 PathLike = str | os.PathLike[str]

@@ -15,10 +15,12 @@ from convatlas.api.arguments import suggest_arguments
 from convatlas.api.pages import Page
 from convatlas.api.progress import show_progress
 from convatlas.api.rows import Cell, Rows
+from convatlas.errors import UsageError
+from convatlas.records import LayerRecord, Shape
 from convatlas.report import comparison
 from convatlas.report.comparison import Entry
+from convatlas.report.comparison_page import render
 from convatlas.report.page import save
-from convatlas.structures import LayerRecord, Shape, UsageError
 
 PathLike = str | os.PathLike[str]
 
@@ -169,8 +171,8 @@ class Comparison(Rows[Entry]):
                 "network": entry.name,
                 "accuracy": entry.accuracy,
                 "accuracy_from": entry.accuracy_from,
-                "parameters": entry.cost.parameters,
-                "multiply_adds": entry.cost.multiply_adds,
+                "parameters": entry.cost.parameters if entry.cost else None,
+                "multiply_adds": entry.cost.multiply_adds if entry.cost else None,
                 "batch": batch,
                 "latency_ms": timing.latency_ms,
                 "images_per_s": timing.images_per_s,
@@ -186,7 +188,7 @@ class Comparison(Rows[Entry]):
         Raises:
             ConvatlasError: it can't be written.
         """
-        return Page(save(Path(path).expanduser(), comparison.render(self.items)))
+        return Page(save(Path(path).expanduser(), render(self.items)))
 
 
 @suggest_arguments
@@ -224,13 +226,13 @@ def compare(
     if not sizes or sizes[0] < 1:
         raise UsageError(f"batches is {list(batches)}; expected sizes from 1")
     with show_progress("Timing", shown=progress) as step:
-        entries = comparison.compare(
-            [os.fspath(network) for network in networks],
-            sizes,
-            data=data,
-            data_root=None if data_root is None else Path(data_root).expanduser(),
-            side=side,
-            budget_s=seconds,
-            on_progress=lambda _, done, total: step(done, total),
+        request = comparison.Request(
+            tuple(os.fspath(network) for network in networks),
+            tuple(sizes),
+            data,
+            None if data_root is None else Path(data_root).expanduser(),
+            side,
+            seconds,
         )
+        entries = comparison.compare(request, on_progress=lambda _, done, total: step(done, total))
     return Comparison(tuple(entries))

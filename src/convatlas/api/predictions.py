@@ -14,8 +14,8 @@ from convatlas.inference.boxes import BoxPrediction
 from convatlas.inference.maps import MaskPrediction
 from convatlas.inference.poses import PosePrediction
 from convatlas.inference.tasks import AnyPrediction
+from convatlas.records import Prediction, Problem
 from convatlas.report.image_uris import array_uri, as_array
-from convatlas.structures import Prediction, Problem
 from convatlas.visualise import overlays, palettes
 
 P = TypeVar("P", bound=AnyPrediction)

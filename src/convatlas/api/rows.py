@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 
 if TYPE_CHECKING:
     from pandas import DataFrame

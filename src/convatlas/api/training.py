@@ -16,10 +16,11 @@ from convatlas.api.pages import Page
 from convatlas.api.progress import NotebookElement, in_notebook, progress_html
 from convatlas.api.rows import Cell, html_table
 from convatlas.cli.training_display import epoch_display
-from convatlas.cli.training_plan import planned, with_options
+from convatlas.cli.training_plan import Asked, planned
+from convatlas.errors import ConvatlasError
 from convatlas.inference.opening import usual_preprocessing
 from convatlas.inference.tasks import AnyEvaluation, score
-from convatlas.structures import SCORES, ConvatlasError
+from convatlas.records import SCORES
 from convatlas.training.loop import Progress
 from convatlas.training.recipe import Recipe
 from convatlas.training.run import RunFolder
@@ -119,11 +120,19 @@ def train(
     >>> run.evaluation.top1_error < 0.9, len(run.metrics())
     (True, 1)
     """
-    chosen, loaded = planned(
-        network, recipe, _path(weights), os.fspath(data), _path(data_root), download,
-        None if test_data is None else os.fspath(test_data), epochs, seed,
-    )  # fmt: skip
-    chosen = with_options(chosen, batch_size, lr, [f"{field}={value}" for field, value in (settings or {}).items()])
+    asked = Asked(
+        network=network,
+        recipe=recipe,
+        weights=_path(weights),
+        data=os.fspath(data),
+        test_data=None if test_data is None else os.fspath(test_data),
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        settings=tuple(f"{field}={value}" for field, value in (settings or {}).items()),
+    )
+    chosen, loaded = planned(asked, _path(data_root), download)
     folder = _path(out) or _new_folder(chosen.network, loaded.name)
     with _display(chosen.epochs, shown=progress) as display:
         trained = training.fit(

@@ -13,6 +13,7 @@ from convatlas.api.arguments import suggest_arguments
 from convatlas.api.loaded import open_loaded
 from convatlas.api.pages import Page
 from convatlas.api.progress import show_progress
+from convatlas.errors import UsageError
 from convatlas.evaluation.detector import Protocol
 from convatlas.evaluation.protocols import named
 from convatlas.inference.evaluate import evaluate_source
@@ -22,9 +23,9 @@ from convatlas.inference.opening import resolve_device
 from convatlas.inference.quantise import Quantised
 from convatlas.inference.tasks import AnyEvaluation, score
 from convatlas.inference.trained import TrainedNetwork
+from convatlas.records import Problem
 from convatlas.report import seeing
 from convatlas.report.image_uris import as_array
-from convatlas.structures import Problem, UsageError
 from convatlas.visualise.evidence import as_classifier
 
 PathLike = str | os.PathLike[str]

@@ -19,7 +19,7 @@ import convatlas
 from convatlas.cli.arguments import HelpfulGroup, prepare
 from convatlas.cli.common import warn
 from convatlas.cli.flags import flags_of, name_flags
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 
 # In the order of a first visit: look, prove, train, use. name -> (module, panel, one line)
 COMMANDS = {

@@ -16,7 +16,7 @@ from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
 
 from convatlas.cli.common import announce, hush
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 NARROW = 80  # columns
 LARGEST_INTEGER = 2**63 - 1

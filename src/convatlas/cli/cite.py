@@ -8,7 +8,7 @@ import typer
 
 import convatlas
 from convatlas.cli.common import print_json
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 
 def command(

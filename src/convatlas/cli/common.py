@@ -86,7 +86,7 @@ def without_nan(value: Any) -> Any:
 
 def only_for(opened: Any, tasks: tuple[str, ...], given: dict[str, Any]) -> None:
     """Raises UsageError for an option with a value that the network's task has no use for."""
-    from convatlas.structures import UsageError
+    from convatlas.errors import UsageError
 
     for option, value in given.items():
         if value and opened.task not in tasks:

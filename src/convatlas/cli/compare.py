@@ -11,8 +11,8 @@ from rich.text import Text
 from convatlas.cli.arguments import complete_network, validate_output
 from convatlas.cli.common import console, print_json, progress, visible, warn
 from convatlas.cli.tables import Column, print_table
+from convatlas.errors import UsageError
 from convatlas.readable import amount, memory, milliseconds, scaled
-from convatlas.structures import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from convatlas.cli.common import console, print_json
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np

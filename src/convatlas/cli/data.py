@@ -11,7 +11,7 @@ from convatlas.cli.arguments import make_parent, validate_output
 from convatlas.cli.common import console, print_json, progress, visible
 from convatlas.cli.data_labels import labels
 from convatlas.cli.tables import Column, print_table
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 
 if TYPE_CHECKING:
     from convatlas.data import Split

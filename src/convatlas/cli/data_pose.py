@@ -8,7 +8,7 @@ import typer
 from convatlas.cli.common import console, print_json, progress
 from convatlas.cli.data_detection import list_some
 from convatlas.cli.tables import Column, print_table
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 
 def check_pose(path: str, sheet: Path | None, json: bool) -> None:

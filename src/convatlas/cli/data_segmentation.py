@@ -11,7 +11,7 @@ from convatlas.cli.arguments import make_parent
 from convatlas.cli.common import console, print_json, progress
 from convatlas.cli.data_detection import list_some
 from convatlas.cli.tables import Column, print_table
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 if TYPE_CHECKING:
     from convatlas.data.dense.check import CheckedMasks

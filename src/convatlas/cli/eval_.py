@@ -127,8 +127,8 @@ def command(
 
 def chosen(protocol: str | None, scales: str | None, opened: Any) -> Any:
     """The protocol of the command line; None leaves it to the recipe."""
+    from convatlas.errors import UsageError
     from convatlas.evaluation.protocols import named
-    from convatlas.structures import UsageError
 
     if protocol is None and scales is None:
         return None

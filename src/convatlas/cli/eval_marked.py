@@ -8,7 +8,8 @@ from typing import Any, cast
 
 from convatlas.cli import tables
 from convatlas.cli.common import console, literal, print_json, progress, warn
-from convatlas.structures import AP_PROTOCOLS, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import AP_PROTOCOLS
 
 PROTOCOLS = ("voc07", "voc10", "coco")
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from convatlas.inference import Source
+    from convatlas.records import Problem
     from convatlas.report.seeing import Options, Pool, Subject
-    from convatlas.structures import Problem
 
 MANY, FEW = 8, 3  # images that are looked at one by one: of those given, and of data
 SINGLE = {
@@ -77,9 +77,9 @@ def command(
     layers taken out), evolution (features over the epochs of a run). A run's report takes the panels in.
     """
     from convatlas import inference
+    from convatlas.records import Problem
     from convatlas.report import seeing
     from convatlas.report.tables import plural
-    from convatlas.structures import Problem
 
     methods = chosen(method or ["all"], [*seeing.NETWORK_METHODS, *seeing.METHODS])
     opened = inference.open_source(source, weights)
@@ -125,8 +125,8 @@ def from_data(
     opened: "Source", pool: "Callable[[], Pool]", count: int, options: "Options", *, wanted: bool
 ) -> "tuple[list[Subject], list[Problem]]":
     """Images of the data; where nobody has asked for them and they are gone, only what can be seen without."""
+    from convatlas.errors import ConvatlasError
     from convatlas.report import seeing
-    from convatlas.structures import ConvatlasError
 
     try:
         return seeing.subjects_of(opened, pool(), count, options)
@@ -139,7 +139,7 @@ def from_data(
 
 def chosen(methods: list[str], known: list[str]) -> list[str]:
     """The methods that were asked for, in the page's order. Raises UsageError for an unknown one."""
-    from convatlas.structures import UsageError
+    from convatlas.errors import UsageError
 
     for name in methods:
         if name not in (*known, "all"):
@@ -149,7 +149,7 @@ def chosen(methods: list[str], known: list[str]) -> list[str]:
 
 def number_of(target: str | None, classes: tuple[str, ...]) -> int | None:
     """A class's number from its name or number. Raises UsageError where there is none such."""
-    from convatlas.structures import UsageError
+    from convatlas.errors import UsageError
 
     if target is None or target in classes:
         return None if target is None else classes.index(target)

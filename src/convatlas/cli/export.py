@@ -8,7 +8,7 @@ import typer
 
 from convatlas.cli.arguments import complete_network, make_parent, validate_output
 from convatlas.cli.common import only_for, print_json, progress, visible, warn
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 FORMATS = ("onnx", "torch-export", "torchscript")
 

@@ -8,7 +8,7 @@ import typer
 from convatlas import facts, naming
 from convatlas.cli.common import console, print_json
 from convatlas.cli.tables import Column, print_table
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console

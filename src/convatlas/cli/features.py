@@ -8,7 +8,7 @@ import typer
 
 from convatlas.cli.arguments import complete_network, make_parent, validate_output
 from convatlas.cli.common import print_json, progress, visible, warn
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 POOLS = ("mean", "max", "flatten")
 PROBES = ("svm", "logistic")

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from convatlas.cli.common import console, print_json, progress
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 
 def draw(recipe: Any, data: Any, out: Path | None, *, device: str | None, workers: int, json: bool) -> None:

@@ -11,11 +11,11 @@ import typer
 from convatlas.cli.arguments import complete_network
 from convatlas.cli.common import console, print_json, progress, warn
 from convatlas.cli.tables import Column, print_table
+from convatlas.errors import UsageError
 from convatlas.readable import integer, scaled
-from convatlas.structures import UsageError
 
 if TYPE_CHECKING:
-    from convatlas.structures import NetworkCard
+    from convatlas.records import NetworkCard
 
 TASKS = ("classification", "detection", "segmentation", "pose")
 SCALES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convatlas.analysis.convolution import KERNELS, Planes
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 MAX_VALUES = 50_000_000

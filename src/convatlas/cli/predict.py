@@ -11,7 +11,8 @@ import typer
 
 from convatlas.cli.arguments import complete_network, validate_folder
 from convatlas.cli.common import csv_text, only_for, print_json, progress, visible, warn
-from convatlas.structures import Prediction, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import Prediction
 
 
 def command(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from convatlas.cli.common import console, print_json, progress, visible, warn
-from convatlas.structures import Problem
+from convatlas.records import Problem
 
 Row = dict[str, Any]
 _LEGIBLE = 480  # pixels of the longer side from which on names can be read

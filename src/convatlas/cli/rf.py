@@ -10,8 +10,9 @@ from convatlas.cli.arguments import complete_network, make_parent, validate_outp
 from convatlas.cli.common import console, print_json, progress
 from convatlas.cli.show import field_text, operation, parse_shape
 from convatlas.cli.tables import Column, print_table
+from convatlas.errors import UsageError
 from convatlas.readable import shape
-from convatlas.structures import LayerRecord, Shape, UsageError
+from convatlas.records import LayerRecord, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,8 @@ import typer
 
 from convatlas.cli.common import console, duration, print_json, warn
 from convatlas.cli.tables import Column, print_table
-from convatlas.structures import SCORES, ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
+from convatlas.records import SCORES
 
 if TYPE_CHECKING:
     from convatlas.training import Recipe

@@ -13,8 +13,9 @@ import typer
 from convatlas.cli.arguments import complete_network
 from convatlas.cli.common import console, print_json
 from convatlas.cli.tables import Column, print_table
+from convatlas.errors import UsageError
 from convatlas.readable import integer, memory, scaled, shape
-from convatlas.structures import LayerRecord, NetworkCard, Shape, UsageError
+from convatlas.records import LayerRecord, NetworkCard, Shape
 
 if TYPE_CHECKING:
     from convatlas.analysis.cost import Cost, LayerCost

@@ -14,7 +14,7 @@ from convatlas.cli.common import progress, warn
 from convatlas.cli.training_display import summarise
 from convatlas.cli.training_plan import Asked, begun, planned
 from convatlas.cli.training_run import Manner, describe, train_one
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 if TYPE_CHECKING:
     from convatlas.training import SaveEvery

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from convatlas.cli.common import SPEAKS_AFTER, console, duration, hush, literal, print_json, visible
-from convatlas.structures import AP_PROTOCOLS, SCORES
+from convatlas.records import AP_PROTOCOLS, SCORES
 
 SPEAKS_AT_MOST = 300.0  # seconds between two lines within an epoch, in a log
 UNKNOWN = "-"  # in the place of a number that is none
@@ -128,7 +128,7 @@ def rate(per_second: float) -> str:
 def summarise(trained: Any, recipe: Any, page: Path | None, *, json: bool) -> None:
     """The last words of a run: what was reached, what was published and how the two compare, and where to look."""
     from convatlas import report
-    from convatlas.structures import Evaluation
+    from convatlas.records import Evaluation
 
     result = trained.evaluation
     if not isinstance(result, Evaluation):

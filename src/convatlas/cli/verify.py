@@ -10,7 +10,7 @@ import typer
 from convatlas.cli.arguments import complete_network
 from convatlas.cli.common import console, print_json, progress
 from convatlas.cli.tables import Column, print_table
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console

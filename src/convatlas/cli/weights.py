@@ -9,7 +9,7 @@ import typer
 from convatlas.cli.arguments import complete_network, make_parent, validate_output
 from convatlas.cli.common import console, literal, print_json, progress, visible
 from convatlas.cli.tables import Column, print_table
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

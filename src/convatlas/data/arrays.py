@@ -12,7 +12,7 @@ from convatlas.data.encoded import PackedSplit
 from convatlas.data.limits import check_regular, check_unpacked
 from convatlas.data.part_names import PARTS, Part
 from convatlas.data.splits import ArraySplit
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 
 _MAX_CLASSES = 100_000  # a larger label is an identifier or a mistake, and would ask for a huge last layer
 _IMAGES, _LABELS = ("images", "x"), ("labels", "y")  # x_train, y_train as Keras names them; train_images as MedMNIST

@@ -19,7 +19,8 @@ from convatlas.data.augment import Augmentation
 from convatlas.data.preprocess import Framing, needed_side, shape
 from convatlas.data.random import uniforms
 from convatlas.data.splits import Split
-from convatlas.structures import ConvatlasError, Preprocessing
+from convatlas.errors import ConvatlasError
+from convatlas.records import Preprocessing
 
 Request = tuple[int, tuple[int, ...]]  # epoch, indices
 

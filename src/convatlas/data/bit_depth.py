@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 
 _DEPTHS = (8, 10, 12, 14, 16)
 _MAX_SAMPLE_VALUE, _BITS_PER_SAMPLE, _PHOTOMETRIC = 281, 258, 262  # TIFF tags

@@ -20,7 +20,7 @@ from convatlas.data.findings import HARMFUL, MEANING, Finding, Kind, finding_of
 from convatlas.data.leaks import Thumbnails, find_leaks
 from convatlas.data.splits import Split
 from convatlas.data.store import Progress, threads
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jfif", ".jpe"), "MPO": (".jpg", ".jpeg"), "PNG": (".png", ".apng"), "GIF": (".gif",),

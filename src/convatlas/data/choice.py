@@ -8,8 +8,8 @@ from convatlas import registry
 from convatlas.data import defaults
 from convatlas.data.defaults import IMAGENET, statistics, usual_size
 from convatlas.data.splits import Split
+from convatlas.records import NetworkCard, Preprocessing
 from convatlas.sizes import Sizes, find_sizes
-from convatlas.structures import NetworkCard, Preprocessing
 
 
 def default_preprocessing(card: NetworkCard, split: Split) -> Preprocessing:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from convatlas.data.splits import Split
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 
 _ORDERS = tuple(itertools.permutations(range(4)))
 _SMALLEST = 2.0**-54  # below every draw but 0, whose normal deviate would be infinite

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from convatlas.data import bit_depth
 from convatlas.data.limits import MAX_PIXELS, check_pixels, max_pixels, read_bytes, refuse_pixels
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000", "HEIF")
 """Pillow's names of what is read; others, such as EPS, which runs a program, are refused."""

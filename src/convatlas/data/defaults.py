@@ -8,7 +8,8 @@ from torch import Tensor
 
 from convatlas.data.preprocess import MEASURE, pack_mean_image, prepare
 from convatlas.data.splits import ArraySplit, Split
-from convatlas.structures import ConvatlasError, NetworkCard, Preprocessing
+from convatlas.errors import ConvatlasError
+from convatlas.records import NetworkCard, Preprocessing
 
 _Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 

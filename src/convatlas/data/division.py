@@ -13,7 +13,7 @@ from torch import Tensor
 from convatlas.data.encoded import ShardSplit
 from convatlas.data.limits import load_json
 from convatlas.data.random import permutation
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 
 FORMAT = 1
 Key = str | int  # a path below the data's folder, a shard and a name in it, or a place in the source

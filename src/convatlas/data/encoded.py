@@ -11,7 +11,8 @@ from torch import Tensor
 from convatlas.data.decode import decode
 from convatlas.data.limits import read_bytes
 from convatlas.data.splits import survivors
-from convatlas.structures import ConvatlasError, Problem
+from convatlas.errors import ConvatlasError
+from convatlas.records import Problem
 
 
 class EncodedSplit(ABC):

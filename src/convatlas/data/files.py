@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from convatlas.structures import Problem
+from convatlas.records import Problem
 
 SUFFIXES = frozenset(
     (

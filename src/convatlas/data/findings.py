@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from convatlas.data.files import SourceProblem
-from convatlas.structures import Problem
+from convatlas.records import Problem
 
 Kind = Literal[
     "refused", "damaged", "not an image", "left out", "not read", "nested", "leak", "near leak", "conflict",

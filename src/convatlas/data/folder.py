@@ -21,7 +21,8 @@ from convatlas.data.files import (
     walk_images,
 )
 from convatlas.data.part_names import PARTS, Part, find_parts, part_of
-from convatlas.structures import ConvatlasError, Problem
+from convatlas.errors import ConvatlasError
+from convatlas.records import Problem
 
 __all__ = ["SUFFIXES", "FolderSource", "read_folder", "strays"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from convatlas.data.files import is_junk
 from convatlas.data.part_names import PARTS, Part, part_in
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 SUFFIXES = (".tar", ".parquet")
 _BRACES = re.compile(r"\{([^{}]*)\}")

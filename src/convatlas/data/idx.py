@@ -18,7 +18,7 @@ import torch
 from convatlas.data.limits import check_unpacked, read_bytes
 from convatlas.data.part_names import Part
 from convatlas.data.splits import ArraySplit
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 
 _NAME = re.compile(r"(.*-)?(train|test|t10k)-(images|labels)[.-]idx([13])-ubyte(\.gz)?", re.IGNORECASE)
 _PARTS: dict[str, Part] = {"train": "train", "test": "test", "t10k": "test"}

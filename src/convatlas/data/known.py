@@ -12,7 +12,7 @@ import torch
 from convatlas.caches import cache_folder
 from convatlas.data.encoded import FileSplit
 from convatlas.data.splits import ArraySplit, Split
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 
 _DIGITS = tuple("0123456789")
 _CLOTHES = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")

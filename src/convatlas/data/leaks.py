@@ -16,7 +16,7 @@ import numpy as np
 from convatlas.data.hashes import BANDS, LOW, SYMMETRIES, Bucket, apply_to_copies, apply_to_frequencies, hash_signs
 from convatlas.data.part_names import PARTS
 from convatlas.data.store import threads
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 
 if TYPE_CHECKING:
     from convatlas.data.splits import DataSet, Split

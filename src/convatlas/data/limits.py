@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 
 PIXELS_VARIABLE, UNPACKED_VARIABLE = "CONVATLAS_MAX_PIXELS", "CONVATLAS_MAX_UNPACKED_BYTES"
 MAX_PIXELS = 1 << 26  # 67 megapixels

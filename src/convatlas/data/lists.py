@@ -13,7 +13,8 @@ from convatlas.data.labels import indexed
 from convatlas.data.limits import parse_json, read_text
 from convatlas.data.list_paths import PathRule, find_rule, is_file
 from convatlas.data.part_names import PARTS, Part, part_of
-from convatlas.structures import ConvatlasError, Problem
+from convatlas.errors import ConvatlasError
+from convatlas.records import Problem
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 _TRIED = 20  # rows, one of whose images has to be there

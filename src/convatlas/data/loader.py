@@ -28,7 +28,8 @@ from convatlas.data.buffers import Buffers
 from convatlas.data.preprocess import Framing, normalise
 from convatlas.data.random import balanced_order, permutation, table
 from convatlas.data.splits import Split
-from convatlas.structures import ConvatlasError, Preprocessing, Problem, UsageError
+from convatlas.errors import ConvatlasError, UsageError
+from convatlas.records import Preprocessing, Problem
 
 _CHUNK_BYTES = 2 << 20  # float32 input that is made at once; stays in a processor's cache
 

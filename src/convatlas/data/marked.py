@@ -13,7 +13,8 @@ from convatlas.data.division import Division, divide
 from convatlas.data.pose.annotations import read_people_parts
 from convatlas.data.pose.people import PeopleSplit
 from convatlas.data.splits import DataSet
-from convatlas.structures import ConvatlasError, Problem, UsageError
+from convatlas.errors import ConvatlasError, UsageError
+from convatlas.records import Problem
 
 T = TypeVar("T")
 _EXPECTED = {"segmentation": LAYOUTS, "pose": "a folder of images and annotations of people"}

@@ -19,7 +19,8 @@ from convatlas.data.preprocess import normalise
 from convatlas.data.random import permutation, uniforms
 from convatlas.data.splits import Split, problem_of
 from convatlas.data.store import threads
-from convatlas.structures import ConvatlasError, Preprocessing, UsageError
+from convatlas.errors import ConvatlasError, UsageError
+from convatlas.records import Preprocessing
 
 _READ_FIRST = 2000  # images of a split that are all read before the first epoch
 Assemble = Callable[[Tensor, Any, torch.Generator | None], tuple[Tensor, Tensor]]

@@ -11,7 +11,7 @@ from torch import Tensor
 from convatlas.data.encoded import PackedSplit
 from convatlas.data.labels import indexed
 from convatlas.data.limits import check_regular, check_unpacked, parse_json
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 
 _MIN_ROWS, _MAX_ROWS, _AT_ONCE = 4, 64, 1 << 26
 _IMAGES = ("image", "img", "picture", "jpg", "png")

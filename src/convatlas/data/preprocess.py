@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from convatlas.structures import ConvatlasError, Preprocessing, UsageError
+from convatlas.errors import ConvatlasError, UsageError
+from convatlas.records import Preprocessing
 
 Framing = Literal["whole", "crop", "native"]
 """What `shape` leaves to do: nothing; a crop of the resized image; a crop and the resizing."""

@@ -12,7 +12,8 @@ from convatlas.data.encoded import ShardSplit
 from convatlas.data.files import SUFFIXES, SourceProblem
 from convatlas.data.labels import are_numbers, indexed
 from convatlas.data.limits import check_regular, parse_json, read_text
-from convatlas.structures import ConvatlasError, Problem
+from convatlas.errors import ConvatlasError
+from convatlas.records import Problem
 
 _LABEL_SUFFIXES = (".cls", ".json")  # the first that a sample has
 _MAX_LABEL_BYTES = 1 << 20

@@ -21,7 +21,7 @@ from convatlas.data.parquet import read_parquet
 from convatlas.data.part_names import PARTS, Part
 from convatlas.data.shards import read_shards
 from convatlas.data.splits import DataSet, Split
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 
 _DIGITS_SEED = 0  # the held-out digits are the same for every run, so that results can be compared
 _ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from convatlas.structures import ConvatlasError, Problem
+from convatlas.errors import ConvatlasError
+from convatlas.records import Problem
 
 if TYPE_CHECKING:
     from convatlas.data.division import Division

@@ -11,7 +11,8 @@ from convatlas.data.decode import image_size
 from convatlas.data.encoded import FileSplit
 from convatlas.data.preprocess import Framing, needed_side, shape, shaped_size
 from convatlas.data.splits import ArraySplit, Split
-from convatlas.structures import ConvatlasError, Preprocessing
+from convatlas.errors import ConvatlasError
+from convatlas.records import Preprocessing
 
 MEMORY_LIMIT_BYTES = 1 << 30
 Progress = Callable[[int, int], None]  # (done, total)

@@ -13,7 +13,7 @@ from torch import Tensor
 from convatlas.data.division import Division, keys, stratified
 from convatlas.data.random import permutation
 from convatlas.data.splits import DataSet, Split
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 
 def hold_out(data: DataSet, fraction: float, *, seed: int) -> DataSet:

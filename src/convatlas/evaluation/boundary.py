@@ -19,8 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from convatlas.errors import UsageError
 from convatlas.evaluation.segmentation import centre_crop, image_confusions, scores
-from convatlas.structures import VOID, UsageError
+from convatlas.records import VOID
 
 TOLERANCE = 0.0075  # of the image's diagonal
 WIDTHS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40)  # pixels on either side

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.data import Loader
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation.functional import confusion_matrix, top_k_error
-from convatlas.structures import ConvatlasError, Evaluation, Problem, UsageError
+from convatlas.records import Evaluation, Problem
 
 _TOP5_CLASSES = 6  # with five classes or fewer the top-5 error is 0 by definition
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from convatlas.lazy import Lazy
-from convatlas.structures import Detections, Objects
+from convatlas.records import Detections, Objects
 
 coco, cocoeval, rle = Lazy("pycocotools.coco"), Lazy("pycocotools.cocoeval"), Lazy("pycocotools.mask")
 

@@ -11,8 +11,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from convatlas.errors import UsageError
 from convatlas.network import published_shape
-from convatlas.structures import Shape, UsageError
+from convatlas.records import Shape
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from convatlas.lazy import Lazy
-from convatlas.structures import Detections, Objects, PrecisionRecall
+from convatlas.records import Detections, Objects, PrecisionRecall
 
 ops = Lazy("torchvision.ops")
 

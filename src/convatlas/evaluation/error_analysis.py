@@ -14,7 +14,7 @@ from torch import Tensor
 
 from convatlas.evaluation.detection import FALSE, TRUE, Matches, average_precision, match, precision_recall
 from convatlas.lazy import Lazy
-from convatlas.structures import Detections, Objects, PrecisionRecall
+from convatlas.records import Detections, Objects, PrecisionRecall
 
 ops = Lazy("torchvision.ops")
 

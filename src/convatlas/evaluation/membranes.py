@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage import measure
 
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 Mask = NDArray[np.bool_]
 Segments = NDArray[np.integer]

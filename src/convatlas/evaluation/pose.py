@@ -15,7 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from convatlas.structures import PoseEvaluation, Problem, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import PoseEvaluation, Problem
 
 HEAD_BIAS = 0.6  # of the diagonal of MPII's head box: the toolkit's length of the head segment
 

@@ -10,9 +10,10 @@ from convatlas.data.pose.assembly import STRIDE, PersonAssembly
 from convatlas.data.pose.people import PeopleSplit, mirrored
 from convatlas.data.preprocess import normalise
 from convatlas.data.splits import problem_of
+from convatlas.errors import ConvatlasError
 from convatlas.evaluation.classifier import evaluating
 from convatlas.evaluation.pose import decode, mean_with_mirror, normalised_distances, summarise
-from convatlas.structures import ConvatlasError, PoseEvaluation, Preprocessing, Problem
+from convatlas.records import PoseEvaluation, Preprocessing, Problem
 
 THRESHOLDS = {"PCKh@0.5": 0.5, "PCK@0.2": 0.2}
 

@@ -7,7 +7,8 @@ network's own resizing.
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from convatlas.structures import Preprocessing, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import Preprocessing
 
 Scales = tuple[int, ...]
 

@@ -22,7 +22,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from convatlas.structures import VOID, Problem, SegmentationEvaluation, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import VOID, Problem, SegmentationEvaluation
 
 
 class Overlaps(NamedTuple):

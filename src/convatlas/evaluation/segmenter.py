@@ -13,11 +13,12 @@ from torch.nn import functional as F
 from convatlas.data.dense.splits import MaskSplit
 from convatlas.data.preprocess import convert_channels, normalise, resize
 from convatlas.data.splits import problem_of
+from convatlas.errors import ConvatlasError
 from convatlas.evaluation.classifier import evaluating
 from convatlas.evaluation.segmentation import ConfusionMeter, summarise
 from convatlas.evaluation.tiles import overlap_tile
+from convatlas.records import ExportedProgram, Preprocessing, Problem, SegmentationEvaluation, Shape
 from convatlas.sizes import Sizes, bare_copy, find_sizes
-from convatlas.structures import ConvatlasError, ExportedProgram, Preprocessing, Problem, SegmentationEvaluation, Shape
 
 TILE_BYTES = 2 << 30  # of activations
 _LEAST = torch.finfo(torch.float32).tiny  # a probability that rounds to 0 would cost an infinite loss

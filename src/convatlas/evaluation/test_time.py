@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from convatlas.data import Split, normalise
 from convatlas.data.preprocess import unpack_mean_image
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation.classifier import evaluating, summarise
 from convatlas.evaluation.dense import score_map
 from convatlas.evaluation.protocols import Dense, TestTime, describe, with_scales
 from convatlas.evaluation.views import views
-from convatlas.structures import ConvatlasError, Evaluation, Preprocessing, Problem, UsageError
+from convatlas.records import Evaluation, Preprocessing, Problem
 
 _TOGETHER = 8  # images whose views are in memory at once
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from convatlas.errors import UsageError
 from convatlas.evaluation.functional import confusion_matrix
-from convatlas.structures import DetectionEvaluation, Evaluation, Prediction, UsageError
+from convatlas.records import DetectionEvaluation, Evaluation, Prediction
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from convatlas.analysis.trace import trace_of
 from convatlas.data.dense.assembly import mirror
+from convatlas.errors import UsageError
+from convatlas.records import Shape
 from convatlas.sizes import Sizes, bare_copy, find_sizes
-from convatlas.structures import Shape, UsageError
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from convatlas.data.preprocess import centre, convert_channels, resize
+from convatlas.errors import UsageError
 from convatlas.evaluation.protocols import Crops144, Dense, GridCrops, OneCrop, TenCrops, TestTime, at_scale
-from convatlas.structures import Preprocessing, UsageError
+from convatlas.records import Preprocessing
 
 Size = tuple[int, int]
 

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from convatlas.analysis.receptive_field import receptive_fields
 from convatlas.analysis.trace import trace
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.network import published_shape
+from convatlas.records import Shape
 from convatlas.sizes import bare_copy
-from convatlas.structures import ConvatlasError, Shape, UsageError
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,14 @@ from convatlas.data import normalise
 from convatlas.data.detection.loader import DetectionLoader, padded
 from convatlas.data.detection.placing import place, shape
 from convatlas.data.detection.split import DetectionSplit
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation.classifier import evaluating
 from convatlas.evaluation.detector import Protocol, evaluate_detector
 from convatlas.inference.classes import of_classes
 from convatlas.inference.evaluate import load_data
 from convatlas.inference.images import Images, Readable, collect_images, read_image
 from convatlas.inference.trained import TrainedNetwork
-from convatlas.structures import ConvatlasError, DetectionEvaluation, Detections, Problem, UsageError
+from convatlas.records import DetectionEvaluation, Detections, Problem
 
 
 @dataclass(frozen=True)

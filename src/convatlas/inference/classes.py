@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from convatlas.data import DataSet, Split
+from convatlas.errors import UsageError
 from convatlas.inference.trained import TrainedNetwork
-from convatlas.structures import UsageError
 
 _DELIMITERS = {".tsv": "\t", ".csv": ","}
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from convatlas.errors import UsageError
 from convatlas.ops.mean_field import Normalisation, gaussian_kernel, mean_field, pixel_features
-from convatlas.structures import UsageError
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ from pathlib import Path
 import torch
 
 from convatlas import data, evaluation, registry
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation import OneCrop, TestTime
 from convatlas.inference.classes import describe, match_labels
 from convatlas.inference.trained import TrainedNetwork
-from convatlas.structures import ConvatlasError, Evaluation, UsageError
+from convatlas.records import Evaluation
 from convatlas.training.losses import CrossEntropy, per_sample
 from convatlas.training.run import RunFolder
 

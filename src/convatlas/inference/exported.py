@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from convatlas import registry, weights
 from convatlas.data import normalise
+from convatlas.errors import ConvatlasError
 from convatlas.inference.engines.backends import Run, outputs_in_onnx_runtime, require, run_in_onnx_runtime
-from convatlas.structures import ConvatlasError, Detections, Preprocessing
+from convatlas.records import Detections, Preprocessing
 from convatlas.weights.cards import check_card
 
 KEY = "convatlas"  # of the metadata

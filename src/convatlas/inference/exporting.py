@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from convatlas import weights
 from convatlas.blocks.unpool import SwitchPool2d
 from convatlas.data import normalise
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.inference.engines.backends import require, run_in_onnx_runtime
 from convatlas.inference.engines.build import TOLERANCE
 from convatlas.inference.engines.fused import fuse
@@ -25,7 +26,7 @@ from convatlas.inference.interface import interface_of
 from convatlas.inference.programs import program_of
 from convatlas.inference.trained import TrainedNetwork
 from convatlas.io import replace_file, write_file
-from convatlas.structures import ConvatlasError, Detects, Task, UsageError
+from convatlas.records import Detects, Task
 
 Format = Literal["onnx", "torch-export", "torchscript"]
 FORMATS: dict[str, str] = {"onnx": ".onnx", "torch-export": ".pt2", "torchscript": ".pt"}

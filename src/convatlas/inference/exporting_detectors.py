@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.inference.engines.backends import outputs_in_onnx_runtime, require
 from convatlas.inference.engines.graph import INPUT, OPSET, quietly
-from convatlas.structures import ConvatlasError, Detections, Shape, UsageError
+from convatlas.records import Detections, Shape
 
 OUTPUTS = ("boxes", "labels", "scores")
 _SAME_BOX, _SAME_SCORE = 0.1, 1e-3  # differences, in pixels and of scores

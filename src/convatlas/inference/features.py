@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from convatlas.data import normalise
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.inference.backbone import Features, check_layers, features
 from convatlas.inference.images import Images, collect_images
 from convatlas.inference.predict import check_at_least_one, read_ahead
 from convatlas.inference.trained import TrainedNetwork
-from convatlas.structures import ConvatlasError, Problem, UsageError
+from convatlas.records import Problem
 
 Pool = Literal["mean", "max", "flatten"]
 POOLS = ("mean", "max", "flatten")

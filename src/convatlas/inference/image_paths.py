@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from convatlas.data.files import SUFFIXES, is_junk
-from convatlas.structures import Problem
+from convatlas.records import Problem
 
 
 def find_images(inputs: Iterable[str | Path]) -> tuple[list[Path], list[Problem]]:

@@ -17,8 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 from convatlas.data import decode
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.inference.image_paths import find_images
-from convatlas.structures import ConvatlasError, Problem, UsageError
+from convatlas.records import Problem
 
 ImageInput: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.generic] | Tensor
 Images: TypeAlias = ImageInput | Iterable[ImageInput] | Iterable[Iterable[ImageInput]]

@@ -17,9 +17,10 @@ from torch import nn
 
 from convatlas.data import DataSet, Loader, Split
 from convatlas.data.validation import fold_of
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation import OneCrop
 from convatlas.inference.source import Source
-from convatlas.structures import ConvatlasError, Problem, UsageError
+from convatlas.records import Problem
 from convatlas.training import fit
 from convatlas.training.recipe import Recipe
 

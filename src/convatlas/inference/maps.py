@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from convatlas.data.dense.splits import MaskSplit
+from convatlas.errors import ConvatlasError
 from convatlas.evaluation.boundary import BoundaryMeter, TrimapMeter
 from convatlas.evaluation.classifier import evaluating
 from convatlas.evaluation.segmentation import image_confusions
 from convatlas.evaluation.segmenter import Refine, Segmenter, evaluate_segmenter
 from convatlas.inference.images import Images, collect_images, read_image
 from convatlas.inference.trained import TrainedNetwork
-from convatlas.structures import ConvatlasError, Problem, SegmentationEvaluation
+from convatlas.records import Problem, SegmentationEvaluation
 from convatlas.training.dense_losses import pixel_loss
 from convatlas.training.losses import per_sample
 

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 
 from convatlas.data.dense.splits import MaskSplit
+from convatlas.errors import UsageError
 from convatlas.evaluation import membranes
 from convatlas.evaluation.classifier import evaluating
 from convatlas.evaluation.membranes import Best
 from convatlas.evaluation.segmenter import Segmenter
 from convatlas.inference.trained import TrainedNetwork
-from convatlas.structures import UsageError
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from convatlas import data, registry, weights
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.inference.exported import read_exported
 from convatlas.inference.trained import TrainedNetwork
-from convatlas.structures import ConvatlasError, NetworkCard, Preprocessing, UsageError
+from convatlas.records import NetworkCard, Preprocessing
 from convatlas.training.recipe import Recipe
 from convatlas.training.recipe import read as read_recipe
 from convatlas.training.run import RunFolder

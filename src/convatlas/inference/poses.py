@@ -13,6 +13,7 @@ from convatlas.data import normalise
 from convatlas.data.pose.assembly import STRIDE, View
 from convatlas.data.pose.people import PeopleSplit, mirrored
 from convatlas.data.preprocess import convert_channels
+from convatlas.errors import ConvatlasError
 from convatlas.evaluation.classifier import evaluating
 from convatlas.evaluation.pose import decode as decode_maps
 from convatlas.evaluation.pose import mean_with_mirror
@@ -21,7 +22,7 @@ from convatlas.inference.classes import of_classes
 from convatlas.inference.evaluate import load_data
 from convatlas.inference.images import Images, collect_images, read_image
 from convatlas.inference.trained import TrainedNetwork
-from convatlas.structures import ConvatlasError, PoseEvaluation, Problem
+from convatlas.records import PoseEvaluation, Problem
 from convatlas.training.dense_losses import HeatmapSquaredError
 from convatlas.training.losses import per_sample
 

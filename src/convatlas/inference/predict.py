@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from convatlas.data import normalise, prepare
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.inference import engines
 from convatlas.inference.engines import Engine
 from convatlas.inference.images import Images, Readable, collect_images, read_image
 from convatlas.inference.trained import TrainedNetwork
-from convatlas.structures import ConvatlasError, Prediction, Preprocessing, Problem, UsageError
+from convatlas.records import Prediction, Preprocessing, Problem
 
 MEASURE_FROM = 200  # images: with fewer, finding the fastest engine takes longer than it saves
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from convatlas.data import normalise
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.inference.engines.backends import require, run_in_onnx_runtime
 from convatlas.inference.engines.fused import fuse
 from convatlas.inference.engines.graph import INPUT, OPSET, quietly, to_onnx
@@ -26,7 +27,7 @@ from convatlas.inference.images import Images, collect_images
 from convatlas.inference.predict import read_ahead
 from convatlas.inference.trained import TrainedNetwork
 from convatlas.io import write_file
-from convatlas.structures import ConvatlasError, Problem, UsageError
+from convatlas.records import Problem
 
 CALIBRATION_IMAGES = 64  # of a folder; more change little, and their maps are all kept in memory
 

@@ -18,7 +18,7 @@ from convatlas.inference.maps import MaskPrediction, segment, survey_masks
 from convatlas.inference.poses import PosePrediction, evaluate_poses, find_poses
 from convatlas.inference.predict import predict
 from convatlas.inference.trained import TrainedNetwork
-from convatlas.structures import (
+from convatlas.records import (
     DetectionEvaluation,
     Evaluation,
     PoseEvaluation,

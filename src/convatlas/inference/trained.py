@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from convatlas import registry
-from convatlas.structures import NetworkCard, Preprocessing, Task
+from convatlas.records import NetworkCard, Preprocessing, Task
 from convatlas.training.recipe import Recipe
 
 

@@ -7,8 +7,9 @@ import torch
 
 from convatlas.data import prepare
 from convatlas.data.preprocess import convert_channels
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.inference.predict import Reading, check_at_least_one
-from convatlas.structures import ConvatlasError, Preprocessing, UsageError
+from convatlas.records import Preprocessing
 
 
 def read_frames(source: str | Path | int, preprocessing: Preprocessing, *, every: int = 1) -> Iterator[Reading]:

@@ -8,9 +8,9 @@ from typing import Any
 
 from convatlas import inference
 from convatlas.inference import Source
+from convatlas.records import Evaluation, PoseEvaluation, PublishedResult, SegmentationEvaluation
 from convatlas.report.detection import PROTOCOLS
 from convatlas.report.published import published_results, squeeze, view
-from convatlas.structures import Evaluation, PoseEvaluation, PublishedResult, SegmentationEvaluation
 
 ENSEMBLE = re.compile(r"\d+ networks")  # whose cost is not that of one
 PUBLISHED, MEASURED = "published", "measured here"

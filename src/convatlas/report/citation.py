@@ -9,10 +9,11 @@ from pathlib import Path
 
 from convatlas import facts, registry
 from convatlas.analysis.verify import verify
+from convatlas.errors import ConvatlasError
 from convatlas.inference.opening import open_source
 from convatlas.inference.trained import TrainedNetwork
+from convatlas.records import NetworkCard
 from convatlas.report.published import dataset_name, plural
-from convatlas.structures import ConvatlasError, NetworkCard
 from convatlas.training.recipe import Recipe
 from convatlas.training.recipes import PUBLISHED
 from convatlas.training.run import RunFolder

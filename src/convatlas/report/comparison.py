@@ -12,11 +12,12 @@ from convatlas import inference, registry
 from convatlas.analysis.cost import Cost, cost, peak_bytes
 from convatlas.analysis.timing import Timing
 from convatlas.analysis.trace import trace, trace_network
+from convatlas.errors import ConvatlasError
+from convatlas.records import LayerRecord, Shape
 from convatlas.report.accuracy import PUBLISHED, Accuracy, measured, published
 from convatlas.report.comparison_timing import Progress, estimate, time_networks
 from convatlas.report.stopwatch import Candidate, Stopwatch
 from convatlas.report.tables import duration
-from convatlas.structures import ConvatlasError, LayerRecord, Shape
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from convatlas.data.detection import DetectionSplit
 from convatlas.data.detection.drawing import draw_boxes
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation.error_analysis import (
     KINDS,
     ClassErrors,
@@ -18,11 +19,11 @@ from convatlas.evaluation.error_analysis import (
     image_errors,
     worst_images,
 )
+from convatlas.records import DetectionEvaluation
 from convatlas.report import html, tables
 from convatlas.report.html import Tile
 from convatlas.report.image_uris import array_uri
 from convatlas.report.paths import short
-from convatlas.structures import ConvatlasError, DetectionEvaluation, UsageError
 from convatlas.visualise import boxes, detection_curves, overlays
 
 LONGEST_SIDE = 480  # pixels of an image in the page

@@ -10,10 +10,11 @@ from markupsafe import Markup
 
 from convatlas import facts, registry
 from convatlas.analysis import verify
+from convatlas.errors import ConvatlasError
+from convatlas.records import NetworkCard, Problem
 from convatlas.report import html, tables
 from convatlas.report.html import Tile
 from convatlas.report.paths import without_paths
-from convatlas.structures import ConvatlasError, NetworkCard, Problem
 from convatlas.training.recipe import Recipe
 from convatlas.training.recipe import read as read_recipe
 from convatlas.training.run import RunFolder, in_use, open_run

@@ -12,8 +12,9 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from convatlas import readable
+from convatlas.errors import ConvatlasError
+from convatlas.io import write_file
 from convatlas.report import tables
-from convatlas.structures import ConvatlasError
 from convatlas.visualise.style import inline_svg
 
 
@@ -86,14 +87,9 @@ def save(target: Path, page: str) -> Path:
     Raises:
         ConvatlasError: it can't be written.
     """
-    temporary = target.with_name(f".{target.name}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(target)
+        write_file(target, page)
     except OSError as error:
         raise ConvatlasError(f"{target} can't be written: {error.strerror}") from error
-    finally:
-        if temporary.parent.is_dir():
-            temporary.unlink(missing_ok=True)
     return target

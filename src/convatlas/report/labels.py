@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from convatlas.data import Split
+from convatlas.errors import ConvatlasError
 from convatlas.inference.label_issues import LabelIssue, LabelIssues
-from convatlas.report import sections, tables
+from convatlas.report import html, tables
 from convatlas.report.image_uris import data_uri
-from convatlas.structures import ConvatlasError
 
 MOST_SHOWN = 200  # images with a thumbnail
 
@@ -39,9 +39,9 @@ def page(found: LabelIssues, splits: Mapping[str, Split], title: str) -> str:
         except ConvatlasError:  # gone since
             continue
     tiles = [
-        (f"{len(found.issues):,}", "labels that are probably wrong", f"of {found.images:,} images"),
-        (tables.percent(found.accuracy, 1), "of the labels agree", f"out of sample, {found.folds} folds"),
+        html.Tile(f"{len(found.issues):,}", "labels that are probably wrong", f"of {found.images:,} images"),
+        html.Tile(tables.percent(found.accuracy, 1), "of the labels agree", f"out of sample, {found.folds} folds"),
     ]
     values = {"shown": shown, "hidden": len(found.issues) - len(shown)}
     lead = f"The most suspicious first. Probabilities are out of sample: by {WAYS[found.way]}. Look before you change."
-    return sections.standalone(title, lead, tiles, sections.render("labels.html", values))
+    return html.standalone(title, lead, tiles, html.render("labels.html", values))

@@ -13,10 +13,10 @@ from convatlas.inference import open_source, survey_masks
 from convatlas.inference.maps import Survey
 from convatlas.inference.poses import pose_of
 from convatlas.inference.source import Source
+from convatlas.records import PoseEvaluation, SegmentationEvaluation
 from convatlas.report import detection, frame, pose, segmentation
 from convatlas.report.frame import Body, RunRecord
 from convatlas.report.html import Tile, save
-from convatlas.structures import PoseEvaluation, SegmentationEvaluation
 from convatlas.visualise import palettes
 
 Progress = Callable[[int, int], None]

@@ -8,15 +8,16 @@ import numpy as np
 from markupsafe import Markup
 
 from convatlas.data import DataSet, Split, normalise, prepare
+from convatlas.errors import ConvatlasError
 from convatlas.evaluation.calibration import Calibration, calibration
 from convatlas.inference import Source, open_source
+from convatlas.records import Evaluation, PublishedResult
 from convatlas.report import frame, html, tables
 from convatlas.report import published as printed
 from convatlas.report.frame import Body, RunRecord, paper_or_none, render
 from convatlas.report.html import Tile, save
 from convatlas.report.image_uris import as_array, data_uri, is_small
 from convatlas.report.paths import below_common
-from convatlas.structures import ConvatlasError, Evaluation, PublishedResult
 from convatlas.visualise import confusion, filters, maps, reliability
 
 __all__ = ["context", "render", "save", "sections", "standalone", "write"]

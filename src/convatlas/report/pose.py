@@ -8,11 +8,11 @@ from typing import Any
 from markupsafe import Markup
 from torch import Tensor
 
+from convatlas.records import PoseEvaluation
 from convatlas.report import html, tables
 from convatlas.report.html import Tile
 from convatlas.report.image_uris import array_uri, as_array
 from convatlas.report.paths import short
-from convatlas.structures import PoseEvaluation
 from convatlas.visualise import dense_curves, overlays
 
 LONGEST_SIDE = 320  # pixels of an image in the page

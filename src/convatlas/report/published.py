@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from convatlas.records import Evaluation, PublishedResult
 from convatlas.report.tables import error_interval, plural
-from convatlas.structures import Evaluation, PublishedResult
 from convatlas.training.recipe import Recipe
 from convatlas.training.recipes import PUBLISHED
 

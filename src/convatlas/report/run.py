@@ -7,12 +7,13 @@ from typing import Any
 from markupsafe import Markup
 
 from convatlas import inference
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.inference import Source
+from convatlas.records import Evaluation
 from convatlas.report import frame, html, marked, page
 from convatlas.report import published as printed
 from convatlas.report.frame import Body, RunRecord
 from convatlas.report.marked import Progress
-from convatlas.structures import ConvatlasError, Evaluation, UsageError
 
 WEIGHTS = {"best": "the best epoch", "last": "the last epoch"}
 

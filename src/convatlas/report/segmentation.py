@@ -10,11 +10,11 @@ from torch import Tensor
 
 from convatlas.evaluation.boundary import TOLERANCE, BoundaryMeter, TrimapMeter
 from convatlas.evaluation.segmentation import centre_crop, image_confusions, overlaps, scores
+from convatlas.records import SegmentationEvaluation
 from convatlas.report import html, tables
 from convatlas.report.html import Tile
 from convatlas.report.image_uris import array_uri, as_array
 from convatlas.report.paths import short
-from convatlas.structures import SegmentationEvaluation
 from convatlas.visualise import confusion, dense_curves, overlays, palettes
 
 LABELS_IN_FIGURE = 60  # classes; a larger confusion matrix is no longer an image of anything

@@ -18,7 +18,8 @@ from types import TracebackType
 from typing import IO, Any
 
 from convatlas.analysis.timing import Pass
-from convatlas.structures import ConvatlasError, Shape
+from convatlas.errors import ConvatlasError
+from convatlas.records import Shape
 
 OPENING_S = 300.0  # for starting, building a network and reading its weights
 

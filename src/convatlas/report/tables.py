@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from convatlas.evaluation import per_class, wilson_interval
-from convatlas.structures import Evaluation
+from convatlas.records import Evaluation
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from convatlas.architectures.detection.faster_rcnn import FasterRCNN
-from convatlas.structures import Objects, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import Objects
 
 Losses = Callable[[Tensor, list[Objects]], dict[str, Tensor]]
 RPN = ("rpn_conv", "rpn_cls_score", "rpn_bbox_pred")

@@ -14,8 +14,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from convatlas.errors import ConvatlasError
 from convatlas.io import write_file
-from convatlas.structures import ConvatlasError, Problem
+from convatlas.records import Problem
 
 FORMAT = 1
 KEPT = 2  # the newest, and the one before it

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from convatlas.analysis.trace import trace_network
-from convatlas.structures import Shape
+from convatlas.records import Shape
 from convatlas.training.own_losses import OwnLosses
 from convatlas.training.recipe import OwnRule, Recipe
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from convatlas.data.dense.weight_map import weight_map
 from convatlas.evaluation.segmentation import centre_crop
-from convatlas.structures import VOID
+from convatlas.records import VOID
 from convatlas.training.losses import Reduction
 
 

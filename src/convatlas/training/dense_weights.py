@@ -7,7 +7,7 @@ from torch import Tensor
 
 from convatlas.data.dense.class_weights import count_classes, inverse_log, median_frequency
 from convatlas.data.dense.splits import MaskSplit
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.training.dense_losses import PixelCrossEntropy
 from convatlas.training.recipe import Recipe
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from convatlas.data import DataSet
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.training import distributed
 from convatlas.training.recipe import Recipe
 from convatlas.training.setup import set_up

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from convatlas import registry, weights
+from convatlas.errors import UsageError
 from convatlas.ops.transplant import transplant
-from convatlas.structures import StartsFromOthers, UsageError
+from convatlas.records import StartsFromOthers
 from convatlas.training.mechanisms import ParameterGroup, check_range
 from convatlas.weights.layouts.layout import headless
 

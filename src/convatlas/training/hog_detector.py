@@ -17,9 +17,10 @@ from torch import Tensor
 
 from convatlas.data.detection.split import DetectionSplit
 from convatlas.data.random import uniforms
+from convatlas.errors import ConvatlasError
 from convatlas.evaluation.detector import Protocol, summarise_detections
 from convatlas.lazy import Lazy
-from convatlas.structures import ConvatlasError, DetectionEvaluation, Detections, Objects
+from convatlas.records import DetectionEvaluation, Detections, Objects
 from convatlas.training.hog_features import BLOCK, CELL, MARGIN, Level, Template, looks_at, pyramid, warped, windows
 
 ops = Lazy("torchvision.ops")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 
 
 class InterruptedRunError(ConvatlasError):

@@ -20,7 +20,7 @@ from convatlas.data.dense.splits import MaskSplit
 from convatlas.data.detection.split import DetectionSplit
 from convatlas.data.division import keys
 from convatlas.data.pose.people import PeopleSplit
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 
 FORMAT = 1
 CHEAP_BYTES = 100_000_000  # files up to this size in all are read for their checksums

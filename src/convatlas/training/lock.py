@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 NAME = ".lock"
 _TRIES = 1000  # a folder that vanishes under the lock is claimed anew; each try takes some microseconds

@@ -12,9 +12,9 @@ import torch
 from convatlas import registry, weights
 from convatlas.allocator import keep_freed_memory
 from convatlas.data import DataSet
+from convatlas.errors import ConvatlasError
 from convatlas.evaluation import OneCrop, evaluate_views
 from convatlas.evaluation.protocols import describe, with_scales
-from convatlas.structures import ConvatlasError
 from convatlas.training import distributed
 from convatlas.training.conflicts import describe_conflicts, find_conflicts
 from convatlas.training.place import Place, SaveEvery, describe_samples

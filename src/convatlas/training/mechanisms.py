@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 
 @dataclass(frozen=True)

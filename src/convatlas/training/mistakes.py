@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from convatlas.evaluation.segmentation import centre_crop
-from convatlas.structures import VOID
+from convatlas.records import VOID
 
 
 def wrong_labels(logits: Tensor, labels: Tensor) -> Tensor:

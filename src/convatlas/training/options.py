@@ -7,8 +7,9 @@ import torch
 
 from convatlas import registry
 from convatlas.data.augment import RandomCrop, RandomResizedCrop, ScaleJitter
+from convatlas.errors import UsageError
+from convatlas.records import Preprocessing
 from convatlas.sizes import find_sizes
-from convatlas.structures import Preprocessing, UsageError
 from convatlas.training.mechanisms import EarlyStopping
 from convatlas.training.recipe import SGD, Adam, AdamW, Recipe, RMSProp
 

@@ -44,7 +44,7 @@ def typed(annotation: Any, value: Any, name: str) -> Any:
     for choice in choices:
         if typing.get_origin(choice) is typing.Literal and value in typing.get_args(choice):
             return value
-        if choice is float and type(value) in (int, float):
+        if choice is float and isinstance(value, int | float) and not isinstance(value, bool):
             if not math.isfinite(value):
                 raise ValueError(f"{name} is {value}; expected a finite number")
             return float(value)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
-from convatlas.structures import LearnsByItself, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import LearnsByItself
 from convatlas.training import finetuning
 from convatlas.training.losses import CrossEntropy
 from convatlas.training.mechanisms import ParameterGroup

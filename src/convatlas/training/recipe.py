@@ -12,9 +12,10 @@ from convatlas.data.dense.augment import JointAugmentation
 from convatlas.data.detection.augment import BoxAugmentation
 from convatlas.data.limits import load_toml
 from convatlas.data.pose.assembly import TurnAndScale
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation import OneCrop, TestTime
 from convatlas.ops.svm_fitting import SvmSettings
-from convatlas.structures import ConvatlasError, Preprocessing, PublishedResult, UsageError
+from convatlas.records import Preprocessing, PublishedResult
 from convatlas.training.dense_losses import BorderCrossEntropy, HeatmapSquaredError, PixelCrossEntropy
 from convatlas.training.finetuning import FineTune
 from convatlas.training.losses import CrossEntropy, MaximumAPosteriori, SquaredError
@@ -97,7 +98,7 @@ class DiagonalLM:
 
 @dataclass(frozen=True)
 class OwnRule:
-    """The network learns by a rule of its own (`structures.LearnsByItself`), without gradient."""
+    """The network learns by a rule of its own (`records.LearnsByItself`), without gradient."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from convatlas.data.limits import parse_json, read_text
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 
 # entries that are computed with
 _NUMBERS = frozenset((

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.training import checkpoint, inventory
 from convatlas.training.inventory import Inventory
 from convatlas.training.position import Position

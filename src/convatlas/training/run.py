@@ -18,8 +18,8 @@ from torch import Tensor, nn
 import convatlas
 from convatlas import weights
 from convatlas.data import Division, read_division
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.io import write_file
-from convatlas.structures import ConvatlasError, UsageError
 from convatlas.training import lock
 from convatlas.training import recipe as recipes
 from convatlas.training.recipe import Recipe

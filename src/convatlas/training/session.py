@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from convatlas.data import Batch, DataSet
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 from convatlas.training import checkpoint, interrupt
 from convatlas.training import run as runs
 from convatlas.training.inventory import Inventory

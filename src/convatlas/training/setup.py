@@ -12,8 +12,9 @@ from convatlas import registry, weights
 from convatlas.analysis.trace import trace_network
 from convatlas.blocks.region_svms import WithSvms
 from convatlas.data import DataSet, Loader, default_preprocessing, measured
+from convatlas.errors import UsageError
 from convatlas.ops.selective_search import REMEMBERED
-from convatlas.structures import Preprocessing, UsageError
+from convatlas.records import Preprocessing
 from convatlas.training import compiling, finetuning, tasks
 from convatlas.training.distributed import Processes
 from convatlas.training.mistakes import WRONG, nothing_known

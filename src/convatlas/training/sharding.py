@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from convatlas.errors import UsageError
 from convatlas.lazy import Lazy
-from convatlas.structures import UsageError
 from convatlas.training.distributed import Processes
 from convatlas.training.recipe import DiagonalLM, OwnRule, Recipe
 

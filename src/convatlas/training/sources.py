@@ -5,7 +5,7 @@ from pathlib import Path
 from convatlas import data, registry
 from convatlas.data import DataSet, Division
 from convatlas.data.validation import fold, hold_out, reduce
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 from convatlas.training.recipe import DataSource
 
 

@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 
 from convatlas import registry
 from convatlas.data import Batch
-from convatlas.structures import AuxiliaryOutputs, RemembersPass, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import AuxiliaryOutputs, RemembersPass
 from convatlas.training import finetuning, sharding
 from convatlas.training.averaging import Average
 from convatlas.training.distributed import Processes, without_sync

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 from convatlas.training.position import error_of
 from convatlas.training.recipe import Recipe
 from convatlas.training.run import RunFolder, without_nan, write_text

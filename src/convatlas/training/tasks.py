@@ -16,11 +16,12 @@ from convatlas.data.detection.split import DetectionSplit
 from convatlas.data.paired import PairedLoader
 from convatlas.data.pose.assembly import PersonAssembly
 from convatlas.data.pose.people import PeopleSplit
+from convatlas.errors import UsageError
 from convatlas.evaluation import evaluate
 from convatlas.evaluation.detector import evaluate_detector
 from convatlas.evaluation.pose_network import evaluate_pose
 from convatlas.evaluation.segmenter import evaluate_segmenter, output_margin
-from convatlas.structures import HasLosses, Preprocessing, Problem, UsageError
+from convatlas.records import HasLosses, Preprocessing, Problem
 from convatlas.training.dense_losses import BorderCrossEntropy, HeatmapSquaredError, PixelCrossEntropy, pixel_loss
 from convatlas.training.dense_weights import mask_class_weights
 from convatlas.training.distributed import Processes

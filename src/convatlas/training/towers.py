@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.architectures.classification.alexnet import AlexNet
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 SEAM = 2  # maps that the normalisation looks across the middle
 HALVED = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")

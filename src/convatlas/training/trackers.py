@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from convatlas.structures import SCORES, ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
+from convatlas.records import SCORES
 from convatlas.training.plain import plain
 from convatlas.training.position import Position
 from convatlas.training.recipe import Recipe

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.analysis.trace import trace
+from convatlas.errors import UsageError
 from convatlas.sizes import bare_copy
-from convatlas.structures import UsageError
 from convatlas.visualise import backward
 from convatlas.visualise.evidence import evidence
 from convatlas.visualise.style import around_grey, house_style

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from convatlas.analysis.kinds import function_name
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 RECTIFIERS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "relu6": F.relu6}
 

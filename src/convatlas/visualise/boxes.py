@@ -7,7 +7,7 @@ from torch import Tensor
 
 from convatlas.data.detection.drawing import draw_boxes, tag, to_canvas
 from convatlas.evaluation.error_analysis import ImageErrors
-from convatlas.structures import Detections, Objects
+from convatlas.records import Detections, Objects
 from convatlas.visualise.overlays import INVENTED, MISSED, RIGHT
 
 _DIFFICULT = (150, 150, 150)

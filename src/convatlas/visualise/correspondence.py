@@ -21,7 +21,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 from convatlas.visualise.invariance import features
 from convatlas.visualise.style import MUTED, TEST, TRAIN, house_style
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from convatlas import readable
-from convatlas.structures import SCORES
+from convatlas.records import SCORES
 from convatlas.visualise.style import CHART, MUTED, PUBLISHED, SERIES, TEST, TRAIN, house_style
 
 SPLITS = (("train", TRAIN), ("val", SERIES[4]), ("test", TEST))

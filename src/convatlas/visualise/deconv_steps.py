@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from convatlas.blocks.residual import SubsampleAndPad
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 from convatlas.visualise.backward import evaluating, find_layer
 
 Pair = tuple[int, int]

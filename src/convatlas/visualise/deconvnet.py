@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 from convatlas.visualise import backward
 from convatlas.visualise.style import MUTED, around_grey, house_style
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from convatlas.evaluation.error_analysis import KINDS, ClassErrors
-from convatlas.structures import DetectionEvaluation, PrecisionRecall
+from convatlas.records import DetectionEvaluation, PrecisionRecall
 from convatlas.visualise.style import CHART, FAINT, INK, MUTED, ON_SERIES, PUBLISHED, SERIES, TEST, TRAIN, house_style
 
 COLOURS = (PUBLISHED, TRAIN, SERIES[3], TEST, SERIES[4])  # of `KINDS`

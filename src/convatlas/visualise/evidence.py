@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 
 def as_classifier(net: nn.Module) -> nn.Module:

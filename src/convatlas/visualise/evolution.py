@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from convatlas.analysis.receptive_field import ReceptiveField
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 from convatlas.visualise import deconvnet, patches
 from convatlas.visualise.style import MUTED, around_grey, house_style
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 from convatlas.visualise.style import MUTED, TIMES, house_style
 
 Array = NDArray[np.float32]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 from convatlas.visualise import backward
 from convatlas.visualise.style import PALE, TEST, TRAIN, house_style
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from convatlas.analysis.trace import trace
 from convatlas.blocks.residual import Residual
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 from convatlas.visualise import backward
 from convatlas.visualise.style import MUTED, PUBLISHED, TEST, TRAIN, house_style
 

@@ -20,7 +20,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 from convatlas.visualise import attribution, backward, deconvnet
 from convatlas.visualise.local_passes import LocalPasses
 from convatlas.visualise.style import MUTED, around_grey, house_style

@@ -12,8 +12,9 @@ from matplotlib import font_manager
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from convatlas.errors import UsageError
 from convatlas.evaluation.boundary import TOLERANCE, borders, boundary, distance_to
-from convatlas.structures import VOID, UsageError
+from convatlas.records import VOID
 from convatlas.visualise.palettes import Palette
 
 Picture = NDArray[np.uint8]

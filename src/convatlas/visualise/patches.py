@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from convatlas.analysis.receptive_field import ReceptiveField, receptive_fields
 from convatlas.analysis.trace import trace
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.visualise import backward
 from convatlas.visualise.style import MUTED, around_grey, house_style
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.weights.prefixes import strip_prefixes
 
 AVERAGED, RAW = "averaged", "raw"

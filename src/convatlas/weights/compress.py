@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.data import Loader
-from convatlas.structures import AuxiliaryOutputs, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import AuxiliaryOutputs
 from convatlas.weights.formats import deep_compression, huffman
 from convatlas.weights.layouts.rows import compression_table
 

@@ -11,8 +11,8 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from convatlas.data.limits import check_regular, parse_json
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.io import write_file
-from convatlas.structures import ConvatlasError, UsageError
 from convatlas.weights.cards import check_card
 from convatlas.weights.checkpoints import unwrap
 from convatlas.weights.formats import READERS, Contents, read_foreign

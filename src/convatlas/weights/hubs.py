@@ -8,7 +8,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from convatlas.structures import ConvatlasError, Preprocessing, UsageError
+from convatlas.errors import ConvatlasError, UsageError
+from convatlas.records import Preprocessing
 from convatlas.weights.formats import Contents
 
 _REWRITTEN = ("googlenet", "inception_v3")  # whose networks turn ImageNet's means into -1 to 1; the layout knows

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from convatlas import registry
 from convatlas.blocks.inception import AuxiliaryHead
-from convatlas.structures import ConvatlasError, MakesRoom, UsageError
+from convatlas.errors import ConvatlasError, UsageError
+from convatlas.records import MakesRoom
 from convatlas.weights.files import check_file, read_file, read_file_card
 from convatlas.weights.formats import Contents
 from convatlas.weights.formats.contents import MisfitError

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from convatlas.data.limits import check_unpacked
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 
 _LISTED = 4
 

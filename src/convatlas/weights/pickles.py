@@ -18,7 +18,7 @@ import torch
 from torch.serialization import safe_globals
 
 from convatlas.data.limits import check_unpacked
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 from convatlas.weights.formats.contents import damaged
 
 # modules whose functions act on the machine, or call what they are given

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 
 Settings = Mapping[str, Mapping[str, float | bool]]
 

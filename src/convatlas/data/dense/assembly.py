@@ -8,7 +8,7 @@ from torch import Tensor
 
 from convatlas.data.dense.augment import augment, resized_mask, window
 from convatlas.data.preprocess import convert_channels, resize
-from convatlas.structures import Preprocessing
+from convatlas.records import Preprocessing
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from torch.nn import functional as F
 
 from convatlas.data.colour import ColourJitter, PCANoise, PhotometricDistortion
 from convatlas.data.crops import HorizontalFlip
+from convatlas.errors import UsageError
 from convatlas.lazy import Lazy
-from convatlas.structures import VOID, UsageError
+from convatlas.records import VOID
 
 transforms, tv_tensors = Lazy("torchvision.transforms"), Lazy("torchvision.tv_tensors")
 V = Lazy("torchvision.transforms.v2.functional")

@@ -13,7 +13,8 @@ from convatlas.data.dense.pairing import NO_IMAGE
 from convatlas.data.dense.splits import MaskSplit, TurnedError
 from convatlas.data.splits import problem_of
 from convatlas.data.store import Progress, threads
-from convatlas.structures import VOID, ConvatlasError, Problem
+from convatlas.errors import ConvatlasError
+from convatlas.records import VOID, Problem
 
 HARMFUL = ("damaged", "turned", "no mask", "no image", "leak")
 MEANING: Mapping[str, str] = {

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from convatlas.structures import VOID, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import VOID
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from convatlas.data.dense.reading import MaskFile, read_mask
-from convatlas.structures import VOID, ConvatlasError
+from convatlas.errors import ConvatlasError
+from convatlas.records import VOID
 
 Colour = tuple[int, int, int]
 

@@ -17,7 +17,8 @@ from convatlas.data.dense.tables import find_table
 from convatlas.data.dense.values import LOOKED_AT, is_camvid, refuse_palettes, tell_classes
 from convatlas.data.folder import SUFFIXES
 from convatlas.data.part_names import PARTS, part_of
-from convatlas.structures import VOID, ConvatlasError, Problem
+from convatlas.errors import ConvatlasError
+from convatlas.records import VOID, Problem
 
 IMAGES = ("images", "image", "imgs", "img", "jpegimages", "rgb", "photos", "pictures", "inputs", "input", "x")
 MASKS = (

@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor
 
-from convatlas.structures import UsageError
+from convatlas.errors import UsageError
 
 
 def draw_heatmaps(

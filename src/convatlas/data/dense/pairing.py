@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from convatlas.data.folder import SUFFIXES
-from convatlas.structures import Problem
+from convatlas.records import Problem
 
 _MASK_WORDS = (
     "mask", "masks", "label", "labels", "gt", "groundtruth", "ground_truth", "seg", "segmentation", "annotation",

@@ -8,7 +8,7 @@ from PIL import Image
 
 from convatlas.data import limits
 from convatlas.data.decode import exif_orientation, open_image
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 
 _NUMBERS = ("L", "P", "I", "I;16", "I;16L", "I;16B")
 _COLOURS = ("RGB", "RGBA", "LA", "PA")

@@ -11,7 +11,8 @@ from convatlas.data.decode import exif_orientation
 from convatlas.data.dense.classes import MaskClasses
 from convatlas.data.dense.reading import MaskFile, read_mask
 from convatlas.data.encoded import FileSplit
-from convatlas.structures import ConvatlasError, Problem
+from convatlas.errors import ConvatlasError
+from convatlas.records import Problem
 
 
 class TurnedError(ConvatlasError):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from convatlas.data import limits
 from convatlas.data.dense.classes import MAX_CLASSES, Colour, MaskClasses, voc_colours
-from convatlas.structures import VOID, ConvatlasError
+from convatlas.errors import ConvatlasError
+from convatlas.records import VOID
 
 _VOID_NAMES = (
     "void", "unlabelled", "unlabeled", "ignore", "ignored", "ignore_label", "background/void", "dontcare", "don't care",

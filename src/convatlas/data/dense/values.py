@@ -12,7 +12,8 @@ import numpy as np
 from convatlas.data.dense.classes import MAX_CLASSES, MaskClasses, alike, voc_colours
 from convatlas.data.dense.reading import MaskFile, read_mask
 from convatlas.data.store import threads
-from convatlas.structures import VOID, ConvatlasError
+from convatlas.errors import ConvatlasError
+from convatlas.records import VOID
 
 LOOKED_AT = 1000  # masks, evenly spaced, whose values tell the classes
 _CAMVID_NAMES = re.compile(r"(0001TP|0006R0|0016E5|Seq05VD)_f?\d+")  # of the images of its four sequences

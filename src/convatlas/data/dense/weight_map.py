@@ -19,8 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from convatlas.errors import UsageError
 from convatlas.lazy import Lazy
-from convatlas.structures import VOID, UsageError
+from convatlas.records import VOID
 
 ndimage, measure = Lazy("scipy.ndimage"), Lazy("skimage.measure")
 

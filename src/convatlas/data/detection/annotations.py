@@ -14,7 +14,8 @@ from torch import Tensor
 
 from convatlas.data.decode import upright_size
 from convatlas.data.detection.segments import find_fault
-from convatlas.structures import ConvatlasError, Problem
+from convatlas.errors import ConvatlasError
+from convatlas.records import Problem
 
 FaultKind = Literal[
     "empty", "reversed", "outside", "not a number", "units", "unknown class", "bad object", "bad mask", "no image",

@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convatlas.data.colour import PhotometricDistortion
+from convatlas.errors import UsageError
 from convatlas.lazy import Lazy
-from convatlas.structures import Objects, UsageError
+from convatlas.records import Objects
 
 ops = Lazy("torchvision.ops")
 

@@ -15,7 +15,8 @@ from convatlas.data.decode import exif_orientation
 from convatlas.data.detection.annotations import Fault
 from convatlas.data.detection.split import DetectionSplit, TurnedError
 from convatlas.data.store import Progress, threads
-from convatlas.structures import ConvatlasError, Objects
+from convatlas.errors import ConvatlasError
+from convatlas.records import Objects
 
 HARMFUL = (
     "damaged", "turned", "empty", "reversed", "outside", "not a number", "units", "unknown class", "bad object",

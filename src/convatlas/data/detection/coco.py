@@ -9,7 +9,7 @@ from convatlas.data import limits
 from convatlas.data.detection.annotations import Drawn, Fault, Page, Part, read_size
 from convatlas.data.detection.images import ImageFinder, image_folders
 from convatlas.data.detection.segments import polygon_box
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 
 _MIN_CORNERS = 3  # boxes that stick out only if read as x, y, width, height, before their order is doubted
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from convatlas.data.detection.split import DetectionSplit
-from convatlas.structures import Detections, Objects
+from convatlas.records import Detections, Objects
 
 Colour = tuple[int, int, int]
 _TURN = 0.61803398875  # the golden section: neighbouring labels get distant hues

@@ -8,7 +8,7 @@ from convatlas.data import limits
 from convatlas.data.detection.annotations import Drawn, Fault, Page, Part, read_size
 from convatlas.data.detection.images import ImageFinder, image_folders
 from convatlas.data.detection.segments import polygon_box
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 
 _SHAPES = ("rectangle", "polygon", "", "None")
 

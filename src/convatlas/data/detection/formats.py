@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convatlas.structures import ConvatlasError, Detections
+from convatlas.errors import ConvatlasError
+from convatlas.records import Detections
 
 _DECIMALS = 3  # of a coordinate; a score has twice as many
 FORMAT = 1

@@ -17,7 +17,8 @@ from convatlas.data.detection.placing import Placement, place, shape
 from convatlas.data.detection.split import DetectionSplit
 from convatlas.data.preprocess import normalise
 from convatlas.data.random import permutation, uniforms
-from convatlas.structures import ConvatlasError, Objects, Preprocessing, Problem, UsageError
+from convatlas.errors import ConvatlasError, UsageError
+from convatlas.records import Objects, Preprocessing, Problem
 
 Augmentation = Callable[[Tensor, Objects, torch.Generator], tuple[Tensor, Objects]]
 """uint8 (C, H, W), what is marked on it, and where its random numbers come from; before it is resized."""

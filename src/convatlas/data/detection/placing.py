@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convatlas.data.preprocess import centre, convert_channels, resized_size
-from convatlas.structures import Detections, Objects, Preprocessing, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import Detections, Objects, Preprocessing
 
 
 @dataclass(frozen=True)

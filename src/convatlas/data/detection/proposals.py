@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.io import replace_file
 from convatlas.ops.selective_search import search
-from convatlas.structures import ConvatlasError, UsageError
 
 VERSION = 1  # of what is searched and how it is ordered; another finds no file of the first
 

@@ -8,7 +8,7 @@ from convatlas.data.detection import coco, exports, table, voc, yolo
 from convatlas.data.detection.annotations import Source
 from convatlas.data.folder import SUFFIXES
 from convatlas.data.part_names import part_in, part_of
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 
 FORMS = (
     "a folder as VOC's (Annotations, ImageSets/Main), a folder of .xml files, COCO's .json or a folder of it, "

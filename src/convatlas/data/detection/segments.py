@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 
 _MAX_CHARACTERS = 1 << 24  # of packed run lengths
 _ROUND = 2  # pixels that a polygon may reach beyond its image, as programs round; more, and it is for another image

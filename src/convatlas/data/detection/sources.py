@@ -9,7 +9,7 @@ from convatlas.data.detection.annotations import Fault, judge, occurring
 from convatlas.data.detection.recognise import FORMS, open_source
 from convatlas.data.detection.split import DetectionData, DetectionSplit
 from convatlas.data.division import Division, divide
-from convatlas.structures import ConvatlasError, UsageError
+from convatlas.errors import ConvatlasError, UsageError
 
 _ORDER = ("train", "val", "trainval", "test")
 

@@ -13,7 +13,8 @@ from convatlas.data.decode import decode, exif_orientation
 from convatlas.data.detection.annotations import Annotated
 from convatlas.data.detection.segments import rasterise
 from convatlas.data.splits import survivors
-from convatlas.structures import ConvatlasError, Objects, Problem
+from convatlas.errors import ConvatlasError
+from convatlas.records import Objects, Problem
 
 if TYPE_CHECKING:
     from convatlas.data.division import Division

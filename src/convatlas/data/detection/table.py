@@ -14,7 +14,7 @@ from convatlas.data.detection.annotations import Drawn, Fault, Page, Part, Sourc
 from convatlas.data.detection.images import ImageFinder, image_folders
 from convatlas.data.folder import SUFFIXES
 from convatlas.data.part_names import part_of
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 
 COLUMNS = {
     "path": (

@@ -15,7 +15,7 @@ from convatlas.data.detection.annotations import Drawn, Fault, Page, Part, Sourc
 from convatlas.data.detection.images import ImageFinder, image_folders
 from convatlas.data.folder import SUFFIXES
 from convatlas.data.part_names import part_of
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 
 LISTS = ("train", "val", "trainval", "test")
 _LIMIT_BYTES = 8 << 20  # of one image's annotation; more is no annotation

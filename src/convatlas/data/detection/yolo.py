@@ -15,7 +15,7 @@ from convatlas.data.detection.images import ImageFinder, image_folders
 from convatlas.data.detection.segments import polygon_box
 from convatlas.data.folder import SUFFIXES
 from convatlas.data.part_names import part_of
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 
 _IMAGES = ("images", "imgs", "image", "JPEGImages")
 _LISTS = ("classes", "obj", "train", "val", "valid", "test", "readme", "requirements", "license", "notes")

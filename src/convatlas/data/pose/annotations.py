@@ -15,7 +15,8 @@ from convatlas.data.detection.images import ImageFinder, image_folders
 from convatlas.data.part_names import PARTS, part_in, part_of
 from convatlas.data.pose.matlab import read_release
 from convatlas.data.pose.people import COCO, MPII, PeopleSplit, Person
-from convatlas.structures import ConvatlasError, Problem
+from convatlas.errors import ConvatlasError
+from convatlas.records import Problem
 
 LAYOUTS = (
     "COCO's person_keypoints_*.json, MPII's mpii_human_pose_v1_u12*.mat, or its annot/train.json and annot/valid.json, "

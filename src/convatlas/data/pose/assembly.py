@@ -13,7 +13,8 @@ from convatlas.data.crops import HorizontalFlip
 from convatlas.data.dense.heatmaps import draw_heatmaps
 from convatlas.data.pose.people import Person, mirrored
 from convatlas.data.preprocess import convert_channels
-from convatlas.structures import Preprocessing, UsageError
+from convatlas.errors import UsageError
+from convatlas.records import Preprocessing
 
 STRIDE = 4  # pixels of the input for one of a heat map
 _COARSE = 1.5  # input pixels of an image for one of the network's, from which on it is reduced first

@@ -11,7 +11,7 @@ from convatlas.data.decode import exif_orientation
 from convatlas.data.pose.people import PeopleSplit, Person
 from convatlas.data.splits import problem_of
 from convatlas.data.store import Progress, threads
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 
 HARMFUL = ("damaged", "left out", "leak")
 MEANING: Mapping[str, str] = {

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from convatlas.data import limits
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 
 _HEADER, _COMPRESSED = 128, 15
 _STEP = 1 << 20

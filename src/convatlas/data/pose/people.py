@@ -11,7 +11,8 @@ from torch import Tensor
 
 from convatlas.data.decode import exif_orientation
 from convatlas.data.encoded import FileSplit
-from convatlas.structures import ConvatlasError, Problem
+from convatlas.errors import ConvatlasError
+from convatlas.records import Problem
 
 MPII = (
     "right ankle", "right knee", "right hip", "left hip", "left knee", "left ankle", "pelvis", "thorax", "upper neck",

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from convatlas.allocator import keep_freed_memory
+from convatlas.errors import ConvatlasError
 from convatlas.inference.engines.fused import fuse
 from convatlas.inference.engines.graph import to_onnx
-from convatlas.structures import ConvatlasError, ExportedProgram, Shape
+from convatlas.records import ExportedProgram, Shape
 
 Run = Callable[[Tensor], Tensor]
 Builder = Callable[[nn.Module, Shape, int], Run]

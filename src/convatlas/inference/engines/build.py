@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.inference.engines.backends import BUILDERS, Run
-from convatlas.structures import ConvatlasError, ExportedProgram, Shape, UsageError
+from convatlas.records import ExportedProgram, Shape
 
 ENGINES = tuple(BUILDERS)
 TOLERANCE = 1e-4  # of float engines: of the largest logit, or of 1 where that is smaller

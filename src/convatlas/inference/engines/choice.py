@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from convatlas.caches import cache_folder
+from convatlas.errors import ConvatlasError
 from convatlas.inference.engines.build import Engine, build
-from convatlas.structures import ConvatlasError, ExportedProgram, Shape
+from convatlas.records import ExportedProgram, Shape
 from convatlas.training.run import environment, write_text
 
 _PACKAGES = ("torch", "onnxruntime", "openvino")

@@ -16,7 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from convatlas.analysis.trace import INPUT, trace
 from convatlas.blocks.dims import BATCH_NORMS, CONVS
-from convatlas.structures import LayerRecord, Shape
+from convatlas.records import LayerRecord, Shape
 
 _OF_THEIR_OWN = frozenset({"conv", "fc", "batchnorm", "add", "cat"})  # whose output shares memory with no other
 

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from convatlas.structures import ConvatlasError, Shape
+from convatlas.errors import ConvatlasError
+from convatlas.records import Shape
 
 OPSET = 17
 INPUT, OUTPUT = "input", "logits"

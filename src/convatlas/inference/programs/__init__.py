@@ -2,7 +2,7 @@
 
 from importlib import resources
 
-from convatlas.structures import Task
+from convatlas.records import Task
 
 START, END = "# --- begin ---\n", "# --- end ---\n"
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from convatlas import weights
+from convatlas.errors import UsageError
 from convatlas.inference import Source
 from convatlas.report.image_uris import as_array
 from convatlas.report.seeing.filter_panels import filter_statistics_panel, filters_panel
@@ -24,7 +25,6 @@ from convatlas.report.seeing.panel import (
 from convatlas.report.seeing.parts import correspondence_panel
 from convatlas.report.seeing.pools import batches
 from convatlas.report.tables import plural
-from convatlas.structures import UsageError
 from convatlas.visualise import deconvnet, evolution, invariance, lesion, maps, patches
 
 MAPS = 6  # of a layer, where the user names none

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from convatlas.errors import ConvatlasError
 from convatlas.inference import Source
+from convatlas.records import Problem
 from convatlas.report import html, tables
 from convatlas.report.paths import without_paths
 from convatlas.report.seeing.panels import Panel, Subject
-from convatlas.structures import ConvatlasError, Problem
 from convatlas.visualise.style import house_style
 
 OPEN, CLOSE = "<!-- seeing inside -->", "<!-- /seeing inside -->"  # where a run's report takes the panels in

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from convatlas.errors import UsageError
 from convatlas.inference import Source
-from convatlas.structures import Problem, UsageError
+from convatlas.records import Problem
 from convatlas.visualise import maps
 
 Array = NDArray[np.float32]

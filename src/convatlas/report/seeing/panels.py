@@ -11,14 +11,15 @@ from torch import Tensor, nn
 
 from convatlas import readable
 from convatlas.data import normalise
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.inference import Source
 from convatlas.inference.predict import read_prepared
+from convatlas.records import Problem
 from convatlas.report import tables
 from convatlas.report.image_uris import as_array
 from convatlas.report.seeing.network_panels import NETWORK_METHODS
 from convatlas.report.seeing.panel import Options, Panel, Pool, Subject, default_layer, reads_bgr
 from convatlas.report.seeing.pools import spread
-from convatlas.structures import ConvatlasError, Problem, UsageError
 from convatlas.visualise import attribution, deconvnet, maps, occlusion
 
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from convatlas.errors import UsageError
 from convatlas.inference import Source
 from convatlas.report.seeing.panel import Options, Panel, Part, Subject, default_layer, together
-from convatlas.structures import UsageError
 from convatlas.visualise import correspondence, maps
 from convatlas.visualise.correspondence import Box
 

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from convatlas.data import normalise, prepare
+from convatlas.errors import ConvatlasError
 from convatlas.inference import Source
 from convatlas.inference.classes import match_labels
 from convatlas.inference.evaluate import load_data
 from convatlas.inference.predict import read_prepared
+from convatlas.records import Problem
 from convatlas.report.seeing.panel import Pool
-from convatlas.structures import ConvatlasError, Problem
 
 
 def open_pool(source: Source, files: Sequence[Path], data: str | None, root: Path | None) -> Pool:

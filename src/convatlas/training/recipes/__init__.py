@@ -7,8 +7,9 @@ from dataclasses import replace
 import torch
 
 from convatlas.data import ArraySplit, default_preprocessing
+from convatlas.errors import UsageError
+from convatlas.records import Preprocessing
 from convatlas.registry import NetworkCard, card
-from convatlas.structures import Preprocessing, UsageError
 from convatlas.training.recipe import Recipe
 from convatlas.training.recipes.modern import modern
 from convatlas.training.recipes.modern_dense import (

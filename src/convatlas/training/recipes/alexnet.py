@@ -2,7 +2,7 @@
 
 from convatlas.data.augment import HorizontalFlip, PCANoise, RandomCrop, RandomResizedCrop
 from convatlas.evaluation import TenCrops
-from convatlas.structures import PublishedResult
+from convatlas.records import PublishedResult
 from convatlas.training.recipe import SGD, Recipe
 from convatlas.training.recipes.common import CAFFE_BIASES, ilsvrc, pixels
 from convatlas.training.schedules import Drops, Plateau

@@ -1,7 +1,7 @@
 """How Ciresan's multi-layer perceptrons and columns were trained."""
 
 from convatlas.data.augment import ElasticDistortion
-from convatlas.structures import PublishedResult
+from convatlas.records import PublishedResult
 from convatlas.training.recipe import SGD, Recipe
 from convatlas.training.schedules import Passes
 

@@ -1,7 +1,7 @@
 """What several published recipes share."""
 
 from convatlas.data.augment import ColourJitter, HorizontalFlip, PadCrop, PCANoise, RandomResizedCrop
-from convatlas.structures import Preprocessing, PublishedResult
+from convatlas.records import Preprocessing, PublishedResult
 from convatlas.training.mechanisms import ParameterGroup
 
 ILSVRC = "ILSVRC-2012 validation"

@@ -1,6 +1,6 @@
 """How the fully convolutional networks were trained. Those on SqueezeNet have the modern recipe alone."""
 
-from convatlas.structures import Preprocessing
+from convatlas.records import Preprocessing
 from convatlas.training.dense_losses import PixelCrossEntropy
 from convatlas.training.recipe import SGD, Recipe
 from convatlas.training.recipes.common import CAFFE_BIASES

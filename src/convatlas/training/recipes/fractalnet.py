@@ -1,6 +1,6 @@
 """How FractalNet was trained."""
 
-from convatlas.structures import PublishedResult
+from convatlas.records import PublishedResult
 from convatlas.training.recipe import SGD, Recipe
 from convatlas.training.recipes.common import PAD_AND_MIRROR, cifar10
 from convatlas.training.schedules import Drops

@@ -1,7 +1,7 @@
 """How the highway networks were trained."""
 
 from convatlas.data.augment import HorizontalFlip, PadCrop
-from convatlas.structures import PublishedResult
+from convatlas.records import PublishedResult
 from convatlas.training.mechanisms import ParameterGroup
 from convatlas.training.recipe import SGD, Recipe
 from convatlas.training.recipes.common import CAFFE_BIASES, CIFAR10_MEAN, cifar10

@@ -1,7 +1,7 @@
 """How GoogLeNet, the Inception networks and Xception were trained."""
 
 from convatlas.data.augment import ColourJitter, HorizontalFlip, RandomCrop, RandomResizedCrop
-from convatlas.structures import Preprocessing, PublishedResult
+from convatlas.records import Preprocessing, PublishedResult
 from convatlas.training.losses import CrossEntropy
 from convatlas.training.mechanisms import ClipNorm, Ema, Polyak
 from convatlas.training.recipe import SGD, Recipe, RMSProp

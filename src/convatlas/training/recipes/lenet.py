@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from convatlas.data.augment import AffineDistortion
-from convatlas.structures import PublishedResult
+from convatlas.records import PublishedResult
 from convatlas.training.losses import MaximumAPosteriori, SquaredError
 from convatlas.training.mechanisms import ParameterGroup
 from convatlas.training.recipe import SGD, DiagonalLM, Recipe

@@ -1,8 +1,8 @@
 """One good default for today, whatever the network."""
 
 from convatlas.data.augment import HorizontalFlip, PadCrop, RandomResizedCrop
+from convatlas.records import Preprocessing
 from convatlas.registry import NetworkCard
-from convatlas.structures import Preprocessing
 from convatlas.training.losses import CrossEntropy
 from convatlas.training.recipe import AdamW, Recipe
 from convatlas.training.schedules import Cosine

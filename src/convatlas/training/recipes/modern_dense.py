@@ -6,8 +6,8 @@ from convatlas.data.augment import HorizontalFlip
 from convatlas.data.dense.augment import RandomOrientation, RandomScale
 from convatlas.data.detection.augment import Mirror, Photometric, SampledCrop
 from convatlas.data.pose.assembly import TurnAndScale
+from convatlas.records import Preprocessing
 from convatlas.registry import NetworkCard
-from convatlas.structures import Preprocessing
 from convatlas.training.dense_losses import HeatmapSquaredError, PixelCrossEntropy
 from convatlas.training.finetuning import FineTune
 from convatlas.training.mechanisms import ClipNorm

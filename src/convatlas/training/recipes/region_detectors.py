@@ -1,7 +1,7 @@
 """How R-CNN, SPPnet, Fast and Faster R-CNN were trained on VOC, and Faster R-CNN on SqueezeNet is, without a GPU."""
 
 from convatlas.data.detection.augment import Mirror
-from convatlas.structures import Preprocessing
+from convatlas.records import Preprocessing
 from convatlas.training.own_losses import OwnLosses
 from convatlas.training.recipe import SGD, AdamW, Recipe, RegionSvms
 from convatlas.training.recipes.common import CAFFE_BIASES, CAFFE_MEAN

@@ -1,7 +1,7 @@
 """How SqueezeNet was trained."""
 
 from convatlas.data.augment import HorizontalFlip, RandomCrop
-from convatlas.structures import PublishedResult
+from convatlas.records import PublishedResult
 from convatlas.training.recipe import SGD, Recipe
 from convatlas.training.recipes.common import CAFFE_MEAN, ilsvrc, pixels
 from convatlas.training.schedules import Polynomial

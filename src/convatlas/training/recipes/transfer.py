@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from convatlas.data import Augmentation, HorizontalFlip, PadCrop, RandomResizedCrop
+from convatlas.records import Preprocessing
 from convatlas.registry import NetworkCard
-from convatlas.structures import Preprocessing
 from convatlas.training.finetuning import FineTune
 from convatlas.training.losses import CrossEntropy
 from convatlas.training.recipe import AdamW, Recipe

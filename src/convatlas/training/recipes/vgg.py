@@ -2,7 +2,7 @@
 
 from convatlas.data.augment import Augmentation, HorizontalFlip, PCANoise, RandomCrop, ScaleJitter
 from convatlas.evaluation import Dense
-from convatlas.structures import PublishedResult
+from convatlas.records import PublishedResult
 from convatlas.training.recipe import SGD, Recipe
 from convatlas.training.recipes.common import ilsvrc, pixels
 from convatlas.training.schedules import Plateau

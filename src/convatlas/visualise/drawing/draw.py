@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from convatlas.structures import LayerRecord
+from convatlas.records import LayerRecord
 from convatlas.visualise.drawing.graph import Drawing, build
 from convatlas.visualise.drawing.layout import sheet
 from convatlas.visualise.drawing.svg import render

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import networkx as nx
 
-from convatlas.structures import LayerRecord, Shape
+from convatlas.records import LayerRecord, Shape
 
 INPUT = -1
 FUSED = {

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import networkx as nx
 
-from convatlas.structures import LayerRecord
+from convatlas.records import LayerRecord
 from convatlas.visualise.drawing.graph import Drawing, levels
 from convatlas.visualise.drawing.layout import GAP_X, GAP_Y, Edge, Place, Point, Sheet, measure
 

@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from convatlas.data.limits import check_unpacked, max_unpacked
-from convatlas.structures import ConvatlasError, Preprocessing
+from convatlas.errors import ConvatlasError
+from convatlas.records import Preprocessing
 
 
 @dataclass(frozen=True)

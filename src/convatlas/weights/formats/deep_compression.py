@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 from convatlas.weights.formats.contents import Contents, Cursor, damaged
 
 CODEBOOK = 256

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from convatlas.data.limits import parse_json
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 from convatlas.weights.formats import deep_compression, prefix_code
 from convatlas.weights.formats.contents import Contents, Cursor, Room, damaged
 from convatlas.weights.formats.deep_compression import MAX_GAP

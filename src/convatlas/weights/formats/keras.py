@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from convatlas.data.limits import parse_json
-from convatlas.structures import ConvatlasError
+from convatlas.errors import ConvatlasError
 from convatlas.weights.formats.contents import Contents, Room, damaged
 from convatlas.weights.formats.keras_names import (
     LayerName,
@@ -124,7 +124,7 @@ class _Reader:
             if isinstance(variables, h5py.Group) and len(variables):
                 arrays = [self.array(_inside(variables, str(index))) for index in range(len(variables))]
                 yield name, dict(zip(entry_names(name, arrays), arrays, strict=True))
-            members = [key for key in group if key != "vars"]
+            members = [str(key) for key in group if key != "vars"]
             for key in reversed(members):
                 member = _inside(group, key)
                 if is_left_out(key):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convatlas.structures import Preprocessing
+from convatlas.records import Preprocessing
 from convatlas.weights.formats.contents import Contents, damaged
 from convatlas.weights.formats.mat5 import read_variables
 

@@ -6,7 +6,7 @@ trained on images stretched to 256 x 256, from which a mean image was taken; the
 
 from functools import cache, partial
 
-from convatlas.structures import Preprocessing
+from convatlas.records import Preprocessing
 from convatlas.weights.layouts.layout import Layout, layer_names, skeleton
 
 _BVLC_MEAN = (122.679, 116.669, 104.007)  # RGB, of imagenet_mean.binaryproto

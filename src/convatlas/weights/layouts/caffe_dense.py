@@ -6,7 +6,7 @@ shift, with the statistics already in them; they are read as statistics of mean 
 
 from functools import cache, partial
 
-from convatlas.structures import Preprocessing
+from convatlas.records import Preprocessing
 from convatlas.weights.layouts.layout import Layout, layer_names, skeleton
 
 _FCN_MEAN = (122.67891434, 116.66876762, 104.00698793)  # RGB, of the authors' voc_layers.py

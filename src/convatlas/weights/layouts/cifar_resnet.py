@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convatlas.structures import Preprocessing
+from convatlas.records import Preprocessing
 from convatlas.weights.cards import make_card
 from convatlas.weights.layouts.naming import count_blocks, rename_layers
 

@@ -11,7 +11,7 @@ from functools import cache, partial
 from torch import Tensor
 
 from convatlas.blocks.dims import BATCH_NORMS
-from convatlas.structures import Preprocessing
+from convatlas.records import Preprocessing
 from convatlas.weights.layouts.caffe import VGG_MEAN, images
 from convatlas.weights.layouts.layout import Layout, layer_names, skeleton
 

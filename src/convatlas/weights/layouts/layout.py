@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from convatlas import registry
 from convatlas.blocks.dims import BATCH_NORMS, CONVS
-from convatlas.structures import Preprocessing
+from convatlas.records import Preprocessing
 from convatlas.weights.cards import make_card
 from convatlas.weights.layouts.classes import class_names
 from convatlas.weights.layouts.naming import rename_layers

@@ -7,7 +7,8 @@ from torch import nn
 
 from convatlas import registry
 from convatlas.blocks.dims import CONVS
-from convatlas.structures import ConvatlasError, Preprocessing
+from convatlas.errors import ConvatlasError
+from convatlas.records import Preprocessing
 from convatlas.weights.formats import BYTES, Contents, darknet, deep_compression
 from convatlas.weights.formats.contents import MisfitError
 from convatlas.weights.layouts.caffe import GOOGLENET_MEAN, images

@@ -5,7 +5,7 @@ Their ResNets and ResNeXts have torchvision's names. Images have values of -1 to
 
 from functools import cache
 
-from convatlas.structures import Preprocessing
+from convatlas.records import Preprocessing
 from convatlas.weights.layouts.layout import Layout, layer_names, skeleton
 
 _HALF = (0.5, 0.5, 0.5)

@@ -8,7 +8,7 @@ from functools import cache, partial
 
 from torch import Tensor
 
-from convatlas.structures import Preprocessing
+from convatlas.records import Preprocessing
 from convatlas.weights.layouts.layout import Layout, layer_names, skeleton
 
 _IMAGES = Preprocessing(size=(224, 224), resize="short_side", resize_to=256)

@@ -6,7 +6,7 @@ are our `resnet50_stride3x3` and so on. GoogLeNet and Inception-v3 were trained 
 
 from functools import cache, partial
 
-from convatlas.structures import Preprocessing
+from convatlas.records import Preprocessing
 from convatlas.weights.layouts.caffe import GOOGLENET_MEAN, images
 from convatlas.weights.layouts.layout import Layout, layer_names, skeleton
 
