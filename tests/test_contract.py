@@ -29,7 +29,7 @@ def _is_cheap(name: str) -> bool:
     """Whether a few real passes fit into the fast tests, by what the ledger says of its size."""
     known = facts.network(name)
     if known is None or known.totals is None:
-        return True
+        return registry.card(name).task == "classification"
     return known.totals.parameters <= 30e6 and (known.totals.multiply_adds or 0) <= 1.2e9
 
 
