@@ -113,7 +113,7 @@ def test_channels_become_grey_as_pillow_has_it_or_are_repeated() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "picture", "expected"),
+    ("name", "shape", "image", "expected"),
     [
         ("lenet5", (1, 32, 32), 28, ("none", None)),
         ("lenet5", (1, 32, 32), 8, ("fit", 28)),

@@ -290,7 +290,7 @@ def places(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     (folder / "broken").mkdir()
     (folder / "broken" / "recipe.toml").write_text("x = [")
     return {
-        "run": str(run_folder), "photos": str(folder / "photos"), "picture": str(folder / "photos" / "dark" / "0.png"),
+        "run": str(run_folder), "photos": str(folder / "photos"), "image": str(folder / "photos" / "dark" / "0.png"),
         "text": str(folder / "notes.txt"), "broken": str(folder / "broken"),
         "weights": str(run_folder / "checkpoints" / "best" / "weights.safetensors"), "big": BIG, "large": "1000000",
     }  # fmt: skip

@@ -42,7 +42,7 @@ def command(
         str | None, typer.Option(metavar="Y,X", help="Position of the unit in its map; by default the centre.")
     ] = None,
     input_shape: Annotated[
-        str | None, typer.Option("--input", metavar="C,H,W", help="Another input than the published one.")
+        str | None, typer.Option("--input", metavar="C,H,W", help="Input shape. [default: published]")
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Trained weights for a network's name, for --effective.")] = None,
     effective: Annotated[

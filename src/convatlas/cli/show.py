@@ -58,7 +58,7 @@ def command(
     ],
     output_format: Annotated[Format, typer.Option("--format", help="How to print the table.")] = Format.text,
     input_shape: Annotated[
-        str | None, typer.Option("--input", metavar="C,H,W", help="Another input than the published one.")
+        str | None, typer.Option("--input", metavar="C,H,W", help="Input shape. [default: published]")
     ] = None,
     costs: Annotated[
         bool, typer.Option("--cost", help="Show FLOPs, memory that is held, bytes moved and FLOPs per byte instead.")

@@ -182,7 +182,8 @@ def command(
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...", rich_help_panel=RUN)] = "auto",
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes that decode images too many for memory.", rich_help_panel=RUN)
+        int,
+        typer.Option(min=0, help="Data-loading workers, where the images do not fit in memory.", rich_help_panel=RUN),
     ] = 2,
     report: Annotated[bool, typer.Option(help="Write report.html at the end.", rich_help_panel=RUN)] = True,
     json: Annotated[bool, typer.Option("--json", help="The result as one JSON document.", rich_help_panel=RUN)] = False,

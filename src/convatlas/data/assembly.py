@@ -24,7 +24,7 @@ from convatlas.records import Preprocessing
 
 Request = tuple[int, tuple[int, ...]]  # epoch, indices
 
-Shelf = tuple[int, int]  # worker, place
+Slot = tuple[int, int]  # worker, place
 
 _SHARED_MEMORY = "/dev/shm"
 _AHEAD = 2  # batches that a worker prepares before they are asked for
@@ -34,18 +34,18 @@ _AHEAD = 2  # batches that a worker prepares before they are asked for
 class Assembled:
     """B images of one size, cropped, and what is still to be done."""
 
-    images: Tensor  # (B, C, H, W); (0, C, H, W) where they lie on a shelf
+    images: Tensor  # (B, C, H, W); (0, C, H, W) where they lie in a shared buffer
     indices: Tensor  # (B,) int64
     draws: Tensor  # (B, d) of the augmentations that are left
     damaged: tuple[tuple[int, str], ...]  # index and reason of those that had to be left out
-    shelf: Shelf | None = None
+    slot: Slot | None = None
 
     def pin_memory(self) -> "Assembled":
         """Called by the DataLoader for a GPU, so that the copy to it does not wait."""
         return replace(self, images=self.images.pin_memory())
 
 
-class Shelves:
+class SharedBuffers:
     """Memory shared by a loader and its workers: (workers, places, B, C, H, W) uint8, used again and again.
 
     A worker has a place for each batch that it may be ahead, and one for the batch that the loader looks at.
@@ -56,16 +56,16 @@ class Shelves:
         self._memory = torch.empty(shape, dtype=torch.uint8).share_memory_()
         self._last = -1
 
-    def next(self) -> Shelf:
+    def next(self) -> Slot:
         """Where the worker that asks puts its next batch."""
         worker = get_worker_info()
         assert worker is not None
         self._last = (self._last + 1) % (_AHEAD + 1)
         return worker.id, self._last
 
-    def __getitem__(self, shelf: Shelf) -> Tensor:
+    def __getitem__(self, slot: Slot) -> Tensor:
         """(B, C, H, W); what the loader finds there stays until it asks for another batch."""
-        return self._memory[shelf]
+        return self._memory[slot]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Assembly(Dataset):
         augment: all augmentations.
         alone: how many of them are done here, at least up to the last crop.
         seed: of their draws.
-        shelves: where workers put the images; without, they travel.
+        shared_buffers: where workers put the images; without, they travel.
     """
 
     images: list[Tensor] | Split
@@ -88,7 +88,7 @@ class Assembly(Dataset):
     augment: tuple[Augmentation, ...]
     alone: int
     seed: int
-    shelves: Shelves | None = None
+    shared_buffers: SharedBuffers | None = None
 
     def __getitem__(self, request: Request) -> Assembled | ConvatlasError:
         try:
@@ -101,7 +101,7 @@ class Assembly(Dataset):
         total, early = (sum(step.draws for step in steps) for steps in (self.augment, alone))
         u = uniforms(torch.tensor(wanted, dtype=torch.int64), total, self.seed, epoch)
         images = torch.empty(0, self.preprocessing.channels, *self.preprocessing.size, dtype=torch.uint8)
-        shelf: Shelf | None = None
+        slot: Slot | None = None
         kept: list[int] = []
         damaged: list[tuple[int, str]] = []
         for place, index in enumerate(wanted):
@@ -111,16 +111,16 @@ class Assembly(Dataset):
                 damaged.append((index, str(error)))
                 continue
             image = apply(alone, image[None], u[place : place + 1, :early])[0]
-            if not kept and self.shelves is not None and image.dtype == torch.uint8:
-                shelf = self.shelves.next()
-                images = self.shelves[shelf]
+            if not kept and self.shared_buffers is not None and image.dtype == torch.uint8:
+                slot = self.shared_buffers.next()
+                images = self.shared_buffers[slot]
             elif not kept:
                 images = image.new_empty(len(wanted), *image.shape)
             images[len(kept)] = image
             kept.append(place)
         indices = torch.tensor([wanted[place] for place in kept], dtype=torch.int64)
-        images = images[: len(kept) if shelf is None else 0]
-        return Assembled(images, indices, u[kept, early:], tuple(damaged), shelf)
+        images = images[: len(kept) if slot is None else 0]
+        return Assembled(images, indices, u[kept, early:], tuple(damaged), slot)
 
     def _image(self, index: int) -> Tensor:
         if isinstance(self.images, list):

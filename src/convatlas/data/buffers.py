@@ -1,4 +1,4 @@
-"""Memory for large batches, taken again once nobody holds them: to make new pages takes as long as to fill them."""
+"""Memory for large batches, reused once released: new pages take as long to make as to fill."""
 
 import math
 import weakref

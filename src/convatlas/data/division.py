@@ -1,4 +1,4 @@
-"""Which images are for training and which for testing, made once with a seed and written down as `splits.json`."""
+"""A seeded split into training, validation and test images, written down as `splits.json`."""
 
 import json
 import os

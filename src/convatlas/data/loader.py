@@ -16,7 +16,7 @@ from convatlas.data.assembly import (
     Assembled,
     Assembly,
     Requests,
-    Shelves,
+    SharedBuffers,
     apply,
     framing,
     in_workers,
@@ -118,7 +118,7 @@ class Loader:
         self._alone = steps_alone(self.augment, self.device)
         self._requests = Requests()
         self._in_workers: Iterable | None = None
-        self._shelves: Shelves | None = None
+        self._shared: SharedBuffers | None = None
         self._buffers = Buffers()
         if store.fits(split, preprocessing, framing=self._framing, limit_bytes=memory_limit_bytes):
             images = store.prepare_all(split, preprocessing, framing=self._framing, on_progress=on_progress)
@@ -189,7 +189,7 @@ class Loader:
             self._requests.epoch, self._requests.batches = epoch, batches
             if self._in_workers is None:
                 if self.device.type == "cpu":
-                    self._shelves = Shelves(self.workers, self.batch_size, self.preprocessing)
+                    self._shared = SharedBuffers(self.workers, self.batch_size, self.preprocessing)
                 self._in_workers = in_workers(
                     self._assembly(images),
                     self._requests,
@@ -203,12 +203,12 @@ class Loader:
         for item in found:
             if isinstance(item, ConvatlasError):
                 raise item
-            if item.shelf is not None and self._shelves is not None:
-                item = replace(item, images=self._shelves[item.shelf][: len(item.indices)])
+            if item.slot is not None and self._shared is not None:
+                item = replace(item, images=self._shared[item.slot][: len(item.indices)])
             yield item
 
     def _assembly(self, images: list[Tensor] | Split) -> Assembly:
-        return Assembly(images, self.preprocessing, self._framing, self.augment, self._alone, self.seed, self._shelves)
+        return Assembly(images, self.preprocessing, self._framing, self.augment, self._alone, self.seed, self._shared)
 
     def _one_by_one(
         self, source_images: list[Tensor] | Split, batches: Sequence[Tensor], totals: Sequence[int], epoch: int

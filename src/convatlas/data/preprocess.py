@@ -152,7 +152,7 @@ def normalise(
 ) -> Tensor:
     """(x / 255 - mean) / std, channel by channel: uint8 or float of 0..255 (B, C, H, W) -> float32 (B, C, H, W)
 
-    `mean` and `std` belong to the channels in RGB order; with channel order "bgr" the result is then turned round.
+    `mean` and `std` belong to the channels in RGB order; with channel order "bgr" the channels are then reversed.
     A mean image stands in the place of `mean`. Memory for large images on the CPU comes from `empty`.
 
     Raises:

@@ -147,7 +147,7 @@ def _channels_last(array: NDArray[np.generic], name: str) -> Tensor:
         array = array.astype(np.float32)
     elif array.dtype != np.uint8:
         array = array.astype(np.int64)
-    copied = np.array(array, order="C")  # the caller's may be read-only, turned round, or change meanwhile
+    copied = np.array(array, order="C")  # the caller's may be read-only, reversed, or change meanwhile
     return torch.from_numpy(copied).permute(0, 3, 1, 2)
 
 

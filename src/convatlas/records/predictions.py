@@ -23,7 +23,7 @@ class AuxiliaryOutputs(NamedTuple):
 
 @dataclass(frozen=True)
 class Objects:
-    """What a person has marked on one image, in its pixels: N objects, perhaps none."""
+    """Ground-truth objects of one image, in its pixels: N of them, perhaps none."""
 
     boxes: Tensor  # (N, 4) float32: x1, y1, x2, y2; pixel edges from 0 to W and 0 to H
     labels: Tensor  # (N,) int64, 0 to K - 1; the background has no number

@@ -1,4 +1,4 @@
-"""Everything that stands ready before the first step, from a recipe, a data set and a device."""
+"""Builds data, model and optimizer from a recipe, a data set and a device."""
 
 import math
 from collections.abc import Callable
