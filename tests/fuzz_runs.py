@@ -7,6 +7,7 @@ A command must end with 0, 1 or 2 and one sentence, never with "unexpected", in 
 """
 
 import contextlib
+import copy
 import io
 import json
 import os
@@ -64,7 +65,7 @@ def replace_one(value: Any, rng: random.Random) -> Any:
             places.append((node, key))
             stack.append(node[key])
     if not places:
-        return rng.choice(STRANGE)
+        return copy.deepcopy(rng.choice(STRANGE))
     node, key = rng.choice(places)
     kind = rng.randrange(8)
     if kind == 0:
@@ -72,9 +73,9 @@ def replace_one(value: Any, rng: random.Random) -> Any:
     elif kind == 1 and isinstance(node, dict):
         node[rng.choice(("x", "", "kind", "\0", "a" * 1000))] = node.pop(key)
     elif kind == 2 and isinstance(node, list):
-        node.extend([node[key]] * rng.choice((1, 1000)))
+        node.extend([copy.deepcopy(node[key])] * rng.choice((1, 1000)))
     else:
-        node[key] = rng.choice(STRANGE)
+        node[key] = copy.deepcopy(rng.choice(STRANGE))
     return value
 
 
@@ -174,7 +175,7 @@ def damage(path: Path, kind: str, rng: random.Random) -> None:
 
 FILES = {
     "recipe": "recipe.toml", "environment": "environment.json", "metrics": "metrics.jsonl", "summary": "summary.json",
-    "classes": "classes.json", "splits": "splits.json", "weights": "checkpoints/best/weights.safetensors",
+    "classes": "classes.json", "splits": "splits.json", "weights": "checkpoints/last/weights.safetensors",
 }  # fmt: skip
 
 
@@ -221,14 +222,14 @@ def main(run: Path, onnx: Path, image: Path, count: int, first: int, kinds: list
             read, refused, others = 0, 0, []
             for seed in range(first, first + count):
                 rng = random.Random(f"{kind} {seed}")
-                copy, exported = work / "runs" / "copy", work / "x.onnx"
-                shutil.rmtree(copy, ignore_errors=True)
-                shutil.copytree(run, copy)
+                damaged, exported = work / "runs" / "copy", work / "x.onnx"
+                shutil.rmtree(damaged, ignore_errors=True)
+                shutil.copytree(run, damaged)
                 if kind == "onnx":
                     shutil.copy(onnx, exported)
-                state = next(iter(sorted((copy / "checkpoints" / "state").glob("step-*"))), copy / "recipe.toml")
-                damage(exported if kind == "onnx" else state if kind == "state" else copy / FILES[kind], kind, rng)
-                for arguments in commands(kind, copy, exported, image, work / "out"):
+                state = next(iter(sorted((damaged / "checkpoints" / "state").glob("step-*"))), damaged / "recipe.toml")
+                damage(exported if kind == "onnx" else state if kind == "state" else damaged / FILES[kind], kind, rng)
+                for arguments in commands(kind, damaged, exported, image, work / "out"):
                     shutil.rmtree(work / "out", ignore_errors=True)
                     code, text = call(arguments)
                     read, refused = read + (code == 0), refused + (code in (1, 2))

@@ -442,3 +442,14 @@ def test_import_says_what_was_taken(
     assert same(weights.read(out)[0], state)
     assert cli.main(["weights", "show", str(path), "--take", "nothing"]) == 2
     assert "take is 'nothing'" in capsys.readouterr().err
+
+
+def test_predict_says_what_was_taken(
+    tmp_path: Path, state: dict[str, Tensor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.zeros((28, 28), np.uint8)).save(tmp_path / "x.png")
+    path = written(tmp_path, BESIDE["timm"](state, other(state)))
+    assert cli.main(["predict", NAME, str(tmp_path / "x.png"), "--weights", str(path)]) == 0
+    assert "state_dict_ema: averaged weights; the raw ones are in state_dict" in capsys.readouterr().err

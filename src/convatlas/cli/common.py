@@ -93,6 +93,13 @@ def only_for(opened: Any, tasks: tuple[str, ...], given: dict[str, Any]) -> None
             raise UsageError(f"{option} is for {' or '.join(tasks)}; {opened.name} is for {opened.task}")
 
 
+def warn_of_choice(notes: tuple[str, ...]) -> None:
+    """Says on standard error which of several networks in a weights file was taken."""
+    for note in notes:
+        if "averaged" in note and "n_averaged" not in note:
+            warn(f"weights {note}; `convatlas weights import --take` chooses")
+
+
 def warn(sentence: str) -> None:
     """A line on standard error that does not end the command; in a terminal it is broken between words."""
     line = f"convatlas: {visible(sentence)}"

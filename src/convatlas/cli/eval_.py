@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from convatlas.cli.arguments import complete_network
-from convatlas.cli.common import console, only_for, print_json, progress, visible, warn
+from convatlas.cli.common import console, only_for, print_json, progress, visible, warn, warn_of_choice
 
 MANY, FEWER = 60, 20  # above this number of classes only so many are listed
 
@@ -70,6 +70,7 @@ def command(
     from convatlas.evaluation import threshold as thresholds
 
     opened = inference.open_source(source, weights)
+    warn_of_choice(opened.notes)
     only_for(opened, ("segmentation",), {"--crf": crf})
     only_for(opened, ("classification", "segmentation", "detection"), {"--report": report_to})
     only_for(opened, ("classification", "detection"), {"--threshold": threshold is not None})

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from convatlas.cli.arguments import complete_network, validate_folder
-from convatlas.cli.common import csv_text, only_for, print_json, progress, visible, warn
+from convatlas.cli.common import csv_text, only_for, print_json, progress, visible, warn, warn_of_choice
 from convatlas.errors import UsageError
 from convatlas.records import Prediction
 
@@ -59,6 +59,7 @@ def command(
     from convatlas import inference
 
     opened = inference.open_source(source, weights)
+    warn_of_choice(opened.notes)
     where = inference.resolve_device(device)
     only_for(opened, ("segmentation",), {"--crf": crf})
     moved = {"--engine": engine != "auto", "--video": video, "--camera": camera is not None, "--csv": as_csv}

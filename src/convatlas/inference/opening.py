@@ -101,6 +101,7 @@ def open_weights(name: str | None, path: Path, run: Path | None = None, recipe: 
         recipe,
         named_classes=bool(named),
         colours=colours_of(card),
+        notes=opened.notes,
     )
 
 

@@ -24,6 +24,7 @@ class TrainedNetwork:
     named_classes: bool = True  # False: the weights carry no names, and `classes` are "0", "1", ...
     aliases: Mapping[str, int] | None = None  # what data may call the classes, where that is more than their names
     colours: tuple[tuple[int, int, int], ...] | None = None  # of the classes in masks, where the weights know any
+    notes: tuple[str, ...] = ()  # how the weights were found in their file, in words
 
     @property
     def card(self) -> NetworkCard:
