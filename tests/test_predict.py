@@ -124,7 +124,7 @@ def test_frames_of_a_video(
     [
         ([], 2, "expected one of: images, --video FILE, --camera NUMBER"),
         (["x.png", "--camera", "0"], 2, "expected one of: images"),
-        (["x.png", "--json", "--csv"], 2, "--json and --csv exclude each other"),
+        (["x.png", "--json", "--csv"], 2, "--csv and --json exclude each other"),
         (["--video", "absent.avi"], 2, "--video absent.avi does not exist"),
         (["x.png", "--engine", "warp"], 2, "engine 'warp'; expected auto"),
     ],

@@ -262,3 +262,19 @@ def test_the_page_of_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.
     example = parser.get_doctest(page.read_text(encoding="utf-8"), {}, page.name, str(page), 0)
     assert len(example.examples) > 15
     assert runner.run(example, out=said.append).failed == 0, "".join(said)
+
+
+def test_a_run_is_explained_on_its_own_data(lenet_run: Path, tmp_path: Path) -> None:
+    shown = convatlas.explain(lenet_run, methods=["saliency"], out=tmp_path / "x", progress=False)
+    assert {panel.method for panel in shown.panels} == {"saliency"}
+    assert len(shown.panels) >= 1
+
+
+def test_options_of_training_reach_the_recipe(tmp_path: Path) -> None:
+    run = convatlas.train(
+        "caffe_lenet", epochs=1, out=tmp_path / "run", progress=False, write_report=False, workers=0,
+        val_fraction=0.1, fraction=0.5, balance=True, early_stopping=3, batch_size=32,
+    )  # fmt: skip
+    assert run.recipe is not None
+    assert (run.recipe.sampling, run.recipe.data.val_fraction, run.recipe.data.fraction) == ("balanced", 0.1, 0.5)
+    assert "val_error" in run.metrics()[0]

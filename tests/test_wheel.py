@@ -60,7 +60,7 @@ def test_wheel_and_sdist_hold_everything(dist: Path) -> None:
     ).stdout.splitlines()
     wanted = {name.removeprefix("src/") for name in tracked if (ROOT / name).exists()}
     assert wanted <= held, sorted(wanted - held)[:5]
-    assert {"convatlas/py.typed", "convatlas/report/template.html", "convatlas/facts/citations.toml"} <= held
+    assert {"convatlas/py.typed", "convatlas/report/templates/base.html", "convatlas/facts/citations.toml"} <= held
     assert not [name for name in held if name.startswith(("tests", "notebooks")) or "__pycache__" in name]
     with tarfile.open(source) as opened:
         held = {name.partition("/")[2] for name in opened.getnames()}

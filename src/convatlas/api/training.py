@@ -2,7 +2,7 @@
 
 import html
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -75,6 +75,14 @@ def train(
     seed: int | None = None,
     weights: PathLike | None = None,
     out: PathLike | None = None,
+    val_fraction: float | None = None,
+    fraction: float | None = None,
+    size: str | int | None = None,
+    balance: bool = False,
+    class_weights: str | None = None,
+    early_stopping: int | None = None,
+    scale_lr: bool = False,
+    trackers: Sequence[str] = (),
     settings: Mapping[str, str | int | float | bool] | None = None,
     data_root: PathLike | None = None,
     test_data: PathLike | None = None,
@@ -98,6 +106,14 @@ def train(
         seed: of the initialisation, the order and the augmentation; None: the recipe's.
         weights: a weights file to start from.
         out: the run folder; None: runs/<network>-<data>-<time>.
+        val_fraction: part of the training split that epochs are compared on.
+        fraction: part of the training split that is used.
+        size: another input size, 160 or "360x480" (height x width).
+        balance: show every class equally often.
+        class_weights: of the loss: "balanced", for masks also "median_frequency" or "inverse_log", or "1,2.5".
+        early_stopping: end after so many epochs without a lower error, and keep the best epoch.
+        scale_lr: scale the recipe's learning rate in proportion to `batch_size`.
+        trackers: "mlflow", "wandb", besides TensorBoard's events in the run folder.
         settings: fields of the recipe by their path, {"optimizer.momentum": 0.8}.
         data_root: where known data sets lie.
         test_data: another source of the test split.
@@ -126,9 +142,16 @@ def train(
         weights=_path(weights),
         data=os.fspath(data),
         test_data=None if test_data is None else os.fspath(test_data),
+        val_fraction=val_fraction,
+        fraction=fraction,
         epochs=epochs,
         batch_size=batch_size,
         lr=lr,
+        scale_lr=scale_lr,
+        size=None if size is None else str(size),
+        balance=balance,
+        class_weights=class_weights,
+        early_stopping=early_stopping,
         seed=seed,
         settings=tuple(f"{field}={value}" for field, value in (settings or {}).items()),
     )
@@ -142,6 +165,7 @@ def train(
             device=None if device == "auto" else device,
             workers=workers,
             overwrite=overwrite,
+            trackers=trackers,
             on_loading=display.loading,
             on_progress=display.step,
             on_epoch=display.epoch,

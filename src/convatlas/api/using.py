@@ -13,6 +13,7 @@ from convatlas.api.arguments import suggest_arguments
 from convatlas.api.loaded import open_loaded
 from convatlas.api.pages import Page
 from convatlas.api.progress import show_progress
+from convatlas.cli.explain_ import FEW, SINGLE, from_data
 from convatlas.errors import UsageError
 from convatlas.evaluation.detector import Protocol
 from convatlas.evaluation.protocols import named
@@ -129,7 +130,7 @@ def explain(
         methods: names of `convatlas explain --help`, or "all".
         layer: a module path; None: each method's own choice.
         target: the class to ask about, by name or number; None: the most probable.
-        data: images for the methods that look at many; None: the run's test split, or `images`.
+        data: images for the methods that look at many, and without `images` for the others; None: the run's own.
         data_root: where known data sets lie.
         out: a folder, or a page that ends in .html; None: explain/ in the run, or explain-<network>.
         limit: at most so many images are looked at one by one.
@@ -154,6 +155,7 @@ def explain(
     if trained.task != "classification":
         as_classifier(trained.net)
         trained = replace(trained, preprocessing=trained.whole)
+    seeing.check_layer(trained, layer)
     trained.net.to(resolve_device(device))
     default = trained.run / "explain" if trained.run else Path(f"explain-{trained.name}")
     place = Path(out).expanduser() if out is not None else default
@@ -161,7 +163,12 @@ def explain(
     root = None if data_root is None else Path(data_root).expanduser()
     pool = cache(partial(seeing.open_pool, trained, files, data, root))
     options = seeing.Options(layer, None, _number_of(target, trained.classes), pool)
-    subjects, unreadable = seeing.subjects(trained, files[:limit], options)
+    if files or problems or (data is None and trained.run is None):
+        subjects, unreadable = seeing.subjects(trained, files[:limit], options)
+    elif set(chosen) & SINGLE:
+        subjects, unreadable = from_data(trained, pool, min(limit, FEW), options, wanted=data is not None)
+    else:
+        subjects, unreadable = [], []
     with show_progress("Looking", shown=progress) as step:
         seen = list(seeing.see(trained, subjects, chosen, options, step))
     panels = [item for item in seen if isinstance(item, seeing.Panel)]
