@@ -55,7 +55,7 @@ def test_a_blank_image_and_a_wrong_size() -> None:
     assert SiftBowSVM()(torch.zeros(1, 3, 64, 64)).isfinite().all()
     assert HogSVM()(torch.zeros(1, 3, 64, 64)).isfinite().all()
     with pytest.raises(UsageError, match="input is 48 x 64 pixels; HogSVM takes 64 pixels"):
-        HogSVM()(torch.zeros(1, 3, 48, 64))
+        registry.build("hog_svm")(torch.zeros(1, 3, 48, 64))
 
 
 def test_too_few_descriptors_for_a_vocabulary() -> None:

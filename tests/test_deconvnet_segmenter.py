@@ -8,7 +8,8 @@ from convatlas import registry
 from convatlas.analysis.trace import build_on_meta, trace_network
 from convatlas.analysis.verify import verify
 from convatlas.architectures.classification.vgg import VGG
-from convatlas.architectures.segmentation.deconvnet import add_decoder, add_encoder, initialise
+from convatlas.architectures.segmentation.deconvnet import add_decoder, add_encoder
+from convatlas.blocks.init import gaussian, initialise, initialise_norms
 from convatlas.blocks.unpool import MirroredSequential
 from convatlas.errors import UsageError
 
@@ -59,7 +60,8 @@ def test_values_return_through_five_levels_of_switches() -> None:
 
 def test_starts_as_the_release() -> None:
     net = nn.Sequential(nn.Conv2d(64, 64, 3), nn.BatchNorm2d(64), nn.ConvTranspose2d(64, 64, 3))
-    initialise(net)
+    initialise(net, gaussian(0.01))
+    initialise_norms(net, bias=0.001)
     conv, norm, deconv = net
     assert isinstance(norm, nn.BatchNorm2d)
     for layer in (conv, deconv):

@@ -119,7 +119,7 @@ def test_command(run_folder: Path, folder: Path, tmp_path: Path, capsys: pytest.
     ("arguments", "words"),
     [
         ([], "nothing to do; expected --out FILE"),
-        (["--out", "f.txt"], "--out f.txt; expected a name that ends in .npz or .parquet"),
+        (["--out", "f.txt"], "--out is f.txt; expected a name that ends in .npz or .parquet"),
         (["--sheet", "s.png", "--out", "f.npz"], "--sheet s.png without --nearest"),
     ],
 )

@@ -221,7 +221,7 @@ def test_data_of_other_classes_are_refused(run, capsys, tmp_path):
         ("fcn8s_squeezenet", "augment=[PadCrop(padding=2)]", "PadCrop knows no masks"),
         ("fcn8s_squeezenet", "loss=HeatmapSquaredError()", "HeatmapSquaredError is not for segmentation"),
         ("fcn8s_squeezenet", "loss=CrossEntropy()", "CrossEntropy is not for segmentation; expected PixelCrossEntropy"),
-        ("fcn8s_squeezenet", "class_weights=(1.0,2.0)", "class_weights has 2 entries; expected 3"),
+        ("fcn8s_squeezenet", "class_weights=(1.0,2.0)", "--class-weights has 2 entries; expected 3"),
     ],
 )
 def test_a_recipe_for_something_else_is_refused(network, settings, sentence, pairs, capsys, tmp_path):

@@ -42,7 +42,7 @@ def test_the_figure_and_the_effective_field(capsys: pytest.CaptureFixture[str], 
         (("lenet5", "S9"), "layer is 'S9'; expected a layer of the network, such as S"),
         (("lenet5", "S2", "--unit", "3"), "--unit is '3'; expected 2 numbers such as 3,5"),
         (("lenet5", "S2", "--unit", "3,14"), "--unit is 3,14; expected less than 14,14"),
-        (("lenet5", "S2", "--figure", "field.txt"), "--figure is 'field.txt'; expected a name that ends with .png"),
+        (("lenet5", "S2", "--figure", "field.txt"), "--figure is field.txt; expected a name that ends in .png"),
         (("hog_svm", "svm"), "layer is 'svm'; expected one whose reading of the input is known"),
     ],
 )

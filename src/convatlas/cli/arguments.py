@@ -90,7 +90,7 @@ def validate_parameters(parameters: Sequence[Any], values: Mapping[str, Any], ar
         if empty and isinstance(value, Path) and value == Path():  # which "" became
             value = ""
         validate(parameter_name(parameter), value)
-        formats |= {"--csv", "--json"} & set(parameter.opts) if value else set()
+        formats |= {"--csv", "--json"} & set(parameter.opts) if value is True else set()
     if len(formats) > 1:
         raise UsageError("--csv and --json exclude each other; expected one of them")
 

@@ -65,7 +65,7 @@ def command(
     moved = {"--engine": engine != "auto", "--video": video, "--camera": camera is not None, "--csv": as_csv}
     only_for(opened, ("classification",), moved)
     only_for(opened, ("segmentation", "detection", "pose"), {"--out": out})
-    only_for(opened, ("detection",), {"--least-score": least_score is not None})
+    only_for(opened, ("classification", "detection"), {"--least-score": least_score is not None})
     if opened.task != "classification":
         from convatlas.cli import predict_marked
 

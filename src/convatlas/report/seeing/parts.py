@@ -14,7 +14,8 @@ from convatlas.report.seeing.panel import Options, Panel, Part, Subject, default
 from convatlas.visualise import correspondence, maps
 from convatlas.visualise.correspondence import Box
 
-COLUMNS = ("part", "picture", "y", "x", "height", "width")
+COLUMNS = ("part", "image", "y", "x", "height", "width")
+RENAMED = {"picture": "image"}  # what a column was called in earlier versions
 GRID = 3  # parts along each side, where the user names none
 GRID_SIDE = 0.22  # of each, as a share of the image's
 
@@ -33,12 +34,12 @@ def read(values: Sequence[str]) -> tuple[Part, ...]:
             continue
         try:
             with Path(value).open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
+                rows = [{RENAMED.get(key, key): text for key, text in row.items()} for row in csv.DictReader(file)]
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"--part {value} can't be read; expected NAME=y,x,height,width or a CSV file") from error
         if not rows or not set(COLUMNS) <= set(rows[0]):
             raise UsageError(f"--part {value} has no rows with the columns {', '.join(COLUMNS)}")
-        found += [part(value, row["part"], [row[key] for key in COLUMNS[2:]], row["picture"]) for row in rows]
+        found += [part(value, row["part"], [row[key] for key in COLUMNS[2:]], row["image"]) for row in rows]
     return tuple(found)
 
 
