@@ -315,6 +315,6 @@ def test_odd_command_lines_end_as_they_should(
     said = captured.out + captured.err
     assert not FORBIDDEN.search(said), said
     assert got == code, said
-    if code:
+    if code and not line.startswith("data check"):  # whose findings are its answer, on standard output
         assert captured.err.startswith("convatlas: "), captured.err
     assert list(folder.iterdir()) == [], "a command that failed has left something"
