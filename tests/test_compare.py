@@ -87,7 +87,7 @@ def test_wrong_usage_gets_one_sentence(capsys: pytest.CaptureFixture[str]) -> No
         (("lenet9",), "unknown network 'lenet9'"),
         (("lenet5", "--batch", "0"), "Invalid value for '--batch'"),
         (("lenet5", "--seconds", "nan"), "--seconds is nan; expected a finite number"),
-        (("lenet5", "--csv", "--json"), "--csv with --json"),
+        (("lenet5", "--csv", "--json"), "--csv and --json exclude each other"),
         (("alexnet", "--side", "30"), "input is 30 x 30 pixels; AlexNet takes"),
     ):
         assert main(["compare", *arguments]) == 2

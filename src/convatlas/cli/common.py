@@ -52,6 +52,11 @@ def console() -> Console:
     return Console(file=cast("IO[str]", AboveBars(sys.stdout)), highlight=False, emoji=False, width=width)
 
 
+def say(sentence: str) -> None:
+    """A line on standard output, in which nothing is markup; in a terminal it is broken between words."""
+    console().print(visible(sentence), markup=False)
+
+
 def visible(text: str) -> str:
     r"""Text from a file or an argument, with its control characters written out: "\x1b" for ESC, "\n" for a new line.
 

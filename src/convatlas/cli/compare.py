@@ -50,8 +50,6 @@ def command(
 
     if seconds <= 0:
         raise UsageError(f"--seconds is {seconds:g}; expected a number above 0")
-    if csv and json:
-        raise UsageError("--csv with --json; expected one of them")
     validate_output(out, "--out", (".html", ".htm"))
     batches = tuple(sorted(set(batch or (1, 8))))
     request = comparison.Request(tuple(names), batches, data, data_root, side, seconds)

@@ -119,7 +119,7 @@ def print_steps(screen: "Console", image: "Planes", kernel: "Planes", mode: "Mod
         if number == STEPS:
             screen.print(f"  ... the first {STEPS} positions only")
             return
-        screen.print(f"  Y[{position.row + 1},{position.column + 1}] = {position.sum()}", markup=False, soft_wrap=True)
+        screen.print(f"  Y[{position.row + 1},{position.column + 1}] = {position.sum()}", markup=False)
 
 
 def print_product(screen: "Console", pairs: "list[tuple[Planes, Planes]]", mode: "Mode", correlate: bool) -> None:

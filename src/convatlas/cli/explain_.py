@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convatlas.cli.arguments import complete_network
-from convatlas.cli.common import print_json, progress, warn
+from convatlas.cli.common import print_json, progress, say, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,7 +118,7 @@ def command(
         print_json({"page": str(page), **seeing.as_json(opened, found, panels, [*problems, *left_out])})
     else:
         of = f" of {plural(len(found), 'image', 'images')}" if found else ""
-        typer.echo(f"{plural(len(panels), 'panel', 'panels')}{of}: {page}")
+        say(f"{plural(len(panels), 'panel', 'panels')}{of}: {page}")
 
 
 def from_data(

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from convatlas.cli.arguments import complete_network, validate_folder
-from convatlas.cli.common import csv_text, only_for, print_json, progress, visible, warn
+from convatlas.cli.common import csv_text, only_for, print_json, progress, say, warn
 from convatlas.errors import UsageError
 from convatlas.records import Prediction
 
@@ -131,7 +131,7 @@ def print_lines(predictions: Iterable[Prediction]) -> int:
         count += 1
         ranked = zip(prediction.classes, prediction.probabilities, strict=True)
         said = ", ".join(f"{name} {100 * value:.1f}%" for name, value in ranked)
-        typer.echo(visible(f"{prediction.path}: {said}"))
+        say(f"{prediction.path}: {said}")
     return count
 
 

@@ -152,10 +152,10 @@ def list_(
         out.print("\n`convatlas weights list NAME` says where they are, what does not fit, and whose file was tried.")
         return
     for row in rows:
-        out.print(f"{row.release} ({row.format}), fits {row.fits}", markup=False, soft_wrap=True)
+        out.print(f"{row.release} ({row.format}), fits {row.fits}", markup=False)
         for label, value in (("from", row.url), ("file", row.file), ("licence", row.licence), ("note", row.note)):
             if value:
-                out.print(f"  {label:<8}{value}", markup=False, soft_wrap=True)
+                out.print(f"  {label:<8}{value}", markup=False, soft_wrap=label in ("from", "file"))
 
 
 @app.command("compress")
