@@ -165,9 +165,9 @@ def hush() -> None:
 
 
 def duration(seconds: float) -> str:
-    """ "48 s", "12 min", "3.5 h", "2.1 days"."""
+    """ "0.4 s", "48 s", "12 min", "3.5 h", "2.1 days"."""
     for limit, unit, name in ((100, 1, "s"), (100 * 60, 60, "min"), (48 * 3600, 3600, "h")):
         if seconds < limit:
             value = seconds / unit
-            return f"{value:.1f} {name}" if value < 10 and unit > 1 else f"{value:.0f} {name}"
+            return f"{value:.1f} {name}" if value < 10 else f"{value:.0f} {name}"
     return f"{seconds / 86_400:.1f} days"

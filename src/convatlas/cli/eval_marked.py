@@ -89,7 +89,7 @@ def _evaluate_masks(opened: Any, data: str | None, root: Path | None, manner: Ma
         columns = ([row.name, *map(percent, (row.iu, row.accuracy, row.boundary_f1, row.share))] for row in rows)
         print_table(("class", "IU", "accuracy", "boundary F1", "pixels"), columns)
         if manner.report is not None:
-            out.print(f"\nreport {literal(manner.report)}: the worst images and their boundaries; open it in a browser")
+            say_report(manner.report, "the worst images and their boundaries")
     for problem in found.problems:
         warn(f"{problem.path}: {problem.reason}")
 
@@ -164,6 +164,8 @@ def _evaluate_boxes(opened: Any, data: str | None, root: Path | None, protocol: 
                 for row, ap in zip(rows, aps, strict=True)
             )
             print_table(("class", "AP", "precision", "recall", "F1"), columns)
+        if manner.report is not None:
+            say_report(manner.report, "curves, mistakes and the worst images")
     for problem in found.problems:
         warn(f"{problem.path}: {problem.reason}")
 
@@ -199,8 +201,14 @@ def _evaluate_poses(opened: Any, data: str | None, root: Path | None, manner: Ma
         medians = ["" if row.median is None else f"{row.median:.2f}" for row in rows]
         columns = ([row.name, f"{row.marked:,}", percent(row.correct), m] for row, m in zip(rows, medians, strict=True))
         print_table(("joint", "marked", "right", "median distance"), columns)
+        if manner.report is not None:
+            say_report(manner.report, "the worst poses")
     for problem in found.problems:
         warn(f"{problem.path}: {problem.reason}")
+
+
+def say_report(path: Path, shows: str) -> None:
+    console().print(f"\nreport {literal(path)}: {shows}; open it in a browser")
 
 
 def known(value: float) -> float | None:

@@ -98,7 +98,7 @@ def command(
     options = seeing.Options(layer, map_, number_of(target, opened.classes), pool, parts)
     shown = limit or (FEW if not files else MANY)
     if len(files) > shown:
-        warn(f"{len(files)} images given, {shown} are looked at one by one (--limit)")
+        warn(f"{len(files)} images given, {plural(shown, 'is', 'are')} looked at one by one (--limit)")
     if images or not SINGLE & {*methods} or (data is None and opened.run is None):
         found, unreadable = seeing.subjects(opened, files[:shown], options)
     else:

@@ -118,7 +118,7 @@ def draw(sheet: Path, image: Path, ranked: list[dict[str, Any]]) -> None:
 def show(found: dict[str, Any]) -> None:
     """The same as text."""
     layers = ", ".join(f"{name} ({size} values)" for name, size in found["layers"].items())
-    say(f"{found['network']}, {found['images']:,} images: {layers}")
+    say(f"{found['network']}, {found['pictures']:,} images: {layers}")
     if "file" in found:
         say(f"written to {found['file']}")
     for name, accuracy in found.get("probe_accuracy", {}).items():

@@ -67,7 +67,7 @@ def command(
         print_json({"runs": rows, "differences": differing} if differences else rows)
         return
     if not rows:
-        console().print(f"no runs in {folder}; `convatlas train lenet5` makes one", markup=False, soft_wrap=True)
+        console().print(f"no runs in {folder}; `convatlas train lenet5` makes one", markup=False)
         return
     print_runs(rows)
     if differences:

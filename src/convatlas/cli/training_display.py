@@ -61,7 +61,7 @@ class EpochDisplay:
     def note(self, sentence: str) -> None:
         if not self.quiet:
             self.spoken = time.monotonic()
-            self.bar.console.print(f"convatlas: {visible(sentence)}", highlight=False, markup=False, soft_wrap=True)
+            self.bar.console.print(f"convatlas: {visible(sentence)}", highlight=False, markup=False)
 
     def epoch(self, row: dict[str, Any]) -> None:
         now = time.monotonic()
