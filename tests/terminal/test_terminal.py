@@ -17,7 +17,8 @@ WEIGHTS = f"{RUN}/checkpoints/best/weights.safetensors"
 CASES: dict[str, list[tuple[str, ...]]] = {
     "list": [("list",), ("list", "vgg*", "--weights"), ("list", "--year", "2015", "--size", "-5M", "--task", "pose")],
     "show": [
-        ("show", "ResNet-50"), ("show", "alexnet", "--cost"), ("show", "lenet5", "--draw", "new/lenet5.svg", "--fold", "1"),
+        ("show", "ResNet-50"), ("show", "alexnet", "--cost"),
+        ("show", "lenet5", "--draw", "new/lenet5.svg", "--fold", "1"),
     ],
     "rf": [("rf", "alexnet"), ("rf", "lenet5", "C3", "--effective", "--draws", "2")],
     "diff": [("diff", "alexnet", "alexnet_owt")],
