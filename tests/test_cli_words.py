@@ -74,6 +74,11 @@ def test_an_estimate_of_nearly_nothing_is_no_zero() -> None:
         (("show", "lenet5", "--draw", "x.txt"), "--draw is x.txt; expected a name that ends in .svg"),
         (("show", "lenet5", "--format", "xml"), "Invalid value for '--format': 'xml' is not one of"),
         (("shw",), "Did you mean 'show'? `convatlas --help` tells"),
+        (("train", "caffe_lenet", "--data", "digits", "--find-lr", "--out", "x"), "expected a name that ends in .png"),
+        (
+            ("train", "caffe_lenet", "--data", "digits", "--epochs", "2", "--keep-epochs", "1,9"),
+            "--keep-epochs names epoch 9, but the run has 2",
+        ),
         (("facts", "zzz"), "shows all names; topics are"),
     ],
 )
