@@ -175,7 +175,7 @@ def test_the_commands_load_nothing_heavy_but_torch() -> None:
     code = (
         "import sys; from convatlas.cli import main\n"
         "main(['show', 'resnet18']); main(['verify', 'alexnet', 'lenet5'])\n"
-        "print(*({'torchvision', 'sklearn', 'matplotlib', 'sympy', 'accelerate'} & set(sys.modules)), file=sys.stderr)"
+        "print('loaded:', *({'torchvision', 'sklearn', 'matplotlib', 'sympy', 'accelerate'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr.strip() == ""
+    assert done.stdout.splitlines()[-1] == "loaded:"  # standard error says "preparing ..." on a slow machine

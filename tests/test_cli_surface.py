@@ -29,7 +29,7 @@ def runs(run_folder: Path, tmp_path: Path) -> Path:
     (folder / "segmenter" / "metrics.jsonl").write_text(json.dumps(row) + "\n")
     (folder / "segmenter" / "summary.json").write_text(json.dumps({"test_error": 0.7155, "seconds": 132.0}))
     (folder / "unknown" / "metrics.jsonl").write_text(json.dumps(row | {"mean_iu": float("nan")}) + "\n")
-    (folder / "damaged" / "metrics.jsonl").write_text('{"epoch": 1, "seco')
+    (folder / "damaged" / "metrics.jsonl").write_text('{"epoch": 1, "seco\n')
     return folder
 
 
@@ -44,7 +44,8 @@ def test_runs_name_their_measure_and_one_damaged_run_hides_no_other(
     assert lines["segmenter"][5:] == ["mean", "IU", "28.45%", "28.45%", "2.2", "min", "finished"]
     assert lines["unknown"][7:9] == ["-", "-"]
     assert "nan" not in captured.out
-    assert f"skipped {runs / 'damaged'}: a damaged file of JSON in it" in captured.err
+    assert f"skipped {runs / 'damaged'}: " in captured.err
+    assert "metrics.jsonl, line 1 is not JSON" in captured.err
     rows = json.loads(said(capsys, "runs", str(runs), "--json"))
     assert {row["run"]: row["measure"] for row in rows}["segmenter"] == "mean_iu"
 

@@ -181,5 +181,7 @@ def usage_sentence(error: BaseException, message: str) -> str:
     """typer's message, and where to read on."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "convatlas"
-    message = message.replace("Got unexpected extra argument", "too many: argument")
-    return f"{message.rstrip('.').replace(chr(10), ' ')}; `{command} --help` tells what is expected"
+    for theirs, ours in (("Got unexpected extra argument", "too many: argument"), ("Value error, ", "")):
+        message = message.replace(theirs, ours)
+    message = message.strip().rstrip(".").replace(chr(10), " ")
+    return f"{message}{' ' if message.endswith('?') else '; '}`{command} --help` tells what is expected"

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import convatlas
-from convatlas.cli.common import print_json
+from convatlas.cli.common import print_json, say
 from convatlas.errors import UsageError
 
 
@@ -29,4 +29,7 @@ def command(
     if json:
         print_json({"methods": methods, "bibtex": entries})
     else:
-        sys.stdout.write("\n\n".join(part for part in (methods, entries) if part) + "\n")
+        if methods:
+            for paragraph in methods.splitlines():
+                say(paragraph)
+        sys.stdout.write(f"\n{entries}\n" if methods else f"{entries}\n")  # as it is: BibTeX is copied

@@ -52,6 +52,11 @@ def console() -> Console:
     return Console(file=cast("IO[str]", AboveBars(sys.stdout)), highlight=False, emoji=False, width=width)
 
 
+def say(sentence: str) -> None:
+    """A line on standard output, in which nothing is markup; in a terminal it is broken between words."""
+    console().print(visible(sentence), markup=False)
+
+
 def visible(text: str) -> str:
     r"""Text from a file or an argument, with its control characters written out: "\x1b" for ESC, "\n" for a new line.
 
@@ -167,9 +172,9 @@ def hush() -> None:
 
 
 def duration(seconds: float) -> str:
-    """ "48 s", "12 min", "3.5 h", "2.1 days"."""
+    """ "0.4 s", "48 s", "12 min", "3.5 h", "2.1 days"."""
     for limit, unit, name in ((100, 1, "s"), (100 * 60, 60, "min"), (48 * 3600, 3600, "h")):
         if seconds < limit:
             value = seconds / unit
-            return f"{value:.1f} {name}" if value < 10 and unit > 1 else f"{value:.0f} {name}"
+            return f"{value:.1f} {name}" if value < 10 else f"{value:.0f} {name}"
     return f"{seconds / 86_400:.1f} days"

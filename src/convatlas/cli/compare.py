@@ -50,9 +50,9 @@ def command(
 
     if seconds <= 0:
         raise UsageError(f"--seconds is {seconds:g}; expected a number above 0")
-    if csv and json:
-        raise UsageError("--csv with --json; expected one of them")
     validate_output(out, "--out", (".html", ".htm"))
+    if data is not None and not any(Path(name).is_dir() for name in names):
+        raise UsageError(f"--data is {data}, but no run is compared; expected a run folder that is tested on it")
     batches = tuple(sorted(set(batch or (1, 8))))
     request = comparison.Request(tuple(names), batches, data, data_root, side, seconds)
     with progress("Timing") as step:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from convatlas.cli.arguments import validate_output
 from convatlas.cli.common import console, print_json
 from convatlas.errors import UsageError
 
@@ -51,8 +52,9 @@ def command(
     import numpy as np
 
     from convatlas.analysis.convolution import convolve, scipy_difference
-    from convatlas.cli.matrices import read_matrix, write_matrix
+    from convatlas.cli.matrices import IMAGES, read_matrix, write_matrix
 
+    validate_output(out, "--out", (".csv", ".npy", *IMAGES))
     planes = read_matrix(image)
     given = [(name, matched(read_matrix(name), planes)) for name in kernels]
     if channels:
@@ -119,7 +121,7 @@ def print_steps(screen: "Console", image: "Planes", kernel: "Planes", mode: "Mod
         if number == STEPS:
             screen.print(f"  ... the first {STEPS} positions only")
             return
-        screen.print(f"  Y[{position.row + 1},{position.column + 1}] = {position.sum()}", markup=False, soft_wrap=True)
+        screen.print(f"  Y[{position.row + 1},{position.column + 1}] = {position.sum()}", markup=False)
 
 
 def print_product(screen: "Console", pairs: "list[tuple[Planes, Planes]]", mode: "Mode", correlate: bool) -> None:

@@ -59,6 +59,8 @@ def command(
     from convatlas.analysis.block_count import EXAMPLES
 
     if examples:
+        if example is not None or blocks:
+            raise UsageError("--examples stands alone: it lists the names for --example")
         print_examples(json=json)
         return
     chosen = list(blocks or [])

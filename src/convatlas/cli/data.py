@@ -176,6 +176,6 @@ def list_findings(checked: "Checked", others: Sequence[str]) -> None:
 
 def list_some(lines: Sequence[str]) -> None:
     for line in lines[:SHOWN_FINDINGS]:
-        console().print(f"  {visible(line)}", markup=False, soft_wrap=True)
+        console().print(f"  {visible(line)}", markup=False)
     if len(lines) > SHOWN_FINDINGS:
         console().print(f"  ... and {len(lines) - SHOWN_FINDINGS:,} more; --json lists all", style="dim")

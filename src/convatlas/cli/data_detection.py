@@ -104,6 +104,6 @@ def list_some(kind: str, meaning: str, lines: list[str], colour: str) -> None:
         return
     say(f"\n[bold {colour}]{kind}[/] ({len(lines):,}): {meaning}")
     for line in lines[:SHOWN]:
-        say(f"  {visible(line)}", markup=False, soft_wrap=True)
+        say(f"  {visible(line)}", markup=False)
     if len(lines) > SHOWN:
         say(f"  ... and {len(lines) - SHOWN:,} more; --json lists all", style="dim")

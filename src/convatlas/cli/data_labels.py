@@ -83,14 +83,17 @@ def labels(
 
 def show(found: Any, name: str, as_csv: Path | None, page: Path | None) -> None:
     from convatlas.report.labels import WAYS
+    from convatlas.report.paths import below_common
 
     say = console().print
     say(f"[bold]{len(found.issues):,} of {found.images:,} labels[/] of {literal(name)} are probably wrong; judged by "
         f"{WAYS[found.way]}, {100 * found.accuracy:.1f}% of which agree with the labels")  # fmt: skip
+    shown = found.issues[:SHOWN]
+    names = below_common([issue.path for issue in shown])
     rows = [
-        [visible(issue.path), issue.split, visible(issue.label), visible(issue.suggested),
+        [visible(path), issue.split, visible(issue.label), visible(issue.suggested),
          f"{100 * issue.label_probability:.1f}%", f"{100 * issue.suggested_probability:.1f}%"]
-        for issue in found.issues[:SHOWN]
+        for path, issue in zip(names, shown, strict=True)
     ]  # fmt: skip
     if rows:
         print_table(console(), COLUMNS, rows)

@@ -26,8 +26,9 @@ def report_data(loaded: "DataSet") -> None:
     pairs = leaks.find_cheaply(loaded)
     if pairs:
         first = pairs[0]
+        nearly = "is nearly a training image" if len(pairs) == 1 else "are nearly training images"
         warn(
-            f"{len(pairs):,} of {len(loaded.test):,} test images are nearly training images, so the test error will "
+            f"{len(pairs):,} of {len(loaded.test):,} test images {nearly}, so the test error will "
             f"seem lower than it is: {visible(loaded.test.name(first.index))} is {first.how} "
             f"{visible(loaded.train.name(first.other_index))}; `convatlas data check` names all"
         )
@@ -38,7 +39,12 @@ def report_marked(loaded: "DataSet", task: str) -> None:
     splits = [split for split in (loaded.train, loaded.val, loaded.test) if split is not None]
     problems = list(dict.fromkeys(problem for split in splits for problem in split.problems))
     if problems:
+        things = (
+            "1 thing in the data needs a look:"
+            if len(problems) == 1
+            else (f"{len(problems):,} things in the data need a look, such as")
+        )
         warn(
-            f"{len(problems):,} things in the data need a look, such as {visible(problems[0].path)}: "
+            f"{things} {visible(problems[0].path)}: "
             f"{visible(problems[0].reason)}; `convatlas data check --task {task}` names all and what training does"
         )

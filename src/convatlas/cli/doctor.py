@@ -171,8 +171,9 @@ def show(found: dict[str, Any]) -> None:
     machine, precision = found["machine"], found["precision"]
     rows.append(("versions", ", ".join(f"{name} {value or 'missing'}" for name, value in found["versions"].items())))
     rows.append(("system", machine["system"]))
+    threads = "thread" if machine["torch_threads"] == 1 else "threads"
     rows.append(("processor", f"{machine['processor']}: {machine['usable_cores']} of {machine['cores']} cores usable, "
-                  f"torch uses {machine['torch_threads']} threads"))  # fmt: skip
+                  f"torch uses {machine['torch_threads']} {threads}"))  # fmt: skip
     rows.append(("memory", f"{machine['memory_gib']} GiB, {machine['available_memory_gib']} GiB available"))
     rows.append(("free disk", f"{machine['free_disk_gib']} GiB here"))
     for gpu in found["gpus"]:

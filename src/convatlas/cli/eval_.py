@@ -72,7 +72,6 @@ def command(
     opened = inference.open_source(source, weights)
     warn_of_choice(opened.notes)
     only_for(opened, ("segmentation",), {"--crf": crf})
-    only_for(opened, ("classification", "segmentation", "detection"), {"--report": report_to})
     only_for(opened, ("classification", "detection"), {"--threshold": threshold is not None})
     epoch = scored_epoch(opened, weights)
     only_for(opened, ("classification",), {"--scales": scales, "--with": along, "--classes": classes})

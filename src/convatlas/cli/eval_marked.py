@@ -11,8 +11,6 @@ from convatlas.cli.common import console, literal, print_json, progress, warn
 from convatlas.errors import UsageError
 from convatlas.records import AP_PROTOCOLS
 
-PROTOCOLS = ("voc07", "voc10", "coco")
-
 
 @dataclass(frozen=True)
 class Manner:
@@ -91,7 +89,7 @@ def _evaluate_masks(opened: Any, data: str | None, root: Path | None, manner: Ma
         columns = ([row.name, *map(percent, (row.iu, row.accuracy, row.boundary_f1, row.share))] for row in rows)
         print_table(("class", "IU", "accuracy", "boundary F1", "pixels"), columns)
         if manner.report is not None:
-            out.print(f"\nreport {literal(manner.report)}: the worst images and their boundaries; open it in a browser")
+            say_report(manner.report, "the worst images and their boundaries")
     for problem in found.problems:
         warn(f"{problem.path}: {problem.reason}")
 
@@ -124,8 +122,8 @@ def _evaluate_boxes(opened: Any, data: str | None, root: Path | None, protocol: 
     from convatlas.evaluation.threshold import at_threshold
     from convatlas.report import percent
 
-    if protocol not in PROTOCOLS:
-        raise UsageError(f"--protocol {protocol}; expected {', '.join(PROTOCOLS)} for a detector")
+    if protocol not in AP_PROTOCOLS:
+        raise UsageError(f"--protocol {protocol}; expected {', '.join(AP_PROTOCOLS)} for a detector")
     with progress("Evaluating") as step:
         dataset, found = inference.evaluate_boxes(
             opened, data, protocol=protocol, root=root, device=manner.device, on_progress=step
@@ -152,7 +150,8 @@ def _evaluate_boxes(opened: Any, data: str | None, root: Path | None, protocol: 
         out.print(f"{opened.name} on {dataset.name}: {len(dataset.test):,} test images{manner.epoch_words}, "
                   f"{found.seconds:.1f} s", markup=False)  # fmt: skip
         numbers = ", ".join(f"{name} {percent(known(value))}" for name, value in found.numbers.items())
-        say = f"[bold]mean AP {percent(known(found.mean_ap))}[/] {AP_PROTOCOLS[found.protocol]}"
+        rules = AP_PROTOCOLS[found.protocol]
+        say = f"[bold]mean AP {percent(known(found.mean_ap))}[/] by {rules.name}'s protocol ({rules.rule})"
         out.print(f"{say}{', ' * bool(numbers)}{numbers}\n")
         aps = [known(ap) for ap in found.ap.tolist()]
         if manner.threshold is None:
@@ -165,6 +164,8 @@ def _evaluate_boxes(opened: Any, data: str | None, root: Path | None, protocol: 
                 for row, ap in zip(rows, aps, strict=True)
             )
             print_table(("class", "AP", "precision", "recall", "F1"), columns)
+        if manner.report is not None:
+            say_report(manner.report, "curves, mistakes and the worst images")
     for problem in found.problems:
         warn(f"{problem.path}: {problem.reason}")
 
@@ -177,6 +178,14 @@ def _evaluate_poses(opened: Any, data: str | None, root: Path | None, manner: Ma
     with progress("Evaluating") as step:
         dataset, found = inference.evaluate_poses(opened, data, root=root, device=manner.device, on_progress=step)
     rows = joint_rows(found)
+    if manner.report is not None:
+        from convatlas.data.pose.people import PeopleSplit
+        from convatlas.report.marked import poses_page
+        from convatlas.report.page import save
+
+        people = cast(PeopleSplit, dataset.test)
+        title = f"{opened.name} on {dataset.name}"
+        save(manner.report, poses_page(inference.of_classes(opened, dataset), found, people, title))
     if manner.json:
         print_json({
             "network": opened.name, "data": dataset.name, "people": len(found.distances), "protocol": found.protocol,
@@ -192,8 +201,14 @@ def _evaluate_poses(opened: Any, data: str | None, root: Path | None, manner: Ma
         medians = ["" if row.median is None else f"{row.median:.2f}" for row in rows]
         columns = ([row.name, f"{row.marked:,}", percent(row.correct), m] for row, m in zip(rows, medians, strict=True))
         print_table(("joint", "marked", "right", "median distance"), columns)
+        if manner.report is not None:
+            say_report(manner.report, "the worst poses")
     for problem in found.problems:
         warn(f"{problem.path}: {problem.reason}")
+
+
+def say_report(path: Path, shows: str) -> None:
+    console().print(f"\nreport {literal(path)}: {shows}; open it in a browser")
 
 
 def known(value: float) -> float | None:

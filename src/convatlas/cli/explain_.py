@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convatlas.cli.arguments import complete_network
-from convatlas.cli.common import print_json, progress, warn
+from convatlas.cli.common import print_json, progress, say, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +98,7 @@ def command(
     options = seeing.Options(layer, map_, number_of(target, opened.classes), pool, parts)
     shown = limit or (FEW if not files else MANY)
     if len(files) > shown:
-        warn(f"{len(files)} images given, {shown} are looked at one by one (--limit)")
+        warn(f"{len(files)} images given, {plural(shown, 'is', 'are')} looked at one by one (--limit)")
     if images or not SINGLE & {*methods} or (data is None and opened.run is None):
         found, unreadable = seeing.subjects(opened, files[:shown], options)
     else:
@@ -118,7 +118,7 @@ def command(
         print_json({"page": str(page), **seeing.as_json(opened, found, panels, [*problems, *left_out])})
     else:
         of = f" of {plural(len(found), 'image', 'images')}" if found else ""
-        typer.echo(f"{plural(len(panels), 'panel', 'panels')}{of}: {page}")
+        say(f"{plural(len(panels), 'panel', 'panels')}{of}: {page}")
 
 
 def from_data(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from convatlas.cli.arguments import complete_network, make_parent, validate_output
-from convatlas.cli.common import only_for, print_json, progress, visible, warn
+from convatlas.cli.common import only_for, print_json, progress, say, warn
 from convatlas.errors import UsageError
 
 FORMATS = ("onnx", "torch-export", "torchscript")
@@ -103,20 +103,20 @@ def show(written: dict[str, Any], accuracy: dict[str, float]) -> None:
     opset = f", opset {written['opset']}" if written["opset"] else ""
     detects = written["task"] == "detection"
     inside = "one image at a time, suppression inside" if detects else "any batch size"
-    typer.echo(f"{visible(written['file'])}: {written['format']}{opset}, {written['bytes'] / 1e6:.2f} MB, {inside}")
+    say(f"{written['file']}: {written['format']}{opset}, {written['bytes'] / 1e6:.2f} MB, {inside}")
     if detects:
-        typer.echo(f"{100 * written['difference']:.1f}% of the detections differ from the network's")
+        say(f"{100 * written['difference']:.1f}% of the detections differ from the network's")
     elif "difference" in written:
-        typer.echo(f"logits differ by at most {written['difference']:.1g} of the largest, in batches of 1 and 3")
+        say(f"logits differ by at most {written['difference']:.1g} of the largest, in batches of 1 and 3")
         if "classes_differ" in written:
             share = 100 * written["classes_differ"]
-            typer.echo(f"{share:.2g}% of the pixels get another class, where switches flip on equal values")
+            say(f"{share:.2g}% of the pixels get another class, where switches flip on equal values")
     else:
-        typer.echo(
+        say(
             f"int8; the most probable class is the float network's for {100 * written['agreement']:.1f}% of the "
             f"{written['calibration_images']} images that set the ranges"
         )
     if written["program"]:
-        typer.echo(f"{written['program']}: runs it on onnxruntime, numpy and Pillow alone")
+        say(f"{written['program']}: runs it on onnxruntime, numpy and Pillow alone")
     if accuracy:
-        typer.echo(", ".join(f"{name.replace('_', ' ')} {100 * value:.2f}%" for name, value in accuracy.items()))
+        say(", ".join(f"{name.replace('_', ' ')} {100 * value:.2f}%" for name, value in accuracy.items()))

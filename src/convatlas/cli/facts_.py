@@ -72,7 +72,9 @@ def look_up(topic: str) -> facts.Findings:
     except UsageError as error:
         if findings:
             return findings
-        raise UsageError(f"nothing is known of {topic!r}: {error}; topics are {', '.join(facts.topics())}") from None
+        raise UsageError(
+            f"nothing is known of {topic!r}: {str(error).rstrip('.')}; topics are {', '.join(facts.topics())}"
+        ) from None
 
 
 def claims_of(findings: facts.Findings, *, disputed: bool) -> list[tuple[str, facts.Claim]]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from convatlas.cli.arguments import complete_network, make_parent, validate_output
-from convatlas.cli.common import print_json, progress, visible, warn
+from convatlas.cli.common import print_json, progress, say, warn
 from convatlas.errors import UsageError
 
 POOLS = ("mean", "max", "flatten")
@@ -118,10 +118,10 @@ def draw(sheet: Path, image: Path, ranked: list[dict[str, Any]]) -> None:
 def show(found: dict[str, Any]) -> None:
     """The same as text."""
     layers = ", ".join(f"{name} ({size} values)" for name, size in found["layers"].items())
-    typer.echo(f"{found['network']}, {found['pictures']:,} images: {layers}")
+    say(f"{found['network']}, {found['pictures']:,} images: {layers}")
     if "file" in found:
-        typer.echo(f"written to {found['file']}")
+        say(f"written to {found['file']}")
     for name, accuracy in found.get("probe_accuracy", {}).items():
-        typer.echo(f"{name}: {100 * accuracy:.2f}% of the test part right")
+        say(f"{name}: {100 * accuracy:.2f}% of the test part right")
     for entry in found.get("nearest", ()):
-        typer.echo(f"{entry['cosine']:.4f}  {visible(entry['path'])}")
+        say(f"{entry['cosine']:.4f}  {entry['path']}")

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from convatlas.cli.common import console, print_json, progress
-from convatlas.errors import UsageError
+from convatlas.cli.arguments import make_parent
+from convatlas.cli.common import console, literal, print_json, progress
 
 
 def draw(recipe: Any, data: Any, out: Path | None, *, device: str | None, workers: int, json: bool) -> None:
@@ -15,9 +15,7 @@ def draw(recipe: Any, data: Any, out: Path | None, *, device: str | None, worker
 
     with progress("Trying learning rates") as step:
         curve = find_rate(recipe, data, device=device, workers=workers, on_progress=step)
-    path = out or Path(f"lr-{recipe.network}-{data.name}.png")
-    if path.suffix != ".png":
-        raise UsageError(f"--out {path}: with --find-lr it is the image; expected a name that ends in .png")
+    path = make_parent(out or Path(f"lr-{recipe.network}-{data.name}.png"))
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(curve.rates, curve.losses, color="0.8", label="each step")
@@ -37,5 +35,5 @@ def draw(recipe: Any, data: Any, out: Path | None, *, device: str | None, worker
         return
     console().print(
         f"the loss falls fastest around [bold]{curve.suggestion:.1e}[/]; the recipe has {recipe.optimizer.lr:g}\n"
-        f"curve {path}\nto take it: the same command with --lr {curve.suggestion:.1e} in place of --find-lr"
+        f"curve {literal(path)}\nto take it: the same command with --lr {curve.suggestion:.1e} in place of --find-lr"
     )

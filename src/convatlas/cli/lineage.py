@@ -19,7 +19,7 @@ COLUMNS = (
     Column("from"),
     Column("to"),
     Column("branch", left_out=1),
-    Column("what was taken over, and what was changed", wrap=30),
+    Column("taken over, and changed", wrap=24),
 )
 
 
@@ -43,9 +43,10 @@ def command(
         parts = {"The lineage": whole.edges}
     else:
         key = find_work(whole, name)
+        named = label(whole, key, naming.resolve(name, facts.network_names(), {}) if name != key else None)
         parts = {
-            f"What {label(whole, key)} stands on": whole.ancestors(key),
-            f"What stands on {label(whole, key)}": whole.descendants(key),
+            f"What {named} stands on": whole.ancestors(key),
+            f"What stands on {named}": whole.descendants(key),
         }
     parts = {title: [edge for edge in edges if branch in (None, edge.branch)] for title, edges in parts.items()}
     if json:
@@ -77,10 +78,10 @@ def find_work(whole: "Lineage", name: str) -> str:
     raise UsageError(f"{name!r} is not in the lineage; `convatlas lineage` shows who is")
 
 
-def label(whole: "Lineage", key: str) -> str:
-    """ "resnet18 (2015)", or the year and key of a paper without a network."""
+def label(whole: "Lineage", key: str, network: str | None = None) -> str:
+    """ "resnet18 (2015)": a network of the paper, the first of them if none is given, or the key of one without."""
     work = whole.work(key)
-    return f"{work.networks[0] if work.networks else work.key} ({work.year})"
+    return f"{network or (work.networks[0] if work.networks else work.key)} ({work.year})"
 
 
 def print_edges(out: "Console", whole: "Lineage", title: str, edges: "list[Edge]") -> None:

@@ -37,7 +37,9 @@ def read_matrix(source: str) -> Planes:
     except (OSError, ValueError, TypeError) as error:
         raise ConvatlasError(f"{path} can't be read as a matrix: {error}") from error
     if not planes.size or not np.isfinite(planes).all():
-        raise ConvatlasError(f"{path} has no finite numbers only; expected a matrix of numbers")
+        raise ConvatlasError(
+            f"{path} is not a matrix of finite numbers: some are infinite or absent; expected numbers only"
+        )
     return planes
 
 

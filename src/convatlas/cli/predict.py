@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from convatlas.cli.arguments import complete_network, validate_folder
-from convatlas.cli.common import csv_text, only_for, print_json, progress, visible, warn, warn_of_choice
+from convatlas.cli.common import csv_text, only_for, print_json, progress, say, warn, warn_of_choice
 from convatlas.errors import UsageError
 from convatlas.records import Prediction
 
@@ -132,7 +132,7 @@ def print_lines(predictions: Iterable[Prediction]) -> int:
         count += 1
         ranked = zip(prediction.classes, prediction.probabilities, strict=True)
         said = ", ".join(f"{name} {100 * value:.1f}%" for name, value in ranked)
-        typer.echo(visible(f"{prediction.path}: {said}"))
+        say(f"{prediction.path}: {said}")
     return count
 
 

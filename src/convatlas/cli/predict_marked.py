@@ -51,7 +51,7 @@ def predict(
         print_json({"network": opened.name, "predictions": rows, "problems": [asdict(p) for p in problems]})
     else:
         for row in rows:
-            console().print(visible(line(row)), markup=False, soft_wrap=True)
+            console().print(visible(line(row)), markup=False)
     for problem in problems:
         warn(f"{problem.path}: {problem.reason}")
     return len(rows)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from convatlas.cli.common import print_json, progress, warn
+from convatlas.cli.common import print_json, progress, say, warn
 
 
 def command(
@@ -27,4 +27,4 @@ def command(
         return
     for sentence in written.missing:
         warn(sentence)
-    typer.echo(f"report {written.path}; open it in a browser")
+    say(f"report {written.path}: open it in a browser")

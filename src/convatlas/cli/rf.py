@@ -90,7 +90,7 @@ def command(
         print_json(values(network, record, source, field, paths, position, region, strength, draws))
     else:
         for line in sentences(network, record, source, field, paths, position, region, strength, draws):
-            console().print(line, soft_wrap=True, markup=False)
+            console().print(line, markup=False)
     if figure is not None:
         draw(figure, network, record, position, region, strength)
 

@@ -9,7 +9,7 @@ import typer
 from convatlas.cli.common import console, duration, print_json, warn
 from convatlas.cli.tables import Column, print_table
 from convatlas.errors import ConvatlasError, UsageError
-from convatlas.records import SCORES
+from convatlas.records import SCORES, score_name
 
 if TYPE_CHECKING:
     from convatlas.training import Recipe
@@ -67,7 +67,7 @@ def command(
         print_json({"runs": rows, "differences": differing} if differences else rows)
         return
     if not rows:
-        console().print(f"no runs in {folder}; `convatlas train lenet5` makes one", markup=False, soft_wrap=True)
+        console().print(f"no runs in {folder}; `convatlas train lenet5` makes one", markup=False)
         return
     print_runs(rows)
     if differences:
@@ -80,6 +80,7 @@ def entry(path: Path, folder: Path) -> dict[str, Any]:
     from convatlas.training.recipe import read
     from convatlas.training.records import read_object
     from convatlas.training.run import in_use
+    from convatlas.training.summary import training_seconds
 
     run = open_run(path)
     recipe = read(run.recipe)
@@ -99,7 +100,7 @@ def entry(path: Path, folder: Path) -> dict[str, Any]:
     values = [value for row in rows if isinstance(value := row.get(measure), float | int) and math.isfinite(value)]
     errors = [value if measure == error else 1 - value for value in values]
     best = min(range(len(errors)), key=errors.__getitem__, default=None)
-    seconds = None if summary is None else summary.get("seconds")
+    ended = summary or {}
     return {
         "run": str(path.relative_to(folder)) if path != folder else path.name,
         "network": recipe.network,
@@ -108,11 +109,12 @@ def entry(path: Path, folder: Path) -> dict[str, Any]:
         "epochs": len(rows),
         "planned_epochs": recipe.epochs,
         "measure": measure,
+        "protocol": (rows[-1].get("protocol") if rows else None) or ended.get("protocol"),
         "best": None if best is None else values[best],
         "last": values[-1] if values else None,
         "best_error": None if best is None else errors[best],
         "last_error": errors[-1] if errors else None,
-        "seconds": sum(row["seconds"] for row in rows) if seconds is None else seconds,
+        "seconds": training_seconds(ended, rows),
         "images_per_s": rows[-1].get("images_per_s") if rows else None,
         "state": state,
         "started": read_object(environment).get("started") if environment.exists() else None,
@@ -170,7 +172,7 @@ def print_runs(rows: list[dict[str, Any]]) -> None:
             row["data"],
             row["recipe"],
             f"{row['epochs']}/{row['planned_epochs']}",
-            SCORES.get(row["measure"], "validation error" if row["measure"] == "val_error" else "error"),
+            measure_name(row),
             percent(row["best"]),
             percent(row["last"]),
             duration(row["seconds"]),
@@ -179,6 +181,13 @@ def print_runs(rows: list[dict[str, Any]]) -> None:
         for row in rows
     ]
     print_table(console(), COLUMNS, lines)
+
+
+def measure_name(row: dict[str, Any]) -> str:
+    """ "error", "validation error", "mean IU", "mAP (VOC 2010)"."""
+    if row["measure"] in SCORES:
+        return score_name(row["measure"], row["protocol"])
+    return "validation error" if row["measure"] == "val_error" else "error"
 
 
 def print_differences(rows: list[dict[str, Any]], differing: dict[str, list[Any]]) -> None:

@@ -101,7 +101,7 @@ def write_drawing(page: Page, path: Path, fold: int | None) -> None:
     from convatlas.visualise.drawing import draw_network
 
     if path.suffix.lower() != ".svg":
-        raise UsageError(f"--draw is {path}; expected a file called .svg")
+        raise UsageError(f"--draw is {path}; expected a name that ends in .svg")
     svg = draw_network(page.card.name, trace_network(page.card.name, page.input_shape), fold=fold)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(svg, encoding="utf-8")

@@ -16,6 +16,7 @@ from rich.text import Text
 from convatlas.cli.common import UNWRAPPED, visible
 
 GAP = 2  # characters between columns
+LONG_WORD = 24  # characters from which a word, mostly a path, may be broken
 Cell = str | Text
 
 
@@ -81,17 +82,26 @@ def fit(columns: Sequence[Column], cells: Sequence[Sequence[Text]], room: int) -
     A column without which two records would read the same is never left out.
     """
     widths = natural_widths(columns, cells)
+    least = [least_width(column, [row[index] for row in cells]) for index, column in enumerate(columns)]
     distinct = distinct_rows(cells, widths)
     order = sorted((column.left_out, index) for index, column in enumerate(columns) if column.left_out)
     for index in [*(index for _, index in order), None]:
         excess = sum(widths) + GAP * (sum(width > 0 for width in widths) - 1) - room
-        spare = {i: widths[i] - column.wrap for i, column in enumerate(columns) if 0 < column.wrap < widths[i]}
+        spare = {i: widths[i] - low for i, low in enumerate(least) if 0 < low < widths[i]}
         if excess <= sum(spare.values()):
             return squeeze(widths, spare, excess)
         if index is not None:
             without = [*widths[:index], 0, *widths[index + 1 :]]
             widths = without if distinct_rows(cells, without) == distinct else widths
     return None
+
+
+def least_width(column: Column, cells: Sequence[Text]) -> int:
+    """To how few characters a column can be narrowed: its longest word, if that is not too long; 0: it never is."""
+    if not column.wrap:
+        return 0
+    words = (word for text in (column.name, *(cell.plain for cell in cells)) for word in text.split())
+    return max(column.wrap, min(LONG_WORD, max(map(cell_len, words))))
 
 
 def distinct_rows(cells: Sequence[Sequence[Text]], widths: Sequence[int]) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convatlas.cli.arguments import complete_network, parse_finite, validate_folder
+from convatlas.cli.arguments import complete_network, parse_finite, validate_folder, validate_output
 from convatlas.cli.common import progress, warn
 from convatlas.cli.training_display import summarise
 from convatlas.cli.training_plan import Asked, begun, planned
@@ -213,12 +213,16 @@ def command(
         raise UsageError("--out is needed under torchrun, so that every process and every restart means the same run")
     if folds is not None and (several or find_lr):
         raise UsageError(f"--folds goes with {'one process' if several else 'training, not with --find-lr'}")
-    if not find_lr:
+    if find_lr:
+        validate_output(out, "--out", (".png",))
+    else:
         validate_folder(out, "--out")
 
     quiet = json or os.environ.get("RANK", "0") != "0"
     with nullcontext() if quiet else progress("Reading the data"):
         chosen, loaded = begun(resume, data_root) if resume else planned(asked, data_root, download)
+    if beyond := [epoch for epoch in every.epochs if epoch > chosen.epochs]:
+        raise UsageError(f"--keep-epochs names epoch {beyond[0]}, but the run has {chosen.epochs}")
     if not quiet:
         describe(chosen, loaded)
     where = None if device == "auto" else device

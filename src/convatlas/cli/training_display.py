@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from convatlas.cli.common import SPEAKS_AFTER, console, duration, hush, literal, print_json, visible
-from convatlas.records import AP_PROTOCOLS, SCORES
+from convatlas.records import SCORES, protocol_words, score_name
 
 SPEAKS_AT_MOST = 300.0  # seconds between two lines within an epoch, in a log
+NARROW = 72  # characters of a window, below which the bar goes without the speed
 UNKNOWN = "-"  # in the place of a number that is none
 
 
@@ -60,7 +61,7 @@ class EpochDisplay:
     def note(self, sentence: str) -> None:
         if not self.quiet:
             self.spoken = time.monotonic()
-            self.bar.console.print(f"convatlas: {visible(sentence)}", highlight=False, markup=False, soft_wrap=True)
+            self.bar.console.print(f"convatlas: {visible(sentence)}", highlight=False, markup=False)
 
     def epoch(self, row: dict[str, Any]) -> None:
         now = time.monotonic()
@@ -72,7 +73,7 @@ class EpochDisplay:
         self.spoken = now
         split = "val" if "val_loss" in row else "test"
         others = [name for name in SCORES if name in row]  # in the place of the error, where a task has them
-        reached = "  ".join(f"{SCORES[name]} {percent(row[name]):>6}" for name in others)
+        reached = "  ".join(f"{score_name(name, row.get('protocol'))} {percent(row[name]):>6}" for name in others)
         error = f"  error {percent(row['train_error']):>6}" if "train_error" in row else ""
         console().print(
             f"epoch {row['epoch']:>3}/{self.epochs}   "
@@ -99,8 +100,9 @@ def epoch_display(epochs: int, *, quiet: bool) -> Iterator[EpochDisplay]:
 
     hush()
     columns = [TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()]
-    columns += [TextColumn(f"{{task.fields[{name}]}}") for name in ("speed", "loss", "error")]
     terminal = Console(stderr=True)
+    names = ("speed", "loss", "error") if terminal.width >= NARROW else ("loss", "error")
+    columns += [TextColumn(f"{{task.fields[{name}]}}") for name in names]
     with Progress(*columns, console=terminal, transient=True, disable=quiet or not terminal.is_terminal) as bar:
         display, ended = EpochDisplay(bar, epochs, quiet=quiet), threading.Event()
         speaker = threading.Thread(target=display.speak, args=(ended,), daemon=True)
@@ -196,9 +198,9 @@ def summarise_scores(trained: Any, recipe: Any, page: Path | None, *, json: bool
         )
         return
     reached = ", ".join(f"{SCORES[name]} {percent(value)}" for name, value in scores.items() if name in SCORES)
-    protocol = AP_PROTOCOLS.get(result.protocol, result.protocol)
     console().print(
-        f"\n[bold]{reached}[/], {protocol}, trained in {duration(trained.seconds)}\n{trained.summary.selection}"
+        f"\n[bold]{reached}[/], {protocol_words(result)}, trained in {duration(trained.seconds)}\n"
+        f"{trained.summary.selection}"
     )
     if recipe.expected:
         console().print(f"expected: {recipe.expected}", markup=False)

@@ -60,4 +60,4 @@ def show(summary: dict[str, Any], folder: Path) -> None:
             f"[bold]{words} {percent(mean)}[/], mean of {len(summary['folds'])} folds, 95% interval "
             f"{percent(low)} to {percent(high)}"
         )
-    say(f"runs and folds.json in {literal(folder)}", soft_wrap=True)
+    say(f"runs and folds.json in {literal(folder)}")

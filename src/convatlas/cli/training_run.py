@@ -15,16 +15,20 @@ if TYPE_CHECKING:
 
 def describe(chosen: "Recipe", loaded: Any) -> None:
     from convatlas import registry
+    from convatlas.report.tables import plural
     from convatlas.training.summary import chooses
 
     card = registry.card(chosen.network)
     say = console().print
     say(f"[bold]{card.name}[/]  {literal(card.summary)}")
-    choosing = f"{len(loaded.val):,} to choose the epoch on, " if loaded.val is not None else ""
+    epochs = plural(chosen.epochs, "epoch", "epochs")
+    use = "choose the epoch on" if chooses(chosen) else "watch the training by"
+    validation = f"{len(loaded.val):,} to {use}, " if loaded.val is not None else ""
+    classes = "joints" if card.task == "pose" else "classes"
     say(
-        f"{literal(loaded.name)}: {len(loaded.train):,} to learn from, {choosing}{len(loaded.test):,} to test on, "
-        f"{len(loaded.classes)} classes\n"
-        f"{literal(chosen.variant)} recipe, {chosen.epochs} epochs of {chosen.batch_size}: {literal(chosen.source)}"
+        f"{literal(loaded.name)}: {len(loaded.train):,} to learn from, {validation}{len(loaded.test):,} to test on, "
+        f"{len(loaded.classes)} {classes}\n"
+        f"{literal(chosen.variant)} recipe, {epochs}, batches of {chosen.batch_size:,}: {literal(chosen.source)}"
     )
     if loaded.val is None and chooses(chosen):
         say(

@@ -86,7 +86,7 @@ def import_(
         print_json({"file": str(file), "format": opened.format, "notes": notes, "out": str(out), "card": card})
         return
     say = console().print
-    say(visible(f"{file}: {describe(opened)}"), markup=False, soft_wrap=True)
+    say(visible(f"{file}: {describe(opened)}"), markup=False)
     print_notes(opened)
     print_card(card)
     say(f"{out}: {sum(p.numel() for p in net.parameters()):,} parameters of {network.name}", markup=False)
@@ -118,7 +118,7 @@ def show(
         })  # fmt: skip
         return
     say = console().print
-    say(visible(f"{file}: {describe(opened)}"), markup=False, soft_wrap=True)
+    say(visible(f"{file}: {describe(opened)}"), markup=False)
     print_notes(opened)
     for name, count in not_finite(opened.tensors).items():
         say(visible(f"  {name} holds {count:,} values that are NaN or infinite"), markup=False)
@@ -152,10 +152,10 @@ def list_(
         out.print("\n`convatlas weights list NAME` says where they are, what does not fit, and whose file was tried.")
         return
     for row in rows:
-        out.print(f"{row.release} ({row.format}), fits {row.fits}", markup=False, soft_wrap=True)
+        out.print(f"{row.release} ({row.format}), fits {row.fits}", markup=False)
         for label, value in (("from", row.url), ("file", row.file), ("licence", row.licence), ("note", row.note)):
             if value:
-                out.print(f"  {label:<8}{value}", markup=False, soft_wrap=True)
+                out.print(f"  {label:<8}{value}", markup=False, soft_wrap=label in ("from", "file"))
 
 
 @app.command("compress")
@@ -269,10 +269,10 @@ def print_notes(opened: "Read") -> None:
     known = was_read(Path(opened.source)) if Path(opened.source).is_file() else None
     if known is not None:
         say = f"  this very file of {known.release} was read before and gave right answers"
-        console().print(say, markup=False, soft_wrap=True)
+        console().print(say, markup=False)
     for note in opened.notes:
         chosen = "the raw ones are in" in note or note.startswith("taken: averaged")
-        console().print(visible(f"  {note}{' (--take raw)' if chosen else ''}"), markup=False, soft_wrap=True)
+        console().print(visible(f"  {note}{' (--take raw)' if chosen else ''}"), markup=False)
 
 
 def print_card(card: dict[str, Any]) -> None:
@@ -285,7 +285,7 @@ def print_card(card: dict[str, Any]) -> None:
         "from": card.get("source"),
         "network": card["network"],
         "classes": f"{card['num_classes']:,}{named}",
-        "pictures": in_words(card["preprocessing"]) if card["preprocessing"] else "not known; the network's usual",
+        "images": in_words(card["preprocessing"]) if card["preprocessing"] else "not known; the network's usual",
         "settings": "; ".join(
             f"{'all layers' if path == '*' else path} {', '.join(f'{key} {value}' for key, value in entry.items())}"
             for path, entry in card.get("settings", {}).items()
@@ -293,7 +293,7 @@ def print_card(card: dict[str, Any]) -> None:
     }
     for label, value in lines.items():
         if value:
-            console().print(f"  {label:<10}{visible(value)}", markup=False, soft_wrap=True)
+            console().print(f"  {label:<10}{visible(value)}", markup=False)
 
 
 def in_words(entry: dict[str, Any]) -> str:

@@ -20,6 +20,8 @@ from convatlas.records.evaluation import (
     PrecisionRecall,
     PublishedResult,
     SegmentationEvaluation,
+    protocol_words,
+    score_name,
 )
 from convatlas.records.images import Preprocessing, Problem
 from convatlas.records.layers import Along, LayerRecord, Reads
@@ -56,4 +58,6 @@ __all__ = [
     "StartsFromOthers",
     "Task",
     "Traits",
+    "protocol_words",
+    "score_name",
 ]

@@ -14,12 +14,41 @@ if TYPE_CHECKING:
 SCORES = {"mean_iu": "mean IU", "pixel_accuracy": "pixel accuracy", "pck": "PCK", "mean_ap": "mAP"}
 """What people call the entries of an evaluation's `scores`; the first of a task is what its error is taken from."""
 
+
+@dataclass(frozen=True)
+class APProtocol:
+    """A way to measure average precision, as people call it."""
+
+    name: str  # "VOC 2010"
+    rule: str  # "IoU 0.5, all points"
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.rule})"
+
+
 AP_PROTOCOLS = {
-    "voc07": "by VOC 2007's protocol (IoU 0.5, 11 points)",
-    "voc10": "by VOC 2010's protocol (IoU 0.5, all points)",
-    "coco": "by COCO's protocol (mean over IoU 0.5 to 0.95)",
+    "voc07": APProtocol("VOC 2007", "IoU 0.5, 11 points"),
+    "voc10": APProtocol("VOC 2010", "IoU 0.5, all points"),
+    "coco": APProtocol("COCO", "mean over IoU 0.5 to 0.95"),
 }
-"""How the protocols of `DetectionEvaluation` are called beside a number."""
+"""The protocols of `DetectionEvaluation`, whose names stand beside every mean AP."""
+
+
+def score_name(score: str, protocol: str | None) -> str:
+    """The name of an entry of `scores` for a column or a line: "mean IU", "mAP (VOC 2010)".
+
+    >>> score_name("mean_ap", "voc10"), score_name("pck", "one view")
+    ('mAP (VOC 2010)', 'PCK')
+    """
+    measured_by = AP_PROTOCOLS.get(protocol or "") if score == "mean_ap" else None
+    return f"{SCORES[score]} ({measured_by.name})" if measured_by else SCORES[score]
+
+
+def protocol_words(evaluation: DetectionEvaluation | Evaluation | SegmentationEvaluation | PoseEvaluation) -> str:
+    """How a result was measured, for a sentence: "one view", "mean AP, VOC 2010 (IoU 0.5, all points)"."""
+    if isinstance(evaluation, DetectionEvaluation):
+        return f"mean AP, {AP_PROTOCOLS[evaluation.protocol]}"
+    return evaluation.protocol
 
 
 @dataclass(frozen=True)

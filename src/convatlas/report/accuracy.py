@@ -8,8 +8,14 @@ from typing import Any
 
 from convatlas import inference
 from convatlas.inference import Source
-from convatlas.records import Evaluation, PoseEvaluation, PublishedResult, SegmentationEvaluation
-from convatlas.report.detection import PROTOCOLS
+from convatlas.records import (
+    DetectionEvaluation,
+    Evaluation,
+    PoseEvaluation,
+    PublishedResult,
+    SegmentationEvaluation,
+    protocol_words,
+)
 from convatlas.report.published import published_results, squeeze, view
 
 ENSEMBLE = re.compile(r"\d+ networks")  # whose cost is not that of one
@@ -21,7 +27,7 @@ class Accuracy:
     """One number, with all that it is of."""
 
     value: float  # fraction
-    measure: str  # "top-1 accuracy", "mean IoU", "mean AP, VOC07 11-point"
+    measure: str  # "top-1 accuracy", "mean IoU", "mean AP, VOC 2007 (IoU 0.5, 11 points)"
     data: str  # "ILSVRC-2012 validation"
     protocol: str  # as the source says it; "" for the whole image
     source: str  # PUBLISHED or MEASURED
@@ -100,12 +106,12 @@ def measure_of(evaluation: Any) -> str:
         return "mean IoU"
     if isinstance(evaluation, PoseEvaluation):
         return evaluation.measure
-    return PROTOCOLS[evaluation.protocol]
+    return protocol_words(evaluation)
 
 
 def protocol_of(evaluation: Any) -> str:
     """How each image was looked at; a detector's protocol is part of its measure's name."""
-    return "" if evaluation.protocol in PROTOCOLS else evaluation.protocol
+    return "" if isinstance(evaluation, DetectionEvaluation) else evaluation.protocol
 
 
 def grouped(rows: Iterable[Row]) -> list[Group]:

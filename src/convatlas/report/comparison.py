@@ -66,7 +66,8 @@ class Estimate:
 
     def __str__(self) -> str:
         more = f", and the evaluation of {self.runs} {'run' if self.runs == 1 else 'runs'}" if self.runs else ""
-        return f"this will take about {duration(self.seconds)}{more}"
+        time = "less than a second" if self.seconds < 1 else f"about {duration(self.seconds)}"
+        return f"this will take {time}{more}"
 
 
 @dataclass(frozen=True)

@@ -101,9 +101,9 @@ def estimate(costs: Sequence[Cost], batches: Sequence[int], budget_s: float, sta
     share = budget_s / max(len(costs) * len(batches), 1)
     singles = [batch * one.multiply_adds / speed for one in costs for batch in batches]
     passes = sum(min(PASSES * one, share) for one in singles)
-    restarts = start_s * sum(batches[0] * one.multiply_adds / speed > share for one in costs)
     building = max(start_s / QUICK_START_S, 1.0) * sum(one.weight_bytes for one in costs) / BYTES_PER_S
-    return passes + restarts + building
+    too_slow = sum(batches[-1] * one.multiply_adds / speed > share for one in costs)
+    return passes + too_slow * start_s + (1 + too_slow) * building  # a pass that is cut ends the process of all
 
 
 def probe() -> float:

@@ -19,7 +19,7 @@ from convatlas.evaluation.error_analysis import (
     image_errors,
     worst_images,
 )
-from convatlas.records import DetectionEvaluation
+from convatlas.records import DetectionEvaluation, protocol_words
 from convatlas.report import html, tables
 from convatlas.report.html import Tile
 from convatlas.report.image_uris import array_uri
@@ -27,11 +27,6 @@ from convatlas.report.paths import short
 from convatlas.visualise import boxes, detection_curves, overlays
 
 LONGEST_SIDE = 480  # pixels of an image in the page
-PROTOCOLS = {
-    "voc07": "mean AP, VOC07 11-point",
-    "voc10": "mean AP, VOC10 area under the curve",
-    "coco": "mean AP, COCO IoU 0.50 to 0.95",
-}
 MEASURES = {
     "voc07": "Average precision as VOC measured it until 2009: the mean over eleven recalls, at IoU 0.5.",
     "voc10": "Average precision as VOC measures it since 2010: the area under the curve, at IoU 0.5.",
@@ -63,7 +58,7 @@ def sections(evaluation: DetectionEvaluation, test: DetectionSplit, *, worst: in
         "mean_ap": _known(evaluation.mean_ap),
         "measure": MEASURES[evaluation.protocol],
         "name_of_ap": "AP" if evaluation.protocol == "coco" else "AP50",
-        "protocol": PROTOCOLS[evaluation.protocol],
+        "protocol": protocol_words(evaluation),
         "curves": [
             html.svg(figure, "Precision against recall of a class")
             for figure in detection_curves.precision_recall_figures(evaluation)
@@ -87,7 +82,7 @@ def page(evaluation: DetectionEvaluation, test: DetectionSplit, title: str, *, w
     objects = sum(curve.objects for curve in evaluation.curves)
     lead = (
         f"{objects:,} objects of {len(evaluation.classes):,} classes in "
-        f"{len(test):,} test images; {PROTOCOLS[evaluation.protocol]}."
+        f"{len(test):,} test images; {protocol_words(evaluation)}."
     )
     return html.standalone(title, lead, tiles(evaluation, len(test)), sections(evaluation, test, worst=worst))
 
@@ -95,7 +90,7 @@ def page(evaluation: DetectionEvaluation, test: DetectionSplit, title: str, *, w
 def tiles(evaluation: DetectionEvaluation, images: int) -> list[Tile]:
     """The large numbers of a page."""
     classes = f"over {tables.plural(len(evaluation.classes), 'class', 'classes')} of {images:,} test images"
-    found = [Tile(tables.percent(evaluation.mean_ap, 1), PROTOCOLS[evaluation.protocol], classes, "reached")]
+    found = [Tile(tables.percent(evaluation.mean_ap, 1), protocol_words(evaluation), classes, "reached")]
     if evaluation.protocol == "coco":
         for name in ("AP50", "AP75", "AR100"):
             found.append(Tile(tables.percent(evaluation.numbers[name], 1), name, "over the classes"))

@@ -18,6 +18,7 @@ from convatlas.report.paths import without_paths
 from convatlas.training.recipe import Recipe
 from convatlas.training.recipe import read as read_recipe
 from convatlas.training.run import RunFolder, in_use, open_run
+from convatlas.training.summary import training_seconds
 from convatlas.visualise import curves
 
 
@@ -36,9 +37,7 @@ class RunRecord:
     @property
     def seconds(self) -> float:
         """Of training and of testing after each epoch: the one training time that every command and page shows."""
-        if self.summary.get("seconds") is not None:
-            return float(self.summary["seconds"])
-        return sum(row.get("seconds") or 0 for row in self.metrics)
+        return training_seconds(self.summary, self.metrics)
 
     @property
     def selection(self) -> tuple[str, ...]:

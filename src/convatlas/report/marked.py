@@ -13,7 +13,7 @@ from convatlas.inference import open_source, survey_masks
 from convatlas.inference.maps import Survey
 from convatlas.inference.poses import pose_of
 from convatlas.inference.source import Source
-from convatlas.records import PoseEvaluation, SegmentationEvaluation
+from convatlas.records import PoseEvaluation, SegmentationEvaluation, protocol_words
 from convatlas.report import detection, frame, pose, segmentation
 from convatlas.report.frame import Body, RunRecord
 from convatlas.report.html import Tile, save
@@ -62,11 +62,7 @@ def _page(
     run: RunRecord, evaluation: Any, tiles: list[Tile], body: Markup, dataset: str | None, warnings: tuple[str, ...]
 ) -> Markup:
     data = dataset or Path(run.recipe.data.spec).name
-    names = detection.PROTOCOLS
-    lead = (
-        f"{run.card.summary} Trained by its {run.recipe.variant} recipe on {data}; "
-        f"{names.get(evaluation.protocol, evaluation.protocol)}."
-    )
+    lead = f"{run.card.summary} Trained by its {run.recipe.variant} recipe on {data}; {protocol_words(evaluation)}."
     published = f"Published: {run.recipe.expected}." if run.recipe.expected else ""
     problems = tuple(evaluation.problems)
     return frame.render(
@@ -104,8 +100,22 @@ def _segmentation(source: Source, test: MaskSplit, on_progress: Progress | None)
     return segmentation.tiles(survey.evaluation, survey.boundary), body
 
 
+def poses_page(source: Source, evaluation: PoseEvaluation, test: PeopleSplit, title: str) -> str:
+    """A page of its own for `convatlas eval --report`."""
+    left, right = sides(test.names)
+    examples = _worst_poses(source, evaluation, test)
+    return pose.page(evaluation, examples, title, limbs=limbs(test.names), left=left, right=right)
+
+
 def _pose(source: Source, evaluation: PoseEvaluation, test: PeopleSplit) -> Markup:
-    """Joints, and the worst poses; where an image could not be read, the people no longer have their places."""
+    """Joints, and the worst poses."""
+    left, right = sides(test.names)
+    examples = _worst_poses(source, evaluation, test)
+    return pose.sections(evaluation, examples, limbs=limbs(test.names), left=left, right=right)
+
+
+def _worst_poses(source: Source, evaluation: PoseEvaluation, test: PeopleSplit) -> list[pose.PoseExample]:
+    """Looked at again; none where an image could not be read, as the people no longer have their places."""
     assemble, examples = PersonAssembly(source.preprocessing, test.names), []
     whole = len(evaluation.distances) == len(test)
     for index in pose.worst(evaluation, WORST) if whole else ():
@@ -114,8 +124,7 @@ def _pose(source: Source, evaluation: PoseEvaluation, test: PeopleSplit) -> Mark
         examples.append(
             pose.PoseExample(found.path, image, person.joints, person.marked, found.joints, evaluation.distances[index])
         )
-    left, right = sides(test.names)
-    return pose.sections(evaluation, examples, limbs=limbs(test.names), left=left, right=right)
+    return examples
 
 
 def _examples(survey: Survey) -> list[segmentation.MaskExample]:

@@ -131,6 +131,7 @@ def fit(
             kept = evaluation if is_result else kept
             split = setup.compares_on
             row |= {f"{split}_loss": evaluation.loss, f"{split}_error": evaluation.error, **evaluation.scores()}
+            row["protocol"] = evaluation.protocol
             at.end_epoch(row)
             session.log(row)
             session.save(at.epoch * setup.steps)
@@ -142,7 +143,7 @@ def fit(
     return Trained(session.run, replace(evaluation, problems=problems), summary)
 
 
-def _pass(setup: Setup, session: Session, at: Position, on_progress: OnProgress | None) -> dict[str, float]:
+def _pass(setup: Setup, session: Session, at: Position, on_progress: OnProgress | None) -> dict[str, Any]:
     """What is left of one epoch; returns the row of metrics.jsonl without the columns of its evaluation."""
     recipe, learner, processes, steps = setup.recipe, setup.learner, setup.processes, setup.steps
     if setup.before_pass and at.index == 0:

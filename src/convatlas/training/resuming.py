@@ -31,7 +31,10 @@ def go_on(run: RunFolder, setup: Setup, samples: Inventory | None, note: Callabl
         position = _restore(run, setup, state, changed)
         for problem in problems:
             note(f"the checkpoint {problem.path} can't be used: {problem.reason}; the one before it is")
-        note(f"going on in epoch {position.epoch + 1} after step {position.index} of {setup.steps}")
+        if position.epoch < setup.recipe.epochs:
+            note(f"going on in epoch {position.epoch + 1} after step {position.index} of {setup.steps}")
+        else:
+            note("all epochs are done; only the test and the report are made again")
     elif problems or (run.metrics.exists() and run.rows()):
         named = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems)
         raise ConvatlasError(

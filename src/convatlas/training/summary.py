@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -69,9 +70,15 @@ def read(run: RunFolder) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def training_seconds(run: RunFolder) -> float:
-    """The training time of a run, finished or not: the one number that terminal, report and lists show."""
-    return sum(float(row.get("seconds") or 0) for row in run.rows()) if run.metrics.exists() else 0.0
+def training_seconds(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> float:
+    """The training time of a run: of its epochs, each with its evaluation. Terminal, report and lists show this number.
+
+    Args:
+        summary: the entries of `summary.json`, empty where the run is not finished.
+        rows: the lines of `metrics.jsonl`.
+    """
+    seconds = summary.get("seconds")
+    return sum(float(row.get("seconds") or 0) for row in rows) if seconds is None else float(seconds)
 
 
 def scored_epoch(run: RunFolder, recipe: Recipe) -> int | None:

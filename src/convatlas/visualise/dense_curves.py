@@ -46,6 +46,6 @@ def pck_figure(distances: NDArray[np.float64], joints: Sequence[str], threshold:
             axis.plot(limits, 100 * (distances[marked][:, None] <= limits).mean(axis=0), color=TEST, lw=2, label="all")
             axis.legend(frameon=False, fontsize=8, loc="lower right")
         axis.axvline(threshold, color=MUTED, lw=0.8, linestyle=":")
-        axis.set(xlabel="distance allowed", ylabel="joints found (%)", title="Every joint, by the distance allowed")
+        axis.set(xlabel="distance allowed", ylabel="joints found (%)", title="Joints by distance allowed")
         axis.set(xlim=(0, limits[-1]), ylim=(0, 100))
     return sheet
