@@ -85,8 +85,9 @@ def sections(evaluation: DetectionEvaluation, test: DetectionSplit, *, worst: in
 def page(evaluation: DetectionEvaluation, test: DetectionSplit, title: str, *, worst: int = 8) -> str:
     """A whole page of `sections` below the protocol's numbers."""
     objects = sum(curve.objects for curve in evaluation.curves)
+    classes = tables.plural(len(evaluation.classes), "class", "classes")
     lead = (
-        f"{tables.plural(objects, 'object', 'objects')} of {tables.plural(len(evaluation.classes), 'class', 'classes')} in "
+        f"{tables.plural(objects, 'object', 'objects')} of {classes} in "
         f"{tables.plural(len(test), 'test image', 'test images')}; {PROTOCOLS[evaluation.protocol]}."
     )
     return html.standalone(title, lead, tiles(evaluation, len(test)), sections(evaluation, test, worst=worst))
