@@ -13,7 +13,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from convatlas.cli import main
 from convatlas.evaluation.calibration import calibration
-from convatlas.report import html, tables
+from convatlas.report import frame, html, tables
 from convatlas.report.page import surer
 from convatlas.report.paths import below_common, short, without_paths
 from convatlas.visualise import confusion, curves, panels, reliability
@@ -255,3 +255,14 @@ def test_what_is_silent_does_not_contradict_itself(
         "lenet5": (True, False), "caffe_lenet": (True, True), "alexnet_owt": (False, True)
     }[name]  # fmt: skip
     assert "Behind" in page if name != "alexnet_owt" else "Behind" not in page
+
+
+def test_a_note_has_a_capital_but_for_the_network_s_name() -> None:
+    assert frame.sentence("the published 20 epochs became 70", "lenet5") == "The published 20 epochs became 70"
+    assert frame.sentence("ssd300 has no recipe called published", "ssd300") == "ssd300 has no recipe called published"
+
+
+def test_the_recipe_has_no_empty_row_and_breaks_names_at_points(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page, _ = report_of(run, capsys)
+    assert '<th scope="row">preprocessing.<wbr>channel_order</th>' in page
+    assert "</th><td></td>" not in page

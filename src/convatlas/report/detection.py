@@ -80,16 +80,20 @@ def sections(evaluation: DetectionEvaluation, test: DetectionSplit, *, worst: in
 def page(evaluation: DetectionEvaluation, test: DetectionSplit, title: str, *, worst: int = 8) -> str:
     """A whole page of `sections` below the protocol's numbers."""
     objects = sum(curve.objects for curve in evaluation.curves)
+    classes = tables.plural(len(evaluation.classes), "class", "classes")
     lead = (
-        f"{objects:,} objects of {len(evaluation.classes):,} classes in "
-        f"{len(test):,} test images; {protocol_words(evaluation)}."
+        f"{tables.plural(objects, 'object', 'objects')} of {classes} in "
+        f"{tables.plural(len(test), 'test image', 'test images')}; {protocol_words(evaluation)}."
     )
     return html.standalone(title, lead, tiles(evaluation, len(test)), sections(evaluation, test, worst=worst))
 
 
 def tiles(evaluation: DetectionEvaluation, images: int) -> list[Tile]:
     """The large numbers of a page."""
-    classes = f"over {tables.plural(len(evaluation.classes), 'class', 'classes')} of {images:,} test images"
+    classes = (
+        f"over {tables.plural(len(evaluation.classes), 'class', 'classes')} "
+        f"of {tables.plural(images, 'test image', 'test images')}"
+    )
     found = [Tile(tables.percent(evaluation.mean_ap, 1), protocol_words(evaluation), classes, "reached")]
     if evaluation.protocol == "coco":
         for name in ("AP50", "AP75", "AR100"):

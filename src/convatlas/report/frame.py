@@ -110,15 +110,20 @@ def context(run: RunRecord, body: Body) -> dict[str, Any]:
         "paper_url": paper_url(paper.id) if paper else None,
         "tiles": [*body.tiles, training_tile(run)],
         "comparison": body.comparison,
-        "notes": [note[:1].upper() + note[1:] for note in map(without_paths, (*run.selection, *run.recipe.notes))],
+        "notes": [sentence(note, run.card.name) for note in map(without_paths, (*run.selection, *run.recipe.notes))],
         "charts": charts(run, body.published_error),
         "caption": caption(run, body.published_error is not None),
         "body": body.sections,
         "verification": verification(run.card.name),
-        "recipe": [(name, without_paths(value)) for name, value in tables.flatten(run.fields)],
+        "recipe": [(name, without_paths(value)) for name, value in tables.flatten(run.fields) if value],
         "environment": [(name, without_paths(value)) for name, value in tables.flatten(run.environment)],
         "problems": problems,
     }
+
+
+def sentence(note: str, network: str) -> str:
+    """With a capital, but for the network's name, which is written as one types it."""
+    return note if note.startswith(network) else note[:1].upper() + note[1:]
 
 
 def render(values: dict[str, Any]) -> Markup:

@@ -97,7 +97,7 @@ def standalone(source: Source, evaluation: Evaluation, data: DataSet, title: str
     if evaluation.top5_error is not None:
         tiles.append(Tile(tables.percent(evaluation.top5_error), "top-5 error", evaluation.protocol))
     lead = (
-        f"{len(evaluation.labels):,} test images of {data.name}, {evaluation.protocol}: "
+        f"{tables.plural(len(evaluation.labels), 'test image', 'test images')} of {data.name}, {evaluation.protocol}: "
         f"{tables.percent(evaluation.top1_error)} wrong, 95% interval {tables.percent(low)} to {tables.percent(high)}."
     )
     return html.standalone(title, lead, tiles, sections(source, evaluation, data.test))
