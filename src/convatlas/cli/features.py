@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from convatlas.cli.arguments import complete_network, make_parent, validate_output
-from convatlas.cli.common import print_json, progress, say, warn
-from convatlas.errors import UsageError
+from convatlas.cli.common import print_json, progress, say, visible, warn
+from convatlas.errors import ConvatlasError, UsageError
 
 POOLS = ("mean", "max", "flatten")
 PROBES = ("svm", "logistic")
@@ -100,7 +100,8 @@ def split(paths: tuple[str, ...]) -> tuple[list[str], list[bool]]:
 def draw(sheet: Path, image: Path, ranked: list[dict[str, Any]]) -> None:
     """The image and those most like it, with their cosine, five in a row."""
     from matplotlib.figure import Figure
-    from PIL import Image
+
+    from convatlas.data.decode import decode
 
     entries = [(str(image), "the image"), *((entry["path"], f"{entry['cosine']:.3f}") for entry in ranked)]
     rows = -(-len(entries) // 5)
@@ -109,9 +110,12 @@ def draw(sheet: Path, image: Path, ranked: list[dict[str, Any]]) -> None:
     for axis in axes:
         axis.axis("off")
     for axis, (path, title) in zip(axes, entries, strict=False):
-        with Image.open(path) as opened:
-            axis.imshow(opened.convert("RGB"))
-        axis.set_title(f"{title}\n{Path(path).stem[:28]}", fontsize=7)
+        try:
+            pixels = decode(path)
+        except ConvatlasError as error:
+            raise ConvatlasError(f"{path}: {error}") from error
+        axis.imshow(pixels.expand(3, -1, -1).permute(1, 2, 0).numpy())
+        axis.set_title(f"{title}\n{visible(Path(path).stem[:28])}", fontsize=7, parse_math=False)
     figure.savefig(make_parent(sheet), dpi=120)
 
 

@@ -67,9 +67,13 @@ def parse_planes(text: str, name: str) -> Planes:
 
 
 def _image(path: Path) -> Planes:
-    from PIL import Image
+    from convatlas.data.decode import open_image
 
-    with Image.open(path) as image:
+    try:
+        image = open_image(path)
+    except ConvatlasError as error:
+        raise ConvatlasError(f"{path}: {error}") from error
+    with image:
         if image.width * image.height > MAX_VALUES:
             raise ValueError(f"{image.width} x {image.height} pixels; expected at most {MAX_VALUES:,}")
         grey = image.mode in ("1", "L", "I", "I;16", "F")

@@ -16,7 +16,7 @@ import numpy as np
 
 from convatlas.data.decode import inspect, jpeg_complaint
 from convatlas.data.encoded import EncodedSplit
-from convatlas.data.findings import HARMFUL, MEANING, Finding, Kind, finding_of
+from convatlas.data.findings import HARMFUL, MEANING, Finding, Kind, find_similar_names, finding_of
 from convatlas.data.leaks import Thumbnails, find_leaks
 from convatlas.data.splits import Split
 from convatlas.data.store import Progress, threads
@@ -93,6 +93,7 @@ def check(
     started = time.perf_counter()
     facts: list[Facts] = []
     findings = [finding_of(problem) for split in parts.values() for problem in split.problems]
+    findings += [Finding("similar names", name, f"and {other!r}") for other, name in find_similar_names(classes)]
     if refusal is not None:
         findings.append(Finding("refused", "the data", refusal))
     thumbnails = {part: Thumbnails.for_images(len(split)) for part, split in parts.items()}

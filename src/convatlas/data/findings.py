@@ -1,6 +1,6 @@
 """What may be wrong with a data set for classification, in kinds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +9,8 @@ from convatlas.records import Problem
 
 Kind = Literal[
     "refused", "damaged", "not an image", "left out", "not read", "nested", "leak", "near leak", "conflict",
-    "duplicate", "doubtful", "misnamed", "split name", "link", "odd size", "blank", "mixed depth", "unusual",
+    "duplicate", "doubtful", "misnamed", "split name", "similar names", "link", "odd size", "blank", "mixed depth",
+    "unusual",
 ]  # fmt: skip
 
 HARMFUL: tuple[Kind, ...] = (
@@ -29,6 +30,7 @@ MEANING: Mapping[Kind, str] = {
     "doubtful": "decodes, but the decoder met errors in the data; training uses it",
     "misnamed": "its suffix says another format than its contents",
     "split name": "a class that is called like a split",
+    "similar names": "classes whose names differ by capitals or blanks alone; training takes them for two",
     "link": "a link that is not followed",
     "odd size": "its area is 16 times that of the median or a 16th, or its sides differ 4 times as much",
     "blank": "all pixels are alike",
@@ -44,6 +46,17 @@ class Finding:
     kind: Kind
     path: str
     detail: str
+
+
+def find_similar_names(classes: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of classes whose names differ by capitals, blanks, dashes or underscores alone.
+
+    >>> find_similar_names(["Cat", "dog", "cat "])
+    [('Cat', 'cat ')]
+    """
+    first: dict[str, str] = {}
+    plain = [(name, "".join(name.casefold().replace("_", " ").replace("-", " ").split())) for name in classes]
+    return [(first[key], name) for name, key in plain if first.setdefault(key, name) != name]
 
 
 def finding_of(problem: Problem) -> Finding:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from convatlas.data import ArraySplit, DataSet, EncodedSplit, PackedSplit, ShardSplit
+from convatlas.data import ArraySplit, DataSet, EncodedSplit, PackedSplit, ShardSplit, limits
 from convatlas.data.dense.splits import MaskSplit
 from convatlas.data.detection.split import DetectionSplit
 from convatlas.data.division import keys
@@ -224,12 +224,12 @@ def _contents(split: Any) -> Iterator[bytes]:
 def _encoded(split: EncodedSplit, index: int) -> bytes:
     try:
         return split.encoded(index)
-    except OSError:
+    except (OSError, ConvatlasError):  # a damaged file is named and skipped where it is decoded
         return b""
 
 
 def _read(path: str) -> bytes:
     try:
-        return Path(path).read_bytes() if path else b""
-    except OSError:
+        return limits.read_bytes(path) if path else b""
+    except (OSError, ConvatlasError):
         return b""

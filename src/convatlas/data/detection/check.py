@@ -14,6 +14,7 @@ from convatlas.data import limits
 from convatlas.data.decode import exif_orientation
 from convatlas.data.detection.annotations import Fault
 from convatlas.data.detection.split import DetectionSplit, TurnedError
+from convatlas.data.findings import find_similar_names
 from convatlas.data.store import Progress, threads
 from convatlas.errors import ConvatlasError
 from convatlas.records import Objects
@@ -38,6 +39,7 @@ MEANING: Mapping[str, str] = {
     "leak": "the same image in two splits; training leaves the same file out, but not its copies",
     "two entries": "an image with several entries; they are merged",
     "two names": "an annotation that two images could be meant by",
+    "similar names": "classes whose names differ by capitals or blanks alone; training takes them for two",
     "assumed": "what the file does not say, and what is taken for it",
     "turned, as annotated": "an image that EXIF turns, of the size that its annotation says; it is used as shown",
     "sticks out": "a box that reaches beyond its image by more than a pixel; it is cut",
@@ -111,6 +113,7 @@ def check_boxes(
         for split in parts.values()
         for problem in (*split.problems, *split.notes)
     ]
+    findings += [Finding("similar names", name, f"and {other!r}") for other, name in find_similar_names(classes)]
     first: dict[bytes, tuple[str, str]] = {}  # pixels -> part and name
     whole: dict[str, list[int]] = {part: [] for part in parts}
     total, done = sum(map(len, parts.values())), 0
@@ -133,7 +136,8 @@ def check_boxes(
             on_image(part, index, image, objects)
     if not any(whole.values()):
         named = f"; the first is {findings[0].path}: {findings[0].detail}" if findings else ""
-        raise ConvatlasError(f"none of {total} images can be used{named}")
+        left_out = sum(len(split.left_out) for split in parts.values())
+        raise ConvatlasError(f"none of {total + left_out} images can be used{named}")
     order = list(MEANING)
     findings.sort(key=lambda finding: (order.index(finding.kind), finding.path))
     return _summary(parts, whole, tuple(classes), tuple(findings), time.perf_counter() - started)

@@ -105,6 +105,9 @@ def _split(path: Path, file: Path, reader: Callable[[Path], _Found], part: str) 
     files = {name: finder.find(name) for name in dict.fromkeys(names)}
     absent = [Problem(name, f"annotated, but {finder.explain(name)}") for name, image in files.items() if image is None]
     usable = [(image, size, person) for name, size, person in found.people if (image := files[name]) is not None]
+    if not found.people:
+        reasons = "; ".join(f"{count:,} {what}" for what, count in found.left_out.items()) or "no annotation"
+        raise ConvatlasError(f"{file} has no person with a joint: {reasons}; expected {LAYOUTS}")
     if not usable:
         first = f"; the first problem: {absent[0].path}: {absent[0].reason}" if absent else ""
         raise ConvatlasError(f"no annotated person has an image; expected {LAYOUTS}{first}")
@@ -124,11 +127,14 @@ def _coco(file: Path) -> _Found:
             raise ConvatlasError(f"{file}: id {twice[:60]} is there twice among its {key}; expected every one once")
     images = {image["id"]: image for image in content["images"]}
     for entry in content["annotations"]:
-        if entry.get("iscrowd") or not entry.get("num_keypoints"):
+        triples = entry.get("keypoints") or ()
+        # Many tools leave the count out: then it is what the joints say.
+        has_joints = entry["num_keypoints"] if "num_keypoints" in entry else any(seen != 0 for seen in triples[2::3])
+        if entry.get("iscrowd") or not has_joints:
             found.left_out["crowds" if entry.get("iscrowd") else "people without a joint"] += 1
             continue
-        if (count := len(entry["keypoints"])) != 3 * len(COCO):
-            raise ValueError(f"keypoints of {count} numbers; expected {3 * len(COCO)}")
+        if (count := len(triples)) != 3 * len(COCO):
+            raise ValueError(f"keypoints of {count} numbers; expected {3 * len(COCO)}, COCO's {len(COCO)} joints")
         named = f"{file}, annotation {str(entry.get('id'))[:40]}"
         try:
             image = images[entry["image_id"]]
