@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from convatlas.cli.arguments import complete_network
+from convatlas.cli.arguments import complete_network, validate_output
 from convatlas.cli.common import console, only_for, print_json, progress, visible, warn
 
 MANY, FEWER = 60, 20  # above this number of classes only so many are listed
@@ -69,6 +69,7 @@ def command(
     from convatlas import inference, report
     from convatlas.evaluation import threshold as thresholds
 
+    validate_output(report_to, "--report", (".html", ".htm"))
     opened = inference.open_source(source, weights)
     only_for(opened, ("segmentation",), {"--crf": crf})
     only_for(opened, ("classification", "detection"), {"--threshold": threshold is not None})
