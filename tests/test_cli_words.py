@@ -79,6 +79,8 @@ def test_an_estimate_of_nearly_nothing_is_no_zero() -> None:
             ("train", "caffe_lenet", "--data", "digits", "--epochs", "2", "--keep-epochs", "1,9"),
             "--keep-epochs names epoch 9, but the run has 2",
         ),
+        (("eval", "lenet5", "--report", "x.txt"), "--report is x.txt; expected a name that ends in .html"),
+        (("predict", "lenet5", "x.png", "--every", "2"), "--every 2 is for --video and --camera"),
         (("facts", "zzz"), "shows all names; topics are"),
     ],
 )

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from convatlas.cli.arguments import complete_network
+from convatlas.cli.arguments import complete_network, validate_output
 from convatlas.cli.common import console, only_for, print_json, progress, visible, warn, warn_of_choice
 
 MANY, FEWER = 60, 20  # above this number of classes only so many are listed
@@ -69,6 +69,7 @@ def command(
     from convatlas import inference, report
     from convatlas.evaluation import threshold as thresholds
 
+    validate_output(report_to, "--report", (".html", ".htm"))
     opened = inference.open_source(source, weights)
     warn_of_choice(opened.notes)
     only_for(opened, ("segmentation",), {"--crf": crf})

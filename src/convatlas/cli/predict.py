@@ -56,6 +56,8 @@ def command(
     """
     validate_folder(out, "--out")
     check(inputs, video, camera, json)
+    if every > 1 and video is None and camera is None:
+        raise UsageError(f"--every {every} is for --video and --camera, whose frames it counts")
     from convatlas import inference
 
     opened = inference.open_source(source, weights)
