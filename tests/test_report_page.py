@@ -264,5 +264,5 @@ def test_a_note_has_a_capital_but_for_the_network_s_name() -> None:
 
 def test_the_recipe_has_no_empty_row_and_breaks_names_at_points(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page, _ = report_of(run, capsys)
-    assert '<th scope="row">preprocessing.<wbr>channel_order</th>' in page
+    assert '<th scope="row">optimizer.<wbr>' in page
     assert "</th><td></td>" not in page
