@@ -70,7 +70,7 @@ def _judge(entry: RecipeFacts, row: Row, effect: EffectiveRecipe) -> RecipeRow:
     same = None if value is None else agrees(expected, value, form)
     if same is None:
         verdict = "not comparable"
-        reason = row.note or ("training does not show it" if value is None else "stated in words")
+        reason = row.note or _unseen(row.quantity, value)
     elif same:
         verdict, reason = ("recalled" if confidence == "recalled" else "holds"), row.note
     else:
@@ -79,6 +79,12 @@ def _judge(entry: RecipeFacts, row: Row, effect: EffectiveRecipe) -> RecipeRow:
         entry.network, entry.variant, row.quantity, row.of, row.paper, row.release, source, expected, shown, verdict,
         reason, place, confidence,
     )  # fmt: skip
+
+
+def _unseen(quantity: str, value: Any) -> str:
+    if quantity == "samples":
+        return "steps and drops are counted with it"
+    return "training does not show it" if value is None else "stated in words"
 
 
 def render(value: Any) -> str:
@@ -201,7 +207,6 @@ def _plain_value(effect: EffectiveRecipe, quantity: str) -> Any:
         "batch": effect.batch,
         "steps": effect.steps,
         "epochs": effect.epochs,
-        "samples": effect.samples,
         "policy": effect.policy,
         "channel_order": effect.input.channel_order,
         "input_black": effect.input.black,
