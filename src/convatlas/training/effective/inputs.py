@@ -1,5 +1,6 @@
 """What enters a network: the live preprocessing applied to black, grey, white and coloured images."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from convatlas.data import ArraySplit, DataSet, default_preprocessing, measured, normalise
+from convatlas.data.defaults import IMAGENET
 from convatlas.data.preprocess import MEASURE, prepare
 from convatlas.records import NetworkCard, Preprocessing
 from convatlas.training.plain import plain
@@ -81,11 +83,16 @@ def _preprocessing(recipe: Recipe, card: NetworkCard, data: DataSet | None) -> t
         return measured(recipe.preprocessing or default_preprocessing(card, data.train), data.train), []
     if recipe.preprocessing is not None:
         return recipe.preprocessing, []
-    dark, light = (default_preprocessing(card, _two_levels(card, level)) for level in (0, 255))
-    if dark == light:
+    dark = _of_two_levels(card, 0)
+    if (dark.mean, dark.std) == IMAGENET or dark == _of_two_levels(card, 255):
         return dark, []
     neutral = replace(dark, mean=(0.0,) * dark.channels, std=(1.0,) * dark.channels)
     return neutral, ["mean and deviation are measured on the training images; the values here are before both"]
+
+
+@functools.cache
+def _of_two_levels(card: NetworkCard, level: int) -> Preprocessing:
+    return default_preprocessing(card, _two_levels(card, level))
 
 
 def _two_levels(card: NetworkCard, level: int) -> ArraySplit:
