@@ -4,6 +4,7 @@ A network is built on the meta device, where no memory is taken, under a mode th
 in place is repeated on a small sample of each parameter, so that the drawn values can be measured for VGG-16 as well.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,8 @@ class Initialisation:
                 return f"normal {std:.4g}"
             case "uniform", (_, high):
                 return f"uniform {high:.4g}"
+            case "truncated normal", (std,):
+                return f"truncated normal {std:.4g}"
             case "constant", (value,):
                 return f"constant {value:.4g}"
         return self.family if self.std is None else f"{self.family}, deviation {self.std:.4g}"
@@ -103,7 +106,9 @@ class _Watch(TorchDispatchMode):
         else:
             self._on_sample(func, before.sample, given, kwargs)
             erf = name == "erfinv_" or before.family == "truncated normal"
-            self._put(tensor, before.sample, "truncated normal" if erf else before.family, self._moved(before, name))
+            self._put(
+                tensor, before.sample, "truncated normal" if erf else before.family, self._moved(before, name, given)
+            )
 
     def _on_sample(self, func: Any, sample: Tensor, given: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         own = {**kwargs, "generator": self.random} if "generator" in kwargs else kwargs
@@ -111,10 +116,12 @@ class _Watch(TorchDispatchMode):
             func(sample, *given, **own)
 
     @staticmethod
-    def _moved(before: _Drawn, name: str) -> tuple[float, ...]:
+    def _moved(before: _Drawn, name: str, given: Sequence[Any]) -> tuple[float, ...]:
         """The parameters after an operation on what was drawn: a constant's value is known, the others' no longer."""
         if before.family == "constant" and len(before.sample):
             return (float(before.sample[0]),)
+        if before.family == "truncated normal" and name == "mul_" and not before.given:
+            return (float(given[0]) / math.sqrt(2),)  # inversion draws with a deviation of 1 / sqrt(2)
         return before.given if name in ("requires_grad_", "detach_") else ()
 
     @staticmethod

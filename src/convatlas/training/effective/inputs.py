@@ -67,13 +67,13 @@ def input_of(recipe: Recipe, card: NetworkCard, data: DataSet | None) -> InputEf
         notes.append("the mean image is measured on the training images; the values here are before its subtraction")
         preprocessing = replace(preprocessing, mean_image=None, mean=(0.0,) * preprocessing.channels)
     shown = torch.cat([_entering(preprocessing, (level,) * 3) for level in (0, GREY, 255)])
-    values = [tuple(round(value, 6) for value in image.mean(dim=(1, 2)).tolist()) for image in shown]
+    black, level, white = (tuple(round(v, 6) for v in image.mean(dim=(1, 2)).tolist()) for image in shown)
     resize = preprocessing.resize if preprocessing.resize_to is None else (
         f"{preprocessing.resize} to {preprocessing.resize_to}"
     )  # fmt: skip
     grey = shown[1]
     return InputEffect(
-        preprocessing.size, _order(preprocessing), *values, mean, resize,
+        preprocessing.size, _order(preprocessing), black, level, white, mean, resize,
         float(grey.mean()), float(grey.std(correction=0)), tuple(notes),
     )  # fmt: skip
 

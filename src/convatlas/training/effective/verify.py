@@ -43,8 +43,10 @@ def verify_recipes(recipes: Sequence[Recipe]) -> tuple[RecipeRow, ...]:
     rows: list[RecipeRow] = []
     for recipe in recipes:
         entry = recipe_ledger().get((recipe.network, recipe.variant))
-        effect = effective_recipe(registry.card(recipe.network), recipe)
-        rows += [uncovered(recipe)] if entry is None else compare(entry, effect)
+        if entry is None:
+            rows.append(uncovered(recipe))
+        else:
+            rows += compare(entry, effective_recipe(registry.card(recipe.network), recipe))
     return tuple(rows)
 
 
