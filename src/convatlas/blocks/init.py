@@ -3,10 +3,12 @@
 A filler takes a weight, (out, in, ...), and fills it in place.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from convatlas.blocks.dims import BATCH_NORMS, CONVS
@@ -27,7 +29,16 @@ def gaussian(std: float) -> Filler:
 
 def cut_gaussian(std: float) -> Filler:
     """N(0, std^2) without what lies beyond two deviations, as TensorFlow's truncated normal."""
-    return partial(nn.init.trunc_normal_, std=std, a=-2 * std, b=2 * std)
+    return partial(_truncate_normal, std=std)
+
+
+def _truncate_normal(tensor: Tensor, *, std: float) -> Tensor:
+    """torch's, which does nothing on the meta device: there the same distribution by inversion, for those who watch."""
+    if not tensor.is_meta:
+        return nn.init.trunc_normal_(tensor, std=std, a=-2 * std, b=2 * std)
+    bound = math.erf(math.sqrt(2))  # of two deviations
+    with torch.no_grad():
+        return tensor.uniform_(-bound, bound).erfinv_().mul_(std * math.sqrt(2))
 
 
 def uniform(bound: float) -> Filler:

@@ -33,6 +33,11 @@ COMMANDS = {
         "Networks side by side: accuracy, cost, memory, latency; a page of charts.",
     ),
     "verify": ("verify", "Look and prove", "Recompute every published number and lay it beside the printed one."),
+    "recipe": (
+        "recipe",
+        "Look and prove",
+        "What training by a recipe really does: rates, decay, input, initialisation.",
+    ),
     "facts": ("facts_", "Look and prove", "What papers state about a network or a topic, and what surveys make of it."),
     "count": ("count", "Look and prove", "Blocks of layers side by side: field, parameters, multiply-adds, memory."),
     "convolve": ("convolve", "Look and prove", "Convolution and correlation by hand, step by step, as matrices."),

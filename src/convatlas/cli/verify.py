@@ -40,6 +40,9 @@ def command(
     surveys: Annotated[
         bool, typer.Option("--surveys", help="What five surveys say about these networks: right, wrong, and why.")
     ] = False,
+    recipes: Annotated[
+        bool, typer.Option("--recipes", help="The recipes: what training really does beside paper and release.")
+    ] = False,
     failing: Annotated[bool, typer.Option("--failing", help="Only the rows that fail.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON document with all rows.")] = False,
 ) -> None:
@@ -48,10 +51,11 @@ def command(
     Printed claims are what the paper says; derived checks hold our own layer tables to the live network. A claim holds
     when it is less than one unit of its last printed digit away from the computed number; totals and layers have to be
     equal. A disputed number says why it can't be reproduced. A network is uncovered until somebody has held its layer
-    table to the paper. The exit code is 1 if a number fails that is not disputed.
+    table to the paper. The exit code is 1 if a number fails that is not disputed. With --recipes, training is verified
+    instead: a difference from the source that a recipe follows fails unless its reason is written down.
     """
     if surveys:
-        if names or everything:
+        if names or everything or recipes:
             raise UsageError("--surveys stands alone; `convatlas facts NAME --surveys` shows what is said of a network")
         from convatlas.cli.surveys import verify_surveys
 
@@ -63,6 +67,11 @@ def command(
     if bool(names) == everything:
         raise UsageError("verify expects the names of networks, or --all and no names, or --surveys")
     chosen = registry.names() if everything else [registry.card(name).name for name in dict.fromkeys(names or ())]
+    if recipes:
+        from convatlas.cli.verify_recipes import verify_recipes
+
+        verify_recipes(chosen, everything=everything, failing=failing, json=json)
+        return
     results: dict[str, tuple[Row, ...]] = {}
     with progress("Verifying") as step:
         for done, name in enumerate(chosen, start=1):
