@@ -74,3 +74,8 @@ def test_what_is_no_network_is_named() -> None:
 def test_traits_default_to_a_network_on_whole_images() -> None:
     assert registry.card("lenet5").traits == Traits()
     assert issubclass(type(build_on_meta("lenet5")), Network)
+
+
+def test_an_unknown_task_is_refused() -> None:
+    with pytest.raises(UsageError, match="task is 'poses'; expected classification, detection, pose, segmentation"):
+        registry.names("poses")

@@ -104,8 +104,15 @@ def _import_families() -> None:
 
 
 def names(task: str | None = None) -> list[str]:
-    """All registered names, or those for one task, sorted, without aliases."""
+    """All registered names, or those for one task, sorted, without aliases.
+
+    Raises:
+        UsageError: an unknown task.
+    """
     _import_families()
+    tasks = {card.task for card in _cards.values()}
+    if task is not None and task not in tasks:
+        raise UsageError(f"task is {task!r}; expected {', '.join(sorted(tasks))}")
     return sorted(name for name, card in _cards.items() if task in (None, card.task))
 
 
