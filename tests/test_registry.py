@@ -7,6 +7,7 @@ from torch import nn
 from convatlas import registry
 from convatlas.analysis.trace import build_on_meta
 from convatlas.blocks.region_svms import WithSvms
+from convatlas.errors import UsageError
 from convatlas.network import Network, published_shape
 from convatlas.records import Detects, HasLosses, Traits
 
