@@ -5,6 +5,7 @@ environment when they are needed, so they hold in every command and every data-l
 """
 
 import codecs
+import gzip
 import json
 import os
 import stat
@@ -104,6 +105,22 @@ def read_bytes(path: str | Path) -> bytes:
     check_regular(path)
     with open(path, "rb") as stream:
         return stream.read()
+
+
+def read_gzip(path: str | Path) -> bytes:
+    """The contents of a gzip file, within the limit of what a file may unfold to.
+
+    Raises:
+        ConvatlasError: it unfolds to more, or it is not a regular file.
+        OSError, EOFError, zlib.error: it is damaged or can't be read.
+    """
+    packed = check_regular(path)
+    limit = max_unpacked(packed)
+    with gzip.open(path) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        check_unpacked(len(content), path, packed)
+    return content
 
 
 def read_text(path: str | Path) -> str:

@@ -1,6 +1,5 @@
 """How to cite a network, and how to say what a run did: a methods paragraph that names every departure."""
 
-import json
 import re
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from convatlas.records import NetworkCard
 from convatlas.report.published import dataset_name, plural
 from convatlas.training.recipe import Recipe
 from convatlas.training.recipes import PUBLISHED
+from convatlas.training.records import read_object
 from convatlas.training.run import RunFolder
 
 OWN = """@software{convatlas,
@@ -65,7 +65,7 @@ def methods(trained: TrainedNetwork, folder: Path, version: str) -> str:
     assert recipe is not None  # a run folder has one
     run = RunFolder(folder)
     rows = run.rows() if run.metrics.is_file() else []
-    environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    environment = read_object(folder / "environment.json")
     cited = facts.citation_key(card.paper)
     seen = f" on {rows[0]['images']:,} images of {dataset_name(recipe)}" if rows else f" on {dataset_name(recipe)}"
     versions = f"convatlas {environment.get('convatlas', version)} (PyTorch {environment.get('torch', 'unknown')})"

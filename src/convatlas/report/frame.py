@@ -1,7 +1,5 @@
 """What the report of a run of any task has around its own sections: head, curves, proof, recipe and machine."""
 
-import json
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from markupsafe import Markup
 
 from convatlas import facts, registry
 from convatlas.analysis import verify
+from convatlas.data.limits import load_toml
 from convatlas.errors import ConvatlasError
 from convatlas.records import NetworkCard, Problem
 from convatlas.report import html, tables
@@ -17,6 +16,7 @@ from convatlas.report.html import Tile
 from convatlas.report.paths import without_paths
 from convatlas.training.recipe import Recipe
 from convatlas.training.recipe import read as read_recipe
+from convatlas.training.records import read_object
 from convatlas.training.run import RunFolder, in_use, open_run
 from convatlas.training.summary import training_seconds
 from convatlas.visualise import curves
@@ -70,10 +70,10 @@ def read_run(path: Path) -> RunRecord:
             folder,
             recipe,
             registry.card(recipe.network),
-            tomllib.loads(folder.recipe.read_text(encoding="utf-8")),
-            json.loads(environment.read_text(encoding="utf-8")) if environment.is_file() else {},
+            load_toml(folder.recipe),
+            read_object(environment) if environment.is_file() else {},
             folder.rows() if folder.metrics.is_file() else [],
-            json.loads(folder.summary.read_text(encoding="utf-8")) if folder.summary.is_file() else {},
+            read_object(folder.summary) if folder.summary.is_file() else {},
         )
     except (OSError, ValueError) as error:
         raise ConvatlasError(f"{path} is an incomplete run: {error}") from error

@@ -19,6 +19,7 @@ from convatlas.data import ArraySplit, DataSet, EncodedSplit, PackedSplit, Shard
 from convatlas.data.dense.splits import MaskSplit
 from convatlas.data.detection.split import DetectionSplit
 from convatlas.data.division import keys
+from convatlas.data.limits import parse_json, read_gzip
 from convatlas.data.pose.people import PeopleSplit
 from convatlas.errors import ConvatlasError
 
@@ -59,7 +60,7 @@ def read(path: Path) -> Inventory:
         ConvatlasError: the file is damaged, or of another version.
     """
     try:
-        values = json.loads(gzip.decompress(path.read_bytes()).decode("utf-8", "surrogateescape"))
+        values = parse_json(read_gzip(path).decode("utf-8", "surrogateescape"), path)
         if values["format"] != FORMAT:
             raise ValueError(f"format {values['format']}")
         return Inventory({name: SplitInventory(**entries) for name, entries in values["splits"].items()})

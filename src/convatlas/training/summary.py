@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from convatlas.errors import ConvatlasError
 from convatlas.training.position import error_of
 from convatlas.training.recipe import Recipe
+from convatlas.training.records import read_object
 from convatlas.training.run import RunFolder, without_nan, write_text
 from convatlas.training.schedules import Plateau
 
@@ -63,11 +63,7 @@ def read(run: RunFolder) -> dict[str, Any]:
     """
     if not run.summary.exists():
         return {}
-    try:
-        found = json.loads(run.summary.read_text())
-    except (OSError, ValueError) as error:
-        raise ConvatlasError(f"{run.summary} can't be read: {error}") from error
-    return found if isinstance(found, dict) else {}
+    return read_object(run.summary)
 
 
 def training_seconds(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from convatlas.data.limits import parse_json
 from convatlas.errors import ConvatlasError
 from convatlas.records import Detections
 
@@ -46,7 +47,7 @@ def from_json(text: str) -> tuple[list[Answer], tuple[str, ...]]:
         ConvatlasError: it is something else.
     """
     try:
-        content: Any = json.loads(text)
+        content: Any = parse_json(text, "the predictions")
         classes = tuple(map(str, content["classes"]))
         return [_answer(image, classes) for image in content["pictures"]], classes
     except (ValueError, KeyError, TypeError) as error:

@@ -145,7 +145,7 @@ def remembered() -> dict[str, Choice]:
     try:
         entries: dict[str, Any] = json.loads(_file().read_text())
         return {key: Choice(**entry) for key, entry in entries.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
 
 
