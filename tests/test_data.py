@@ -148,7 +148,7 @@ def test_arguments_out_of_range_are_usage_errors(tmp_path: Path) -> None:
 
 
 def test_named_data_that_is_not_there_says_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--data-root, or fetch it with --download"):
+    with pytest.raises(UsageError, match="data_root=FOLDER, or fetch it with download=True"):
         load("mnist", root=tmp_path)
 
 

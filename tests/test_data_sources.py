@@ -261,7 +261,7 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "digits"])
 def test_torchvisions_data_sets_exist_and_say_that_they_are_absent(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match=f"data '{name}' is not in .*: give its folder with --data-root"):
+    with pytest.raises(UsageError, match=f"data '{name}' is not in .*: give its folder with data_root=FOLDER"):
         load(name, root=tmp_path)
 
 

@@ -158,7 +158,7 @@ def test_an_out_folder_that_is_no_run_is_left_alone(digits, tmp_path):
 
 def test_overwrite_replaces_an_earlier_run_only_when_asked(digits, tmp_path):
     fit(lenet(), digits, tmp_path / "run", device="cpu")
-    with pytest.raises(UsageError, match="--overwrite"):
+    with pytest.raises(UsageError, match="overwrite=True"):
         fit(lenet(), digits, tmp_path / "run", device="cpu")
     fit(replace(lenet(), epochs=1), digits, tmp_path / "run", device="cpu", overwrite=True)
     assert len(open_run(tmp_path / "run").rows()) == 1

@@ -105,7 +105,9 @@ def torchvision_parts(name: str, root: Path, *, download: bool) -> tuple[Split, 
     """
     known = _TORCHVISION[name]
     if download and not known.fetches:
-        raise UsageError(f"data {name!r} can't be fetched; expected its archives in --data-root, from their own site")
+        raise UsageError(
+            f"data {name!r} can't be fetched; expected its archives in data_root=FOLDER, from their own site"
+        )
     train = _opened(name, known, known.train, root, download)
     test = None if known.test is None else _part(_opened(name, known, known.test, root, download))
     return _part(train), test, known.classes or _names(train)
@@ -121,8 +123,8 @@ def _opened(name: str, known: _Known, part: Mapping[str, Any], root: Path, downl
         message = " ".join(str(error).split()) or type(error).__name__
         absent = isinstance(error, FileNotFoundError) or any(words in message.lower() for words in _ABSENT)
         if not download and absent:
-            how = ", or fetch it with --download" if known.fetches else f": {message}"
-            raise UsageError(f"data {name!r} is not in {root}: give its folder with --data-root{how}") from error
+            how = ", or fetch it with download=True" if known.fetches else f": {message}"
+            raise UsageError(f"data {name!r} is not in {root}: give its folder with data_root=FOLDER{how}") from error
         doing = "fetched into" if download else "read from"
         raise ConvatlasError(f"data {name!r} can't be {doing} {root}: {message}") from error
 

@@ -44,7 +44,7 @@ def find_rate(
         ConvatlasError: the loss broke down before there was anything to see.
     """
     if not hasattr(recipe.optimizer, "lr"):
-        raise UsageError(f"--find-lr has no place in the {recipe.variant} recipe: its rates are the schedule's")
+        raise UsageError(f"find_lr has no place in the {recipe.variant} recipe: its rates are the schedule's")
     setup = set_up(recipe, data, distributed.join(device), workers=workers)
     setup.learner.net.train()
     rates: list[float] = []

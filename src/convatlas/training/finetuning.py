@@ -91,12 +91,12 @@ def start(net: nn.Module, network: str, classes: Sequence[str], fine_tune: FineT
     same_classes = card is not None and card["classes"] == list(classes)
     if theirs != network:
         if registry.card(network).task == "classification":
-            raise UsageError(f"--weights {fine_tune.weights} are of {theirs}; expected weights of {network}")
+            raise UsageError(f"weights {fine_tune.weights} are of {theirs}; expected weights of {network}")
         taken = tensors if same_classes else {n: t for n, t in tensors.items() if n not in follows_classes(network)}
         try:
             _start_from_another(net, taken)
         except UsageError as error:
-            raise UsageError(f"--weights {fine_tune.weights} are of {theirs}, not {network}: {error}") from error
+            raise UsageError(f"weights {fine_tune.weights} are of {theirs}, not {network}: {error}") from error
         return not same_classes
     if not same_classes:
         absent = weights.absent_heads(net, tensors)  # whole auxiliary heads, which stay as drawn

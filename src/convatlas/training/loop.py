@@ -225,7 +225,7 @@ def _test(setup: Setup, session: Session, data: DataSet, kept: Any, on_note: Cal
     setup.processes.sum(torch.zeros(1, dtype=torch.float64))  # the first process has written them
     path = session.run.kept(setup.recipe)
     if not path.exists():
-        raise ConvatlasError(f"{path} is absent, so the run has no result; --overwrite trains anew")
+        raise ConvatlasError(f"{path} is absent, so the run has no result; overwrite=True trains anew")
     setup.learner.load_weights(weights.read(path)[0])
     if as_published:  # every process scores all
         device = setup.processes.device

@@ -43,7 +43,7 @@ def make_optimizer(recipe: Recipe, net: nn.Module) -> Optimizer | None:
     Each of its groups has an `lr_scale`, the factor before the schedule's rate.
     """
     if not isinstance(recipe.optimizer, OwnRule) and not any(p.requires_grad for p in net.parameters()):
-        raise UsageError(f"--recipe {recipe.variant} needs gradients; {recipe.network} learns by a rule of its own")
+        raise UsageError(f"recipe {recipe.variant} needs gradients; {recipe.network} learns by a rule of its own")
     if isinstance(recipe.optimizer, OwnRule | DiagonalLM) and recipe.groups:
         raise UsageError(f"groups have no place in {type(recipe.optimizer).__name__}: its step sizes are its own")
     if isinstance(recipe.optimizer, OwnRule):

@@ -220,5 +220,5 @@ def changed(recipe: Recipe, settings: Sequence[str]) -> Recipe:
             override(table, path.strip(), text)
             recipe = typed(Recipe, table, "")
         except ValueError as error:
-            raise UsageError(f"--set {setting}: {error}") from error
+            raise UsageError(f"settings {setting}: {error}") from error
     return recipe

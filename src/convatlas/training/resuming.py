@@ -39,7 +39,7 @@ def go_on(run: RunFolder, setup: Setup, samples: Inventory | None, note: Callabl
         named = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems)
         raise ConvatlasError(
             f"{run.path} has no checkpoint that it could go on from{': ' * bool(named)}{named}; "
-            "--overwrite begins it anew"
+            "overwrite=True begins it anew"
         )
     elif changed:
         raise _other_data(run, changed)
@@ -59,8 +59,8 @@ def describe_changes(run: RunFolder, samples: Inventory | None) -> str | None:
 
 def _other_data(run: RunFolder, changed: str) -> UsageError:
     return UsageError(
-        f"--resume {run.path}: {changed}; it can only go on with the data that it began with, "
-        "--overwrite begins it anew"
+        f"resume {run.path}: {changed}; it can only go on with the data that it began with, "
+        "overwrite=True begins it anew"
     )
 
 

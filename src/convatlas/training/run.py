@@ -117,19 +117,19 @@ def creating(
             write_text(path / "environment.json", json.dumps(environment(device), indent=2))
             write_text(path / "classes.json", json.dumps(classes, indent=2, ensure_ascii=False))
         except OSError as error:
-            raise UsageError(f"--out {path} can't be written: {error.strerror or error}") from error
+            raise UsageError(f"out {path} can't be written: {error.strerror or error}") from error
         yield run
 
 
 def _refuse_occupied(run: RunFolder, overwrite: bool, held: bool = False) -> None:
     path = run.path
     if path.exists() and not path.is_dir():
-        raise UsageError(f"--out {path} exists already and is not a folder; expected a new one, or an earlier run")
+        raise UsageError(f"out {path} exists already and is not a folder; expected a new one, or an earlier run")
     if not held and lock.in_use(path):
-        raise UsageError(f"--out {path} is in use: another process is training in it")
+        raise UsageError(f"out {path} is in use: another process is training in it")
     if lock.entries(path) and not (overwrite and run.recipe.exists()):
-        hint = "--overwrite replaces an earlier run" if run.recipe.exists() else "it is not a run"
-        raise UsageError(f"--out {path} exists already and is not empty; {hint}")
+        hint = "overwrite=True replaces an earlier run" if run.recipe.exists() else "it is not a run"
+        raise UsageError(f"out {path} exists already and is not empty; {hint}")
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def write(
             linked = between(report.read_text("utf-8"), LINK_OPEN, LINK_CLOSE, '<a href="#seeing">Seeing inside</a>')
             html.save(report, between(linked, OPEN, CLOSE, section))
     except OSError as error:
-        raise ConvatlasError(f"--out {out} can't be written: {error.strerror or error}") from error
+        raise ConvatlasError(f"out {out} can't be written: {error.strerror or error}") from error
     return page
 
 

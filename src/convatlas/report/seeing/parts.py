@@ -36,9 +36,9 @@ def read(values: Sequence[str]) -> tuple[Part, ...]:
             with Path(value).open(newline="", encoding="utf-8") as file:
                 rows = [{RENAMED.get(key, key): text for key, text in row.items()} for row in csv.DictReader(file)]
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"--part {value} can't be read; expected NAME=y,x,height,width or a CSV file") from error
+            raise UsageError(f"part {value} can't be read; expected NAME=y,x,height,width or a CSV file") from error
         if not rows or not set(COLUMNS) <= set(rows[0]):
-            raise UsageError(f"--part {value} has no rows with the columns {', '.join(COLUMNS)}")
+            raise UsageError(f"part {value} has no rows with the columns {', '.join(COLUMNS)}")
         found += [part(value, row["part"], [row[key] for key in COLUMNS[2:]], row["image"]) for row in rows]
     return tuple(found)
 
@@ -47,9 +47,9 @@ def part(value: str, name: str, numbers: Sequence[str | None], image: str | None
     try:
         y, x, height, width = (float(number or "") for number in numbers)
     except ValueError as error:
-        raise UsageError(f"--part {value} has {numbers}; expected four numbers y, x, height, width") from error
+        raise UsageError(f"part {value} has {numbers}; expected four numbers y, x, height, width") from error
     if not (0 <= y < y + height <= 1 and 0 <= x < x + width <= 1):
-        raise UsageError(f"--part {value} is a box {y:g}, {x:g}, {height:g}, {width:g}; expected shares inside 0 to 1")
+        raise UsageError(f"part {value} is a box {y:g}, {x:g}, {height:g}, {width:g}; expected shares inside 0 to 1")
     return Part(name, y, x, height, width, image)
 
 

@@ -32,7 +32,7 @@ RECIPES = (
         preprocessing=replace(VOC_IMAGES, size=(321, 321)),
         groups=(*NEW_CLASSIFIER, *CAFFE_BIASES),
         notes=(
-            "The paper starts from VGG-16; name its file with --weights (vgg_d).",
+            "The paper starts from VGG-16; start from its file (vgg_d).",
             "10,582 images of VOC 2012 and SBD, in windows of 321 x 321.",
             "The release's loss is on masks shrunk by 8; here it is on all pixels.",
         ),
@@ -50,7 +50,7 @@ RECIPES = (
         preprocessing=VOC_IMAGES,
         groups=CAFFE_BIASES,
         notes=(
-            "The paper starts from FCN-8s; name its file or run with --weights (fcn8s_vgg16_voc).",
+            "The paper starts from FCN-8s; start from its file or run (fcn8s_vgg16_voc).",
             "The number of passes is ours.",
             WINDOW,
         ),

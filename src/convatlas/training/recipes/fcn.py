@@ -28,7 +28,7 @@ def _heavy(network: str, lr: float, start: str, result: str, *, passes: int = PA
         loss=PixelCrossEntropy(normalise=False),
         preprocessing=VOC_IMAGES,
         groups=CAFFE_BIASES,
-        notes=(f"The paper starts from {start}; name its file or run with --weights.", WINDOW, TRAINING),
+        notes=(f"The paper starts from {start}; start from its file or run.", WINDOW, TRAINING),
     )
 
 
@@ -47,7 +47,7 @@ def _light(network: str, lr: float, source: str, result: str, *, passes: int) ->
         loss=PixelCrossEntropy(),
         preprocessing=VOC_IMAGES,
         groups=CAFFE_BIASES if network == "googlenet_fcn" else (),
-        notes=("The paper starts from the trained classifier; name its file with --weights.", WINDOW, TRAINING),
+        notes=("The paper starts from the trained classifier; start from its file.", WINDOW, TRAINING),
     )
 
 

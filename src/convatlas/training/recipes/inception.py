@@ -108,7 +108,7 @@ RECIPES = (
             "and input scale are those of Caffe's bvlc_googlenet, and the number of passes is ours.",
             "The photometric distortions are Howard's, whom the paper cites; its random interpolation is not applied.",
             "The paper's submission looks at 144 crops, nearly ten times the work of a pass of training; "
-            "`convatlas eval RUN --protocol 144-crop` does.",
+            "the protocol 144-crop does.",
             POLYAK,
         ),
     ),

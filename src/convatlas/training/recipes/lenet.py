@@ -14,7 +14,7 @@ LENET5_RATES = (*2 * (5e-4,), *3 * (2e-4,), *3 * (1e-4,), *4 * (5e-5,), *8 * (1e
 
 ONLINE = (
     "The paper updates after every pattern. Here the gradients of 10 patterns are summed before an update; the step "
-    "sizes stay those of one pattern. --batch-size 1 is the paper to the letter, and some six times slower."
+    "sizes stay those of one pattern. A batch of 1 is the paper to the letter, and some six times slower."
 )
 
 LENET5 = Recipe(

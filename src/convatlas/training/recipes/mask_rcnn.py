@@ -27,7 +27,7 @@ RECIPES = (
         preprocessing=replace(VOC_600, size=(800, 1333), resize_to=800),
         groups=CAFFE_BIASES,
         notes=(
-            "The paper starts from ResNet-50 trained on ImageNet (resnet50): name its file with --weights.",
+            "The paper starts from ResNet-50 trained on ImageNet (resnet50): start from its file.",
             f"The {STEPS:,} steps are passes over the {IMAGES:,} images of COCO.",
             "The release's rate grows over its first 500 steps; here it does not.",
         ),

@@ -14,7 +14,7 @@ VOC_600 = Preprocessing(
     (600, 1000), resize="short_side", resize_to=600, mean=MEAN, std=PIXELS, channel_order="bgr"
 )  # and at most 1000 px on the long side
 VOC07 = 5_011  # images of VOC 2007 trainval
-IMAGENET = "The paper starts from the classifier trained on ImageNet; name its file with --weights."
+IMAGENET = "The paper starts from the classifier trained on ImageNet; start from its file."
 
 
 def _regions(network: str, result: str, cost: str, source: str, *, steps: int, drop: float, batch: int) -> Recipe:
@@ -66,7 +66,7 @@ def _svms(network: str, variant: str, result: str, preprocessing: Preprocessing,
     )
 
 
-FINE_TUNED = "Starts from what `published` leaves; name its weights with --weights."
+FINE_TUNED = "Starts from what `published` leaves; start from its weights."
 WARPED = Preprocessing((500, 500), mean=CAFFE_MEAN, std=PIXELS, channel_order="bgr")
 
 RECIPES = (
@@ -103,7 +103,7 @@ RECIPES = (
         "published",
         "31.4% mAP on the test set of ILSVRC-2013, with box regression, which this network has not",
         WARPED,
-        "Starts from `rcnn_alexnet_voc_finetune`, fine-tuned on the same classes; name its weights with --weights.",
+        "Starts from `rcnn_alexnet_voc_finetune`, fine-tuned on the same classes; start from its weights.",
         "The SVMs become the last layer.",
     ),
     Recipe(
@@ -154,6 +154,6 @@ RECIPES = (
         preprocessing=Preprocessing(
             (320, 480), resize="short_side", resize_to=320, mean=CAFFE_MEAN, std=PIXELS, channel_order="bgr"
         ),
-        notes=("It starts from SqueezeNet 1.1 trained on ImageNet, with BGR input; name its file with --weights.",),
+        notes=("It starts from SqueezeNet 1.1 trained on ImageNet, with BGR input; start from its file.",),
     ),
 )

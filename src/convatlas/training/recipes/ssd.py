@@ -29,7 +29,7 @@ def _published(network: str, side: int, result: str) -> Recipe:
         preprocessing=pixels(side, mean=CAFFE_MEAN, resize="stretch", resize_to=side),
         groups=CAFFE_BIASES,
         notes=(
-            "The paper starts from VGG-16 (vgg_d): name its file with --weights. Caffe's files want BGR images.",
+            "The paper starts from VGG-16 (vgg_d): start from its file. Caffe's files want BGR images.",
             "The release chooses among five ways of interpolation when it resizes; here it is bilinear.",
         ),
     )
@@ -56,7 +56,7 @@ RECIPES = (
             *(ParameterGroup(match=match, lr_scale=0.2) for match in SLOW),
         ),
         notes=(
-            "From ImageNet weights of squeezenet_v1_1, named with --weights; images are then read as these ask.",
+            "From ImageNet weights of squeezenet_v1_1, from a file; images are then read as these ask.",
             "Mirrored both ways, since cells have no up.",
         ),
     ),
