@@ -81,5 +81,5 @@ def test_commands_read_images_within_the_bounds(tmp_path: Path, monkeypatch: pyt
         lambda: read_matrix(str(tmp_path / "a.png")),
         lambda: draw(tmp_path / "s.png", tmp_path / "a.png", []),
     ):
-        with pytest.raises(ConvatlasError, match="a.png: 24 x 20 pixels are more than the limit of 100"):
+        with pytest.raises(ConvatlasError, match=r"a\.png: 24 x 20 pixels are more than the limit of 100"):
             act()
