@@ -81,7 +81,7 @@ def test_train_says_it_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
     assert "2 images lie directly in this folder" in lines[0]
-    assert "1 of 4 test images are nearly training images" in lines[1]
+    assert "1 of 4 test images is nearly a training image" in lines[1]
     assert cli.main(["data", "check", str(tmp_path / "set")]) == 1
     assert "mirrored, nearly the same as" in capsys.readouterr().out
 

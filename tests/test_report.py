@@ -181,7 +181,7 @@ def test_damaged_files_are_named(run_folder: Path) -> None:
     values = report.page.context(run_folder, found, dataset.test)
     values["problems"] = [("a/<b>.png", "cut off")]
     text = report.page.render(values)
-    assert "a/&lt;b&gt;.png" in text
+    assert "a/&lt;b&gt;.png" in text.replace("<wbr>", "")  # names may break at their points
     assert "1 file was left out" in text
 
 

@@ -27,6 +27,7 @@ CASES: dict[str, list[tuple[str, ...]]] = {
     "facts": [("facts", "lenet5"), ("facts", "resnet", "--surveys", "--disputed")],
     "count": [("count", "--example", "bottleneck"), ("count", "--examples")],
     "convolve": [("convolve", "photos/val/dark/0.png", "sobel_x", "--out", "new/edges.png")],
+    "recipe": [("recipe", "alexnet"), ("recipe", "alexnet", "--samples", "1000")],
     "lineage": [("lineage", "resnet50"), ("lineage", "--branch", "depth")],
     "cite": [("cite", "resnet50"), ("cite", RUN)],
     "train": [("train", "lenet5", "--data", "digits", "--out", "~/lenet", "--overwrite", "--no-report", *QUICK[:-2])],
