@@ -5,6 +5,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from convatlas.data.dense.classes import MaskClasses
+from convatlas.data.dense.folders import read_masks
+from convatlas.data.dense.splits import MaskSplit
+
 COLOURS = np.array([(30, 30, 30), (220, 60, 50), (60, 200, 80)], dtype=np.uint8)  # of the classes 0, 1, 2
 
 
@@ -35,3 +39,9 @@ def write_parts(folder: Path, train: int = 6, test: int = 3) -> Path:
     write_pairs(folder / "val" / "images", folder / "val" / "masks", range(train, train + test))
     (folder / "classes.txt").write_text("ground\nbrick\nleaf\n")
     return folder
+
+
+def read_masks_folder(path: Path) -> tuple[MaskSplit, MaskSplit | None, MaskClasses]:
+    """Training split, test split (validation's where there is no other, or None) and the classes."""
+    found = read_masks(path)
+    return found.parts["train"], found.parts.get("test") or found.parts.get("val"), found.classes

@@ -9,11 +9,10 @@ from PIL import Image
 
 from convatlas import data
 from convatlas.data.dense.classes import CAMVID, CITYSCAPES, VOC, MaskClasses, voc_colours
-from convatlas.data.dense.folders import read_masks_folder
 from convatlas.data.dense.tables import find_table
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.records import VOID
-from masks import drawn, write_pairs, write_parts
+from masks import drawn, read_masks_folder, write_pairs, write_parts
 
 
 def stems(split) -> list[str]:

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.data import Batch
-from convatlas.data.dense.folders import read_masks_folder
 from convatlas.data.dense.weight_map import weight_map
 from convatlas.errors import UsageError
 from convatlas.records import VOID
@@ -21,7 +20,7 @@ from convatlas.training.losses import per_sample
 from convatlas.training.mistakes import wrong_joints, wrong_pixels
 from convatlas.training.recipe import SGD
 from convatlas.training.step import Learner
-from masks import write_parts
+from masks import read_masks_folder, write_parts
 
 LN = math.log
 

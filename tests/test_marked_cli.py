@@ -11,9 +11,8 @@ from PIL import Image
 
 from convatlas import inference
 from convatlas.cli import main
-from convatlas.data.dense.folders import read_masks_folder
 from convatlas.inference.crf import DenseCRF
-from masks import drawn, write_pairs, write_parts
+from masks import drawn, read_masks_folder, write_pairs, write_parts
 from people import write_coco
 
 QUICK = ["--device", "cpu", "--workers", "0", "--recipe", "modern"]

@@ -12,14 +12,13 @@ from torch.nn import functional as F
 from convatlas.data import HorizontalFlip, normalise
 from convatlas.data.dense.assembly import MaskAssembly, mirror
 from convatlas.data.dense.augment import RandomScale
-from convatlas.data.dense.folders import read_masks_folder
 from convatlas.data.paired import PairedLoader
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation.segmenter import Segmenter, evaluate_segmenter, next_length, output_margin
 from convatlas.records import VOID, Preprocessing
 from convatlas.sizes import Sizes
 from convatlas.training.dense_losses import PixelCrossEntropy
-from masks import COLOURS, drawn, write_parts
+from masks import COLOURS, drawn, read_masks_folder, write_parts
 
 PLAIN = Preprocessing((32, 32), mean=(0.0,), std=(1 / 255,))  # pixels go in as they are
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from convatlas.cli.arguments import make_parent, validate_output
-from convatlas.cli.common import console, print_json, progress, visible
+from convatlas.cli.common import console, print_json, progress
+from convatlas.cli.data_findings import list_findings, list_some
 from convatlas.cli.data_labels import labels
 from convatlas.cli.tables import Column, print_table
 from convatlas.errors import ConvatlasError, UsageError
@@ -23,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Read every image of a data set and name what is wrong with it.",
 )
-SHOWN_FINDINGS, SHOWN_CLASSES = 20, 20
+SHOWN_CLASSES = 20
 Task = Literal["classification", "segmentation", "detection", "pose"]
 
 
@@ -75,6 +76,7 @@ def check(
 
         check_detection(path, sheet, json)
     from convatlas import data as data_sets
+    from convatlas.data.check import HARMFUL, MEANING
     from convatlas.data.check import check as check_parts
     from convatlas.data.contact import ContactSheet
 
@@ -102,7 +104,10 @@ def check(
         )  # fmt: skip
     else:
         describe(path, checked)
-        list_findings(checked, others)
+        list_findings(checked.findings, MEANING, HARMFUL)
+        list_some("no images", "files that training passes over", others, "yellow")
+        if not checked.findings:
+            console().print("\nnothing is wrong with it")
         if sheet:
             console().print(f"\ncontact sheet {sheet}", markup=False, soft_wrap=True)
     raise typer.Exit(1 if checked.harmful else 0)
@@ -115,8 +120,7 @@ def report_refusal(path: str, sentence: str, json: bool) -> None:
     if json:
         print_json({"data": path, "harmful": 1, "findings": [asdict(Finding("refused", path, sentence))]})
         return
-    console().print(f"[bold red]refused[/]: {MEANING['refused']}")
-    list_some([sentence])
+    list_some("refused", MEANING["refused"], [sentence], "red")
 
 
 def other_files(path: str, parts: "Mapping[str, Split]") -> list[str]:
@@ -155,27 +159,3 @@ def shown_classes(counts: Sequence[int]) -> list[int]:
         return list(range(len(counts)))
     ordered = sorted(range(len(counts)), key=lambda label: counts[label])
     return ordered[: SHOWN_CLASSES // 2] + ordered[-SHOWN_CLASSES // 2 :]
-
-
-def list_findings(checked: "Checked", others: Sequence[str]) -> None:
-    from convatlas.data.check import HARMFUL, MEANING
-
-    say = console().print
-    for kind, meaning in MEANING.items():
-        found = [finding for finding in checked.findings if finding.kind == kind]
-        if found:
-            colour = "red" if kind in HARMFUL else "yellow"
-            say(f"\n[bold {colour}]{kind}[/] ({len(found):,}): {meaning}")
-            list_some([f"{finding.path}: {finding.detail}" for finding in found])
-    if others:
-        say(f"\n[bold yellow]no images[/] ({len(others):,}): files that training passes over")
-        list_some(others)
-    if not checked.findings:
-        say("\nnothing is wrong with it")
-
-
-def list_some(lines: Sequence[str]) -> None:
-    for line in lines[:SHOWN_FINDINGS]:
-        console().print(f"  {visible(line)}", markup=False)
-    if len(lines) > SHOWN_FINDINGS:
-        console().print(f"  ... and {len(lines) - SHOWN_FINDINGS:,} more; --json lists all", style="dim")

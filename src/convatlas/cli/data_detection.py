@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 import typer
 
 from convatlas.cli.arguments import make_parent
-from convatlas.cli.common import console, print_json, progress, visible
+from convatlas.cli.common import console, print_json, progress
+from convatlas.cli.data_findings import list_findings, list_some
 from convatlas.cli.tables import Column, print_table
 
 if TYPE_CHECKING:
     from convatlas.data.detection.check import CheckedBoxes
     from convatlas.data.detection.split import DetectionSplit
 
-SHOWN = 20
 SIZES = ("difficult", "width", "height", "of the image")
 
 
 def check_detection(path: str, sheet: Path | None, json: bool) -> None:
     """Ends with 1 if a box or an image can't be used, or an image is in two parts; else with 0."""
     from convatlas.data.detection import parts as open_parts
-    from convatlas.data.detection.check import check_boxes
+    from convatlas.data.detection.check import HARMFUL, MEANING, check_boxes
     from convatlas.data.detection.drawing import BoxSheet
 
     parts, classes = open_parts(path)
@@ -40,7 +40,10 @@ def check_detection(path: str, sheet: Path | None, json: bool) -> None:
         )  # fmt: skip
     else:
         describe(checked)
-        list_findings(checked, others)
+        list_findings(checked.findings, MEANING, HARMFUL)
+        list_some("no annotation file", "images that nothing speaks of; training passes over them", others, "yellow")
+        if not checked.findings and not others:
+            console().print("\nnothing is wrong with it")
         if sheet:
             console().print(f"\ncontact sheet {sheet}", markup=False, soft_wrap=True)
     raise typer.Exit(1 if checked.harmful else 0)
@@ -85,25 +88,3 @@ def describe(checked: "CheckedBoxes") -> None:
 
 def told(values: tuple[float, float, float] | None, factor: float = 1, unit: str = "") -> str:
     return "" if values is None else " ".join(f"{factor * value:.3g}" for value in values) + unit
-
-
-def list_findings(checked: "CheckedBoxes", others: list[str]) -> None:
-    from convatlas.data.detection.check import HARMFUL, MEANING
-
-    for kind, meaning in MEANING.items():
-        found = [f"{finding.path}: {finding.detail}" for finding in checked.findings if finding.kind == kind]
-        list_some(kind, meaning, found, "red" if kind in HARMFUL else "yellow")
-    list_some("no annotation file", "images that nothing speaks of; training passes over them", others, "yellow")
-    if not checked.findings and not others:
-        console().print("\nnothing is wrong with it")
-
-
-def list_some(kind: str, meaning: str, lines: list[str], colour: str) -> None:
-    say = console().print
-    if not lines:
-        return
-    say(f"\n[bold {colour}]{kind}[/] ({len(lines):,}): {meaning}")
-    for line in lines[:SHOWN]:
-        say(f"  {visible(line)}", markup=False)
-    if len(lines) > SHOWN:
-        say(f"  ... and {len(lines) - SHOWN:,} more; --json lists all", style="dim")

@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from convatlas.cli.common import console, print_json, progress
-from convatlas.cli.data_detection import list_some
+from convatlas.cli.data_findings import list_findings
 from convatlas.cli.tables import Column, print_table
 from convatlas.errors import UsageError
 
@@ -33,9 +33,7 @@ def check_pose(path: str, sheet: Path | None, json: bool) -> None:
         for place, name in enumerate(checked.joints)
     ]
     print_table(console(), columns, rows)
-    for kind, meaning in MEANING.items():
-        lines = [f"{finding.path}: {finding.detail}" for finding in checked.findings if finding.kind == kind]
-        list_some(kind, meaning, lines, "red" if kind in HARMFUL else "yellow")
+    list_findings(checked.findings, MEANING, HARMFUL)
     if not checked.findings:
         console().print("\nnothing is wrong with it")
     raise typer.Exit(1 if checked.harmful else 0)

@@ -9,7 +9,7 @@ import typer
 
 from convatlas.cli.arguments import make_parent
 from convatlas.cli.common import console, print_json, progress
-from convatlas.cli.data_detection import list_some
+from convatlas.cli.data_findings import list_findings
 from convatlas.cli.tables import Column, print_table
 from convatlas.errors import UsageError
 
@@ -21,7 +21,8 @@ SHEET_IMAGES, SHEET_COLUMNS = 24, 6
 
 def check_segmentation(path: str, sheet: Path | None, json: bool) -> None:
     """Ends with 1 if an image or mask can't be used, or an image is in two parts; else with 0."""
-    from convatlas.data.dense.check import HARMFUL, MEANING, Finding, check_masks
+    from convatlas.data.dense.check import HARMFUL, MEANING, check_masks
+    from convatlas.data.findings import Finding
     from convatlas.data.marked import open_masks
 
     folder = Path(path).expanduser()
@@ -53,9 +54,7 @@ def check_segmentation(path: str, sheet: Path | None, json: bool) -> None:
         )
     else:
         describe(checked)
-        for kind, meaning in MEANING.items():
-            lines = [f"{finding.path}: {finding.detail}" for finding in checked.findings if finding.kind == kind]
-            list_some(kind, meaning, lines, "red" if kind in HARMFUL else "yellow")
+        list_findings(checked.findings, MEANING, HARMFUL)
         if not checked.findings:
             console().print("\nnothing is wrong with it")
         if sheet:
@@ -73,7 +72,7 @@ def describe(checked: "CheckedMasks") -> None:
     )
     columns = [Column("class")]
     for part in checked.pixels:
-        columns += [Column(f"pixels of {part}", right=True), Column("pictures", right=True)]
+        columns += [Column(f"pixels of {part}", right=True), Column("images", right=True)]
     rows = []
     for label, name in enumerate(checked.classes):
         cells = []

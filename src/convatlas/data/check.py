@@ -1,6 +1,5 @@
 """Every image of a source, read once: which are damaged, misnamed, doubled or of an odd size; counts and colours."""
 
-import hashlib
 import re
 import time
 from collections import Counter
@@ -16,7 +15,8 @@ import numpy as np
 
 from convatlas.data.decode import inspect, jpeg_complaint
 from convatlas.data.encoded import EncodedSplit
-from convatlas.data.findings import HARMFUL, MEANING, Finding, Kind, find_similar_names, finding_of
+from convatlas.data.findings import HARMFUL, MEANING, Finding, find_similar_names, finding_of
+from convatlas.data.hashes import hash_pixels
 from convatlas.data.leaks import Thumbnails, find_leaks
 from convatlas.data.splits import Split
 from convatlas.data.store import Progress, threads
@@ -31,7 +31,7 @@ _RANGE = re.compile(r"(?<=: 0 to )([\d,]+)(?= become)")
 _TASK = 32  # images a thread takes at once
 _AREAS, _ASPECTS = 16, 4
 
-__all__ = ["HARMFUL", "MEANING", "Checked", "Facts", "Finding", "Kind", "check"]
+__all__ = ["HARMFUL", "MEANING", "Checked", "Facts", "Finding", "check"]
 
 
 class Facts(NamedTuple):
@@ -176,13 +176,12 @@ def _read(split: Split, part: str, index: int) -> tuple[Facts, np.ndarray]:
     else:
         image = split.read(index)
     pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
-    height, width, channels = pixels.shape
-    digest = hashlib.blake2b(pixels.data, digest_size=16, key=f"{height} {width} {channels}".encode()).digest()
+    height, width = pixels.shape[:2]
     means, deviations = (values[:, 0] / 255 for values in cv2.meanStdDev(pixels))
     squares = tuple((means**2 + deviations**2).tolist())
     label = int(split.labels[index])
     return Facts(
-        part, index, label, height, width, kind, notes, complaint, digest, tuple(means.tolist()), squares
+        part, index, label, height, width, kind, notes, complaint, hash_pixels(pixels), tuple(means.tolist()), squares
     ), pixels
 
 
@@ -245,7 +244,7 @@ def _doubles(facts: Sequence[Facts], parts: Mapping[str, Split], classes: Sequen
         other = first.setdefault(one.digest, one)
         if other is one:
             continue
-        kind: Kind = "conflict" if one.label != other.label else "leak" if one.part != other.part else "duplicate"
+        kind = "conflict" if one.label != other.label else "leak" if one.part != other.part else "duplicate"
         where = f" ({other.part})" if one.part != other.part else ""
         labels = f", {classes[one.label]} here and {classes[other.label]} there" if kind == "conflict" else ""
         same = f"the same as {parts[other.part].name(other.place)}{where}{labels}"

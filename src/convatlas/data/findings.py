@@ -1,22 +1,15 @@
-"""What may be wrong with a data set for classification, in kinds."""
+"""What may be wrong with a data set: a finding of any task's check, and the kinds of classification's."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from convatlas.data.files import SourceProblem
 from convatlas.records import Problem
 
-Kind = Literal[
-    "refused", "damaged", "not an image", "left out", "not read", "nested", "leak", "near leak", "conflict",
-    "duplicate", "doubtful", "misnamed", "split name", "similar names", "link", "odd size", "blank", "mixed depth",
-    "unusual",
-]  # fmt: skip
-
-HARMFUL: tuple[Kind, ...] = (
+HARMFUL: tuple[str, ...] = (
     "refused", "damaged", "not an image", "left out", "not read", "nested", "leak", "near leak", "conflict",
 )  # fmt: skip
-MEANING: Mapping[Kind, str] = {
+MEANING: Mapping[str, str] = {
     "refused": "training refuses the data with this sentence",
     "damaged": "can't be decoded; training skips it",
     "not an image": "has an image's suffix and none of an image's contents; training skips it",
@@ -43,7 +36,7 @@ MEANING: Mapping[Kind, str] = {
 class Finding:
     """Something to be looked at, about one image, two, or a folder."""
 
-    kind: Kind
+    kind: str  # of the `MEANING` of its check
     path: str
     detail: str
 
@@ -61,6 +54,5 @@ def find_similar_names(classes: Sequence[str]) -> list[tuple[str, str]]:
 
 def finding_of(problem: Problem) -> Finding:
     """What a reader said of a file or folder that it did not read, or reads otherwise than it seems."""
-    kinds: dict[str, Kind] = {name: name for name in MEANING}
     kind = problem.kind if isinstance(problem, SourceProblem) else "damaged"
-    return Finding(kinds.get(kind, "left out"), problem.path, problem.reason)
+    return Finding(kind if kind in MEANING else "left out", problem.path, problem.reason)

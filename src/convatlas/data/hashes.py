@@ -1,11 +1,12 @@
-"""Perceptual hashes of images that are compared in all eight symmetries, and a look-up of near ones.
+"""Hashes of images: of the exact pixels, and perceptual ones in all eight symmetries with a look-up of near ones.
 
-The hash is that of Zauner 2010 ("pHash", as imagehash computes it): the signs of the 63 lowest frequencies of a
-discrete cosine transform of 32 x 32 grey values. Here the sign is taken against 0 instead of the median, because then
+The perceptual hash is that of Zauner 2010 ("pHash"): the signs of the 63 lowest frequencies of a discrete cosine
+transform of 32 x 32 grey values. Here the sign is taken against 0 instead of the median, because then
 mirroring an image only changes the signs of its odd frequencies, and turning it also exchanges the axes: the hashes of
 all eight symmetries follow from one transform.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,6 +34,11 @@ SYMMETRIES = (
     Symmetry("turned by a quarter, nearly the same as", True, -1, 1),
     Symmetry("turned and mirrored, nearly the same as", True, -1, -1),
 )
+
+
+def hash_pixels(pixels: np.ndarray) -> bytes:
+    """16 bytes that are equal for equal pixels of equal shape."""
+    return hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16, key=f"{pixels.shape}".encode()).digest()
 
 
 def hash_signs(low: np.ndarray) -> np.ndarray:

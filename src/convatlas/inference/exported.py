@@ -23,8 +23,6 @@ KEY = "convatlas"  # of the metadata
 class ExportedNet(nn.Module):
     """A model that ONNX Runtime computes.  (B, C, H, W) -> (B, K) logits, or (B, K, h, w) of a segmenter"""
 
-    takes_one_size = True  # of images; any number of them
-
     def __init__(self, model: bytes, *, quantised: bool, margin_px: int = 0) -> None:
         super().__init__()
         self.onnx_model = model

@@ -224,7 +224,7 @@ def figure(image: Array, found: Attribution, *, bgr: bool = False) -> Figure:
         for axis in axes:
             axis.set_axis_off()
         axes[0].imshow(image, cmap="gray", vmin=0, vmax=1)
-        axes[0].set_title("picture", fontsize=8)
+        axes[0].set_title("image", fontsize=8)
         if found.method in SIGNED and over_pixels:
             axes[1].imshow(around_grey(found.values, bgr=bgr), cmap="gray", vmin=0, vmax=1)
         else:

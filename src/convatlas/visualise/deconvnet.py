@@ -93,7 +93,7 @@ def figure(image: Array, projections: Sequence[Projection], *, bgr: bool = False
         for axis in axes:
             axis.set_axis_off()
         axes[0].imshow(image, cmap="gray", vmin=0, vmax=1)
-        axes[0].set_title("picture", fontsize=8)
+        axes[0].set_title("image", fontsize=8)
         for axis, found in zip(axes[1:], projections, strict=False):
             axis.imshow(pair(image, found.signal, bgr=bgr), vmin=0, vmax=1, interpolation="none")
             axis.set_title(f"map {found.map}", fontsize=8, loc="left")

@@ -17,7 +17,7 @@ from convatlas.evaluation.boundary import TOLERANCE, borders, boundary, distance
 from convatlas.records import VOID
 from convatlas.visualise.palettes import Palette
 
-Picture = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 Mask = NDArray[Any]  # (H, W) of whole numbers
 
 RIGHT, MISSED, INVENTED = (40, 190, 90), (235, 50, 40), (50, 110, 255)
@@ -34,7 +34,7 @@ COCO_LIMBS: Limbs = (
 )  # fmt: skip
 
 
-def overlay(image: Picture, mask: Mask, palette: Palette, *, opacity: float = 0.6, void: int = VOID) -> Picture:
+def overlay(image: Pixels, mask: Mask, palette: Palette, *, opacity: float = 0.6, void: int = VOID) -> Pixels:
     """The mask's colours over the image, with a dark line along the borders; void stays grey.
 
     Raises:
@@ -54,8 +54,8 @@ def overlay(image: Picture, mask: Mask, palette: Palette, *, opacity: float = 0.
 
 
 def boundary_errors(
-    image: Picture, predicted: Mask, mask: Mask, *, tolerance: float = TOLERANCE, void: int = VOID
-) -> Picture:
+    image: Pixels, predicted: Mask, mask: Mask, *, tolerance: float = TOLERANCE, void: int = VOID
+) -> Pixels:
     """Boundaries over the pale image: right ones green, missed ones red, invented ones blue.
 
     A boundary pixel of a class is right when the other mask has one of the same class within the tolerance, a part of
@@ -78,7 +78,7 @@ def boundary_errors(
     return drawn.astype(np.uint8)
 
 
-def with_legend(image: Picture, classes: Sequence[str], palette: Palette, present: Sequence[int]) -> Picture:
+def with_legend(image: Pixels, classes: Sequence[str], palette: Palette, present: Sequence[int]) -> Pixels:
     """The image with a strip below that names the classes `present` beside their colours."""
     width = image.shape[1]
     size = max(11, round(width / 40))
@@ -104,14 +104,14 @@ def with_legend(image: Picture, classes: Sequence[str], palette: Palette, presen
 
 
 def skeleton(
-    image: Picture,
+    image: Pixels,
     joints: NDArray[Any],
     visible: NDArray[np.bool_],
     limbs: Limbs,
     *,
     left: Sequence[int] = (),
     right: Sequence[int] = (),
-) -> Picture:
+) -> Pixels:
     """A pose over its image: joints (J, 2) in x and y, pixel edges from 0 to W and 0 to H; limbs join two of them.
 
     Joints in `left` are orange, those in `right` blue, with the limbs that end in one; the rest is green. Joints that
@@ -140,6 +140,6 @@ def skeleton(
     return drawn
 
 
-def as_rgb(image: Picture) -> Picture:
+def as_rgb(image: Pixels) -> Pixels:
     """(H, W) or (H, W, 3) -> a copy (H, W, 3)"""
     return np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image[:, :, :3].copy()

@@ -1,6 +1,5 @@
 """Every image and mask of a data set, looked at once before it is trusted."""
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,8 @@ from torch import Tensor
 
 from convatlas.data.dense.pairing import NO_IMAGE
 from convatlas.data.dense.splits import MaskSplit, TurnedError
+from convatlas.data.findings import Finding
+from convatlas.data.hashes import hash_pixels
 from convatlas.data.splits import problem_of
 from convatlas.data.store import Progress, threads
 from convatlas.errors import ConvatlasError
@@ -32,15 +33,6 @@ _TASK = 32  # images a thread takes at once
 
 
 @dataclass(frozen=True)
-class Finding:
-    """Something to be looked at."""
-
-    kind: str  # of `MEANING`
-    path: str
-    detail: str
-
-
-@dataclass(frozen=True)
 class CheckedMasks:
     """All that was found."""
 
@@ -54,8 +46,9 @@ class CheckedMasks:
     seconds: float
 
     @property
-    def harmful(self) -> bool:
-        return any(finding.kind in HARMFUL for finding in self.findings)
+    def harmful(self) -> int:
+        """Findings that make training wrong, or smaller than it seems."""
+        return sum(finding.kind in HARMFUL for finding in self.findings)
 
 
 @dataclass(frozen=True)
@@ -144,10 +137,8 @@ def _look(split: MaskSplit, num_classes: int, on_image: Callable[[Tensor, Tensor
         if on_image is not None:
             on_image(image, mask)
         counts = torch.bincount(mask[mask != VOID].long(), minlength=num_classes)
-        pixels = image.contiguous().numpy()
-        digest = hashlib.blake2b(pixels.tobytes(), digest_size=16, key=f"{pixels.shape}".encode()).digest()
         size = (mask.shape[0], mask.shape[1])
-        return _Looked(index, None, counts, int((mask == VOID).sum()), size, digest, orientation)
+        return _Looked(index, None, counts, int((mask == VOID).sum()), size, hash_pixels(image.numpy()), orientation)
 
     with ThreadPoolExecutor(max_workers=threads()) as pool:
         for start in range(0, len(split), _TASK):  # no more images in memory than these

@@ -84,15 +84,6 @@ def read_masks(path: Path) -> MaskFolder:
     return MaskFolder(parts, classes, notes)
 
 
-def read_masks_folder(path: Path) -> tuple[MaskSplit, MaskSplit | None, MaskClasses]:
-    """Training split, test split (validation's where there is no other, or None) and the classes, as `read_masks`."""
-    found = read_masks(path)
-    train = found.parts.get("train")
-    if train is None:
-        raise ConvatlasError(f"{path} has no training images with masks; expected {LAYOUTS}")
-    return train, found.parts.get("test") or found.parts.get("val"), found.classes
-
-
 def _find(path: Path) -> _Layout:
     inner = path / "VOCdevkit"
     years = sorted(inner.glob("VOC*")) if inner.is_dir() else []

@@ -1,6 +1,5 @@
 """Every image and box of a data set, looked at once before it is trusted."""
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,8 @@ from convatlas.data import limits
 from convatlas.data.decode import exif_orientation
 from convatlas.data.detection.annotations import Fault
 from convatlas.data.detection.split import DetectionSplit, TurnedError
-from convatlas.data.findings import find_similar_names
+from convatlas.data.findings import Finding, find_similar_names
+from convatlas.data.hashes import hash_pixels
 from convatlas.data.store import Progress, threads
 from convatlas.errors import ConvatlasError
 from convatlas.records import Objects
@@ -48,15 +48,6 @@ MEANING: Mapping[str, str] = {
 }
 _SAME = 0.95  # overlap of two boxes of one object
 _TASK = 32  # images a thread takes at once
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something to be looked at."""
-
-    kind: str  # of `MEANING`
-    path: str
-    detail: str
 
 
 class BoxSizes(NamedTuple):
@@ -128,8 +119,7 @@ def check_boxes(
         image, objects = found
         whole[part].append(index)
         findings += _look_at(split, index, objects)
-        digest = hashlib.blake2b(image.numpy().tobytes(), digest_size=16, key=f"{image.shape}".encode()).digest()
-        where, other = first.setdefault(digest, (part, split.name(index)))
+        where, other = first.setdefault(hash_pixels(image.numpy()), (part, split.name(index)))
         if where != part:
             findings.append(Finding("leak", split.name(index), f"the same as {other} ({where})"))
         if on_image is not None:

@@ -1,6 +1,5 @@
 """Every image and person of a data set of joints, looked at once before it is trusted."""
 
-import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +7,8 @@ from dataclasses import dataclass
 
 from convatlas.data import limits
 from convatlas.data.decode import exif_orientation
+from convatlas.data.findings import Finding
+from convatlas.data.hashes import hash_pixels
 from convatlas.data.pose.people import PeopleSplit, Person
 from convatlas.data.splits import problem_of
 from convatlas.data.store import Progress, threads
@@ -23,15 +24,6 @@ MEANING: Mapping[str, str] = {
     "by design": "people and images that nothing can be learned from",
 }
 _TASK = 32
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something to be looked at."""
-
-    kind: str  # of `MEANING`
-    path: str
-    detail: str
 
 
 @dataclass(frozen=True)
@@ -115,8 +107,7 @@ def _look(split: PeopleSplit, places: list[int]) -> Iterator[tuple[str, _Seen | 
         except ConvatlasError as error:
             return path, problem_of(path, error).reason
         size = (image.shape[1], image.shape[2])
-        digest = hashlib.blake2b(image.contiguous().numpy().tobytes(), digest_size=16, key=f"{size}".encode()).digest()
-        return path, _Seen(digest, exif_orientation(limits.read_bytes(path)), size)
+        return path, _Seen(hash_pixels(image.numpy()), exif_orientation(limits.read_bytes(path)), size)
 
     with ThreadPoolExecutor(threads()) as pool:
         for start in range(0, len(places), _TASK):  # no more images in memory than these
