@@ -126,6 +126,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(terminal: Terminal) -> None:
     shown = terminal(*arguments, "--epochs", "30", "--out", "runs/stopped", interrupt_after="epoch   1/30")
     check(shown, columns=80, code=130)
     assert "--resume" in shown.text
+    assert not re.search(r"^ *[\d,]+ images/s", shown.text, re.M), shown.text  # an epoch takes one line
     shown = terminal("train", "--resume", "runs/stopped", interrupt_after="/30   train")
     check(shown, columns=80, code=130)
     assert re.search(r"stopped\s.*resumable", terminal("runs", columns=200).text)

@@ -75,13 +75,15 @@ class EpochDisplay:
         others = [name for name in SCORES if name in row]  # in the place of the error, where a task has them
         reached = "  ".join(f"{score_name(name, row.get('protocol'))} {percent(row[name]):>6}" for name in others)
         error = f"  error {percent(row['train_error']):>6}" if "train_error" in row else ""
-        console().print(
+        line = (
             f"epoch {row['epoch']:>3}/{self.epochs}   "
             f"train loss {number(row['train_loss'], 4)}{error}   "
             f"{split} loss {number(row[f'{split}_loss'], 4)}  "
-            f"{reached or 'error ' + percent(row[f'{split}_error']).rjust(6)}   "
-            f"{rate(row['images_per_s'])} images/s" + (f"   {duration(left)} left" if left else "")
+            f"{reached or 'error ' + percent(row[f'{split}_error']).rjust(6)}"
         )
+        pace = f"   {rate(row['images_per_s'])} images/s" + (f"   {duration(left)} left" if left else "")
+        out = console()
+        out.print(line + pace if len(line + pace) <= out.width else line)  # the bar tells the pace too
 
     def speak(self, ended: threading.Event) -> None:
         """Says in a log what the run is at, first after some seconds, then more and more seldom."""
