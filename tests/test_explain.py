@@ -97,9 +97,11 @@ def test_wrong_usage(run, images, options, sentence, capsys) -> None:  # type: i
     assert not (run / "explain").exists()
 
 
-def test_without_a_readable_image(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["explain", str(run), "nowhere.png", "--method", "saliency"]) == 1
+@pytest.mark.parametrize("options", [["--method", "saliency"], []])  # all methods: some need no image
+def test_without_a_readable_image(run: Path, capsys: pytest.CaptureFixture[str], options: list[str]) -> None:
+    assert main(["explain", str(run), "nowhere.png", *options]) == 1
     assert "nowhere.png: no such file" in capsys.readouterr().err
+    assert not (run / "explain").exists()
 
 
 def test_a_report_without_a_place_stays_as_it_was() -> None:

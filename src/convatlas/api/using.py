@@ -14,7 +14,7 @@ from convatlas.api.loaded import open_loaded
 from convatlas.api.pages import Page
 from convatlas.api.progress import show_progress
 from convatlas.cli.explain_ import FEW, SINGLE, from_data
-from convatlas.errors import UsageError
+from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation.detector import Protocol
 from convatlas.evaluation.protocols import named
 from convatlas.inference.evaluate import evaluate_source
@@ -139,6 +139,7 @@ def explain(
 
     Raises:
         UsageError: an unknown method, class or layer, or nothing to look at.
+        ConvatlasError: none of the images can be read.
 
     >>> import convatlas, numpy as np
     >>> image = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
@@ -169,10 +170,13 @@ def explain(
         subjects, unreadable = from_data(trained, pool, min(limit, FEW), options, wanted=data is not None)
     else:
         subjects, unreadable = [], []
+    problems += unreadable
+    if images and problems and not subjects:
+        raise ConvatlasError(f"no image can be read: {problems[0].path}: {problems[0].reason}")
     with show_progress("Looking", shown=progress) as step:
         seen = list(seeing.see(trained, subjects, chosen, options, step))
     panels = [item for item in seen if isinstance(item, seeing.Panel)]
-    problems += [*unreadable, *dict.fromkeys(item for item in seen if isinstance(item, Problem))]
+    problems += dict.fromkeys(item for item in seen if isinstance(item, Problem))
     if not panels:
         reason = f": {problems[0].path}: {problems[0].reason}" if problems else ""
         raise UsageError(f"images show nothing that these methods can explain{reason}")

@@ -77,6 +77,7 @@ def command(
     layers taken out), evolution (features over the epochs of a run). A run's report takes the panels in.
     """
     from convatlas import inference
+    from convatlas.errors import ConvatlasError
     from convatlas.records import Problem
     from convatlas.report import seeing
     from convatlas.report.tables import plural
@@ -104,6 +105,8 @@ def command(
     else:
         found, unreadable = from_data(opened, pool, shown, options, wanted=data is not None)
     problems += unreadable
+    if images and problems and not found:
+        raise ConvatlasError(f"no image can be read: {problems[0].path}: {problems[0].reason}")
     with progress("Looking") as step:
         seen = list(seeing.see(opened, found, methods, options, step))
     panels = [item for item in seen if isinstance(item, seeing.Panel)]
