@@ -7,6 +7,7 @@ import random
 import re
 import signal
 from dataclasses import replace
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -296,6 +297,13 @@ def test_annotations_are_part_of_the_record(task, folder, data_root, tmp_path):
 # --- several processes, one folder
 
 
+def _processes() -> ForkServerContext:
+    """Children of a clean server: one forked here could not train once a test has started autograd's threads."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["convatlas.training"])
+    return context
+
+
 def race(out: str, start, results) -> None:
     torch.set_num_threads(1)
     start.wait()
@@ -330,7 +338,7 @@ def claim(out: str, start, results, fails: bool) -> None:
 
 def test_many_processes_with_one_new_folder(tmp_path):
     """One trains, and the others say that it is in use; nobody removes what another writes."""
-    context = multiprocessing.get_context("fork")
+    context = _processes()
     start, results = context.Event(), context.Queue()
     children = [context.Process(target=race, args=(str(tmp_path / "run"), start, results)) for _ in range(6)]
     for child in children:
@@ -345,7 +353,7 @@ def test_many_processes_with_one_new_folder(tmp_path):
 
 
 def test_folders_that_are_made_and_removed_all_the_time_belong_to_one_process_at_a_time(tmp_path):
-    context = multiprocessing.get_context("fork")
+    context = _processes()
     start, results = context.Event(), context.Queue()
     out = str(tmp_path / "deep" / "run")
     children = [context.Process(target=claim, args=(out, start, results, i % 2 == 0)) for i in range(8)]
@@ -404,7 +412,7 @@ def run_until_killed(out: str, step: int, resume: bool) -> None:
 def test_four_kills_are_survived_bit_for_bit(tmp_path):
     torch.set_num_threads(1)
     train(tmp_path / "alone")
-    draw, context = random.Random(1), multiprocessing.get_context("fork")
+    draw, context = random.Random(1), _processes()
     for trial in range(4):
         out, resume = tmp_path / f"run{trial}", False
         for step in sorted(draw.sample(range(1, 12), 2)):
