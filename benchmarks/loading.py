@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from convatlas import data
-from convatlas.data import ArraySplit, FileSplit, HorizontalFlip, Loader, PadCrop, RandomResizedCrop
+from convatlas.data import ArraySplit, FileSplit, HorizontalFlip, LabelAssembly, Loader, PadCrop, RandomResizedCrop
 from convatlas.data.folder import SUFFIXES
 from convatlas.records import Preprocessing
 from convatlas.training.run import environment
@@ -60,15 +60,23 @@ def photos(folder: Path, *, workers: int, repeat: int, batch: int) -> dict[str, 
         target.symlink_to(path)
     images = torchvision.datasets.ImageFolder(str(tree), reference)
     preprocessing = Preprocessing((224, 224), 3, "short_side", 256, MEAN, STD)
-    settings: dict[str, Any] = {"batch_size": batch, "augment": (RandomResizedCrop((224, 224)), HorizontalFlip()),
-                                "shuffle": True}  # fmt: skip
+    augment = (RandomResizedCrop((224, 224)), HorizontalFlip())
     ways = {}
     for number in sorted({0, workers}):
         theirs = DataLoader(images, batch, shuffle=True, num_workers=number, persistent_workers=number > 0)
-        ours = Loader(split, preprocessing, workers=number, memory_limit_bytes=0, check=False, **settings)
+        ours = Loader(
+            LabelAssembly(split, preprocessing, augment),
+            batch_size=batch,
+            shuffle=True,
+            workers=number,
+            memory_limit_bytes=0,
+            check=False,
+        )
         ways[f"torchvision, PIL, {number} workers"] = timed(count, lambda _, loader=theirs: loader)
         ways[f"convatlas, {number} workers"] = timed(count, lambda epoch, loader=ours: loader.epoch(epoch))
-    kept = Loader(split, preprocessing, memory_limit_bytes=1 << 40, **settings)
+    kept = Loader(
+        LabelAssembly(split, preprocessing, augment), batch_size=batch, shuffle=True, memory_limit_bytes=1 << 40
+    )
     ways["convatlas, decoded images in memory"] = timed(count, kept.epoch)
     return ways
 
@@ -88,10 +96,8 @@ def small(path: Path, *, workers: int, count: int, batch: int) -> dict[str, Way]
         ways[f"torchvision, PIL, {number} workers"] = timed(count, lambda _, loader=theirs: loader)
     preprocessing = Preprocessing((32, 32), 3, mean=mean, std=std)
     ours = Loader(
-        ArraySplit(images, labels),
-        preprocessing,
+        LabelAssembly(ArraySplit(images, labels), preprocessing, (PadCrop(4), HorizontalFlip())),
         batch_size=batch,
-        augment=(PadCrop(4), HorizontalFlip()),
         shuffle=True,
     )
     ways["convatlas, whole batches"] = timed(count, ours.epoch)

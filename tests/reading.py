@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from PIL import Image
 
-from convatlas.data import Loader, find_refusal, load, open_source
+from convatlas.data import LabelAssembly, Loader, find_refusal, load, open_source
 from convatlas.data.check import check
 from convatlas.errors import ConvatlasError
 from convatlas.records import Preprocessing
@@ -89,7 +89,7 @@ def _train(spec: Path | str) -> dict[str, int]:
     data = load(str(spec))
     splits = {"train": data.train, "val": data.val, "test": data.test}
     return {
-        name: sum(len(batch.labels) for batch in Loader(split, GREY8, batch_size=64).epoch(0))
+        name: sum(len(batch.labels) for batch in Loader(LabelAssembly(split, GREY8), batch_size=64).epoch(0))
         for name, split in splits.items()
         if split is not None
     }

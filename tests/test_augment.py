@@ -12,6 +12,7 @@ from convatlas.data import (
     ColourJitter,
     FileSplit,
     HorizontalFlip,
+    LabelAssembly,
     Loader,
     PadCrop,
     PCANoise,
@@ -194,7 +195,7 @@ def test_mean_image_is_subtracted_pixel_by_pixel() -> None:
     assert torch.allclose(centred, IMAGES / 255 - (IMAGES / 255).mean(0), atol=3e-4)
     turned = normalise(IMAGES, replace(known, channel_order="bgr"))
     assert torch.equal(turned, centred.flip(1))
-    batch = next(Loader(split, known, batch_size=6).epoch(0))
+    batch = next(Loader(LabelAssembly(split, known), batch_size=6).epoch(0))
     assert torch.equal(batch.images, centred)
 
 
@@ -217,10 +218,10 @@ def test_jitter_and_area_crops_see_images_before_the_resizing(tmp_path: Path) ->
     preprocessing = Preprocessing((16, 16), mean=(0.0,), std=(1 / 255,), resize="short_side", resize_to=18)
     for crop in (ScaleJitter((16, 16), (18, 36)), RandomResizedCrop((16, 16))):
         u = table(2, crop.draws, seed=0, epoch=0)
-        batch = next(Loader(split, preprocessing, batch_size=2, augment=(crop,)).epoch(0))
+        batch = next(Loader(LabelAssembly(split, preprocessing, (crop,)), batch_size=2).epoch(0))
         assert torch.allclose(batch.images, crop(IMAGES[[0, 0]], u).float(), atol=1e-3)
     smaller = replace(preprocessing, resize_to=10)  # 30 pixels are more than twice 10: first down to 20
-    batch = next(Loader(split, smaller, batch_size=2, augment=(ScaleJitter((16, 16), (16, 16)),)).epoch(0))
+    batch = next(Loader(LabelAssembly(split, smaller, (ScaleJitter((16, 16), (16, 16)),)), batch_size=2).epoch(0))
     assert batch.images.shape == (2, 3, 16, 16)
 
 

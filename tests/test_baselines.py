@@ -10,7 +10,7 @@ from convatlas.analysis.cost import cost
 from convatlas.analysis.trace import trace_network
 from convatlas.analysis.verify import verify
 from convatlas.architectures.classification.baselines import Hog, HogSVM, SiftBowSVM, SiftWords, fit_machines
-from convatlas.data import Loader, default_preprocessing
+from convatlas.data import LabelAssembly, Loader, default_preprocessing
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.records import LearnsByItself
 
@@ -89,11 +89,11 @@ def test_learns_digits_and_keeps_what_it_learned(name: str, limit: float) -> Non
     preprocessing = default_preprocessing(registry.card(name), digits.train)
     net = registry.build(name)
     assert isinstance(net, LearnsByItself)
-    batches = list(Loader(digits.train, preprocessing, batch_size=100, shuffle=True).epoch(0))
+    batches = list(Loader(LabelAssembly(digits.train, preprocessing), batch_size=100, shuffle=True).epoch(0))
     for batch in batches[:3]:
         net.learn(batch.images, batch.labels)
     net.end_pass(0)
-    (batch,) = Loader(digits.test, preprocessing, batch_size=1000).epoch(0)
+    (batch,) = Loader(LabelAssembly(digits.test, preprocessing), batch_size=1000).epoch(0)
     images, labels = batch.images[:200], batch.labels[:200]
     scores = net(images)
     assert (scores.argmax(dim=1) != labels).float().mean() < limit

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from convatlas.data import decode, limits
-from convatlas.data.assembly import workers_that_fit
+from convatlas.data.workers import workers_that_fit
 from convatlas.errors import ConvatlasError, UsageError
 from reading import encoded, image, look, write
 

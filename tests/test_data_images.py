@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from convatlas.data import Loader, PackedSplit, decode, load
+from convatlas.data import LabelAssembly, Loader, PackedSplit, decode, load
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.records import Preprocessing
 
@@ -126,7 +126,7 @@ def test_single_pixel_fills_the_input(tmp_path: Path) -> None:
         for i in range(2):
             Image.new("L", (1, 1), value).save(tmp_path / name / f"{i}.png")
     data = load(str(tmp_path), test_fraction=0.5)
-    batch = next(Loader(data.train, GREY8, batch_size=2).epoch(0))
+    batch = next(Loader(LabelAssembly(data.train, GREY8), batch_size=2).epoch(0))
     assert torch.allclose(batch.images[0], torch.full((1, 8, 8), 40 / 255))
     assert torch.allclose(batch.images[1], torch.full((1, 8, 8), 200 / 255))
 
@@ -196,7 +196,7 @@ def test_damaged_images_are_dropped_and_named(folder: Path, memory_limit_bytes: 
     (folder / "bees" / "8.jpg").write_text("not an image")
     (folder / "bees" / "9.png").write_bytes(b"")
     data = load(str(folder), test=str(folder))
-    loader = Loader(data.train, GREY8, batch_size=4, memory_limit_bytes=memory_limit_bytes)
+    loader = Loader(LabelAssembly(data.train, GREY8), batch_size=4, memory_limit_bytes=memory_limit_bytes)
     assert len(data.train) == 12
     assert data.train.labels.tolist() == [0] * 6 + [1] * 6
     assert {Path(problem.path).name for problem in data.train.problems} == {"7.jpg", "8.jpg", "9.png"}
@@ -204,7 +204,7 @@ def test_damaged_images_are_dropped_and_named(folder: Path, memory_limit_bytes: 
     assert sum(len(batch.labels) for batch in loader.epoch(0)) == 12
     assert data.train.paths is not None
     images = torch.cat([batch.images for batch in loader.epoch(0)])
-    again = Loader(data.train, GREY8, batch_size=12)
+    again = Loader(LabelAssembly(data.train, GREY8), batch_size=12)
     assert torch.equal(images, next(again.epoch(1)).images)
 
 
@@ -214,7 +214,7 @@ def test_more_than_half_damaged_is_an_error(folder: Path) -> None:
         (folder / "bees" / f"bad{i}.jpg").write_text("not an image")
     data = load(str(folder), test=str(folder))
     with pytest.raises(ConvatlasError, match="14 of 26 images can't be read, more than half"):
-        Loader(data.train, GREY8, batch_size=4)
+        Loader(LabelAssembly(data.train, GREY8), batch_size=4)
 
 
 def test_packed_images_are_named_by_their_place_in_the_file(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_packed_images_are_named_by_their_place_in_the_file(tmp_path: Path) -> N
     np.savez(path, jpeg=np.frombuffer(b"".join(files), np.uint8), offsets=offsets, labels=np.arange(6) % 2)
     part = load(str(path), test=str(path)).train.select([5, 4, 0])
     assert isinstance(part, PackedSplit)
-    Loader(part, GREY8, batch_size=2)
+    Loader(LabelAssembly(part, GREY8), batch_size=2)
     assert [problem.path for problem in part.problems] == [f"{path}[4]"]
     assert part.labels.tolist() == [1, 0]
     assert torch.equal(part.read(1), decode(files[0]))

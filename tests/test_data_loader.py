@@ -12,6 +12,7 @@ from convatlas.data import (
     ArraySplit,
     FileSplit,
     HorizontalFlip,
+    LabelAssembly,
     Loader,
     PadCrop,
     RandomCrop,
@@ -150,7 +151,7 @@ def test_default_statistics_are_those_of_the_training_images(photos: FileSplit) 
 
 @pytest.mark.parametrize(("batch_size", "drop_last", "sizes"), [(10, False, [10, 10, 3]), (10, True, [10, 10])])
 def test_batches_cover_the_split_in_order(batch_size: int, drop_last: bool, sizes: list[int]) -> None:
-    loader = Loader(arrays(), COLOUR, batch_size=batch_size, drop_last=drop_last)
+    loader = Loader(LabelAssembly(arrays(), COLOUR), batch_size=batch_size, drop_last=drop_last)
     batches = list(loader.epoch(0))
     assert len(loader) == len(sizes)
     assert [len(batch.labels) for batch in batches] == sizes
@@ -161,8 +162,8 @@ def test_batches_cover_the_split_in_order(batch_size: int, drop_last: bool, size
 
 
 def test_shuffling_and_augmentation_are_functions_of_seed_and_epoch() -> None:
-    first = Loader(arrays(), COLOUR, batch_size=4, augment=CIFAR_AUGMENT, shuffle=True, seed=1)
-    again = Loader(arrays(), COLOUR, batch_size=4, augment=CIFAR_AUGMENT, shuffle=True, seed=1)
+    first = Loader(LabelAssembly(arrays(), COLOUR, CIFAR_AUGMENT), batch_size=4, shuffle=True, seed=1)
+    again = Loader(LabelAssembly(arrays(), COLOUR, CIFAR_AUGMENT), batch_size=4, shuffle=True, seed=1)
     torch.rand(3)  # the global generator plays no part
     for mine, its in zip(gather(first, 5), gather(again, 5), strict=True):
         assert torch.equal(mine, its)
@@ -171,17 +172,17 @@ def test_shuffling_and_augmentation_are_functions_of_seed_and_epoch() -> None:
 
 
 def test_a_resumed_epoch_goes_on_where_it_stopped() -> None:
-    loader = Loader(arrays(), COLOUR, batch_size=4, augment=CIFAR_AUGMENT, shuffle=True, seed=1)
+    loader = Loader(LabelAssembly(arrays(), COLOUR, CIFAR_AUGMENT), batch_size=4, shuffle=True, seed=1)
     whole, rest = gather(loader, 2), gather(loader, 2, start_step=2)
     for all_of_it, part in zip(whole, rest, strict=True):
         assert torch.equal(all_of_it[8:], part)
     assert list(loader.epoch(2, start_step=len(loader))) == []
-    assert list(Loader(arrays(), COLOUR, batch_size=24, drop_last=True).epoch(0)) == []
+    assert list(Loader(LabelAssembly(arrays(), COLOUR), batch_size=24, drop_last=True).epoch(0)) == []
 
 
 def test_a_samples_augmentation_does_not_depend_on_the_batch_size() -> None:
-    small = Loader(arrays(), COLOUR, batch_size=1, augment=(AffineDistortion(),), shuffle=False, seed=3)
-    large = Loader(arrays(), COLOUR, batch_size=23, augment=(AffineDistortion(),), shuffle=True, seed=3)
+    small = Loader(LabelAssembly(arrays(), COLOUR, (AffineDistortion(),)), batch_size=1, shuffle=False, seed=3)
+    large = Loader(LabelAssembly(arrays(), COLOUR, (AffineDistortion(),)), batch_size=23, shuffle=True, seed=3)
     images, _, indices = gather(large, 4)
     assert torch.equal(gather(small, 4)[0][indices], images)
 
@@ -194,7 +195,7 @@ def test_memory_files_and_workers_give_the_same_values(photos: FileSplit, augmen
     preprocessing = Preprocessing((16, 16), resize="short_side", resize_to=18)
     state = torch.get_rng_state()
     loaders = [
-        Loader(photos, preprocessing, batch_size=4, augment=augment, shuffle=True, seed=2, **how)
+        Loader(LabelAssembly(photos, preprocessing, augment), batch_size=4, shuffle=True, seed=2, **how)
         for how in ({}, {"memory_limit_bytes": 0}, {"memory_limit_bytes": 0, "workers": 2})
     ]
     assert [loader.in_memory for loader in loaders] == [True, False, False]
@@ -211,7 +212,7 @@ def test_without_a_check_damaged_images_are_left_out_and_named_when_met(photos: 
     Path(photos.paths[4]).write_bytes(b"not an image")
     split = photos.select(range(9))
     loader = Loader(
-        split, COLOUR, batch_size=4, augment=CIFAR_AUGMENT, memory_limit_bytes=0, check=False, workers=workers
+        LabelAssembly(split, COLOUR, CIFAR_AUGMENT), batch_size=4, memory_limit_bytes=0, check=False, workers=workers
     )
     assert (len(loader), split.problems) == (3, [])
     for _ in range(2):
@@ -222,15 +223,22 @@ def test_without_a_check_damaged_images_are_left_out_and_named_when_met(photos: 
         (photos.paths[4], "not an image, or of an unknown format")
     ]
     with pytest.raises(ConvatlasError, match=r"no image of a batch can be read; .*4\.png: not an image"):
-        list(Loader(split, COLOUR, batch_size=1, memory_limit_bytes=0, check=False, workers=workers).epoch(0))
-    checked = Loader(photos.select(range(9)), COLOUR, batch_size=4, memory_limit_bytes=0)
+        list(
+            Loader(
+                LabelAssembly(split, COLOUR), batch_size=1, memory_limit_bytes=0, check=False, workers=workers
+            ).epoch(0)
+        )
+    checked = Loader(LabelAssembly(photos.select(range(9)), COLOUR), batch_size=4, memory_limit_bytes=0)
     assert len(checked.split) == 8
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_workers_outlive_epochs_and_abandoned_ones(photos: FileSplit) -> None:
-    settings = {"batch_size": 2, "augment": CIFAR_AUGMENT, "shuffle": True, "memory_limit_bytes": 0}
-    loader, alone = Loader(photos, COLOUR, workers=2, **settings), Loader(photos, COLOUR, **settings)
+    settings = {"batch_size": 2, "shuffle": True, "memory_limit_bytes": 0}
+    loader, alone = (
+        Loader(LabelAssembly(photos, COLOUR, CIFAR_AUGMENT), workers=2, **settings),
+        Loader(LabelAssembly(photos, COLOUR, CIFAR_AUGMENT), **settings),
+    )
     next(iter(loader.epoch(0)))
     for epoch, start_step in ((0, 0), (1, 2), (2, 0)):
         for mine, its in zip(gather(loader, epoch, start_step), gather(alone, epoch, start_step), strict=True):
@@ -241,7 +249,7 @@ def test_workers_outlive_epochs_and_abandoned_ones(photos: FileSplit) -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_memory_of_a_batch_is_taken_again_only_when_nobody_holds_it(photos: FileSplit, workers: int) -> None:
     large = Preprocessing((160, 160), resize="stretch", resize_to=160)
-    loader = Loader(photos, large, batch_size=1, memory_limit_bytes=0, workers=workers)
+    loader = Loader(LabelAssembly(photos, large), batch_size=1, memory_limit_bytes=0, workers=workers)
     expected = [normalise(prepare(photos.read(index), large)[None], large) for index in range(9)]
     held = [batch.images for batch in loader.epoch(0)]
     assert all(torch.equal(mine, right) for mine, right in zip(held, expected, strict=True))
@@ -274,7 +282,7 @@ def test_a_view_or_a_graph_holds_the_memory_of_a_batch() -> None:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_wrong_argument_is_no_damage_and_arrives_from_workers_as_one_sentence(photos: FileSplit) -> None:
     crop = (RandomCrop((8, 8), within=(4, 4)),)
-    loader = Loader(photos, COLOUR, batch_size=2, augment=crop, memory_limit_bytes=0, workers=1)
+    loader = Loader(LabelAssembly(photos, COLOUR, crop), batch_size=2, memory_limit_bytes=0, workers=1)
     with pytest.raises(UsageError, match=r"^a random crop of 8 x 8 does not fit into images of 4 x 4 pixels$"):
         list(loader.epoch(0))
 
@@ -282,12 +290,14 @@ def test_a_wrong_argument_is_no_damage_and_arrives_from_workers_as_one_sentence(
 def test_batches_from_workers_can_be_pinned_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     from torch.utils.data._utils.pin_memory import pin_memory
 
-    from convatlas.data.assembly import Assembled
+    from convatlas.data.assembly import Columns
+    from convatlas.data.workers import Assembled
 
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self + 1)  # there is no GPU to pin for
     images = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
-    pinned = pin_memory(Assembled(images, torch.tensor([0]), torch.zeros(1, 0), ()))
-    assert torch.equal(pinned.images, images + 1)
+    pinned = pin_memory(Assembled(Columns(images, (images[:, 0],)), (0,), ()))
+    assert torch.equal(pinned.columns.images, images + 1)
+    assert torch.equal(pinned.columns.targets[0], images[:, 0] + 1)
 
 
 def test_large_images_are_normalised_to_the_same_bits() -> None:
@@ -300,15 +310,15 @@ def test_large_images_are_normalised_to_the_same_bits() -> None:
 
 def test_random_crop_of_photos_sees_more_than_the_centre(photos: FileSplit) -> None:
     preprocessing = Preprocessing((16, 16), resize="short_side", resize_to=24)
-    loader = Loader(photos, preprocessing, batch_size=9, augment=(RandomCrop((16, 16)),))
-    plain = Loader(photos, preprocessing, batch_size=9)
+    loader = Loader(LabelAssembly(photos, preprocessing, (RandomCrop((16, 16)),)), batch_size=9)
+    plain = Loader(LabelAssembly(photos, preprocessing), batch_size=9)
     assert next(loader.epoch(0)).images.shape == next(plain.epoch(0)).images.shape
     assert not torch.equal(next(loader.epoch(0)).images, next(loader.epoch(1)).images)
 
 
 def test_progress_is_told_until_the_end(photos: FileSplit) -> None:
     told: list[tuple[int, int]] = []
-    Loader(photos, COLOUR, batch_size=2, on_progress=lambda done, total: told.append((done, total)))
+    Loader(LabelAssembly(photos, COLOUR), batch_size=2, on_progress=lambda done, total: told.append((done, total)))
     assert told[-1] == (9, 9)
 
 
@@ -316,9 +326,12 @@ def test_progress_is_told_until_the_end(photos: FileSplit) -> None:
 def test_the_shares_of_the_processes_make_up_each_batch_once(kept: bool, photos: FileSplit) -> None:
     split = arrays(9) if kept else photos
     limit = 1 << 30 if kept else 0
-    settings = {"batch_size": 4, "augment": CIFAR_AUGMENT, "shuffle": True, "memory_limit_bytes": limit}
-    alone = list(Loader(split, COLOUR, **settings).epoch(2, 1))
-    shares = [list(Loader(split, COLOUR, share=(rank, 3), **settings).epoch(2, 1)) for rank in range(3)]
+    settings = {"batch_size": 4, "shuffle": True, "memory_limit_bytes": limit}
+    alone = list(Loader(LabelAssembly(split, COLOUR, CIFAR_AUGMENT), **settings).epoch(2, 1))
+    shares = [
+        list(Loader(LabelAssembly(split, COLOUR, CIFAR_AUGMENT), share=(rank, 3), **settings).epoch(2, 1))
+        for rank in range(3)
+    ]
     for whole, *parts in zip(alone, *shares, strict=True):
         assert torch.equal(whole.indices, torch.cat([part.indices for part in parts]))
         assert torch.equal(whole.images, torch.cat([part.images for part in parts]))
@@ -329,18 +342,20 @@ def test_the_shares_of_the_processes_make_up_each_batch_once(kept: bool, photos:
 
 def test_balanced_batches_hold_every_class_equally_often() -> None:
     split = ArraySplit(arrays(24).images, torch.tensor([0] * 20 + [1] * 4))
-    labels = torch.cat([batch.labels for batch in Loader(split, COLOUR, batch_size=5, balanced=True).epoch(0)])
+    labels = torch.cat(
+        [batch.labels for batch in Loader(LabelAssembly(split, COLOUR), batch_size=5, balanced=True).epoch(0)]
+    )
     assert torch.bincount(labels).tolist() == [12, 12]
 
 
 def test_arguments_out_of_range() -> None:
     for argument in ({"batch_size": 0}, {"batch_size": 1, "seed": -1}, {"batch_size": 1, "workers": -1}):
         with pytest.raises(UsageError, match=next(reversed(argument))):
-            Loader(arrays(), COLOUR, **argument)
+            Loader(LabelAssembly(arrays(), COLOUR), **argument)
     with pytest.raises(UsageError, match="the last crop gives"):
-        Loader(arrays(), COLOUR, batch_size=1, augment=(RandomCrop((5, 5)),))
+        Loader(LabelAssembly(arrays(), COLOUR, (RandomCrop((5, 5)),)), batch_size=1)
     with pytest.raises(ConvatlasError, match="no images"):
-        Loader(arrays(0), COLOUR, batch_size=1)
+        Loader(LabelAssembly(arrays(0), COLOUR), batch_size=1)
 
 
 def test_interrupted_decoding_drops_nothing(photos: FileSplit) -> None:
@@ -348,7 +363,7 @@ def test_interrupted_decoding_drops_nothing(photos: FileSplit) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Loader(photos, COLOUR, batch_size=2, on_progress=interrupt)
+        Loader(LabelAssembly(photos, COLOUR), batch_size=2, on_progress=interrupt)
     assert len(photos) == 9
 
 
@@ -356,7 +371,7 @@ def test_interrupted_decoding_drops_nothing(photos: FileSplit) -> None:
 def test_mnist_is_padded_into_lenets_input(data_root: Path) -> None:
     data = load("mnist", root=data_root)
     preprocessing = default_preprocessing(card("lenet5", 1, 32, 32), data.train)
-    batch = next(Loader(data.test, preprocessing, batch_size=64).epoch(0))
+    batch = next(Loader(LabelAssembly(data.test, preprocessing), batch_size=64).epoch(0))
     assert batch.images.shape == (64, 1, 32, 32)
     inner = (batch.images[:, :, 2:30, 2:30] + 0.1) * 255 / 1.275
     assert torch.allclose(inner[3, 0], data.test.read(3)[0].float(), atol=1e-2)
@@ -367,7 +382,7 @@ def test_mnist_is_padded_into_lenets_input(data_root: Path) -> None:
 def test_cifar_jpegs_are_decoded_once_into_memory(data_root: Path) -> None:
     data = load(str(data_root / "cifar10_jpeg_test.npz"), test_fraction=0.05)
     preprocessing = default_preprocessing(card("cifar_resnet20", 3, 32, 32), data.test)
-    loader = Loader(data.test, preprocessing, batch_size=128, augment=(HorizontalFlip(),), shuffle=True)
+    loader = Loader(LabelAssembly(data.test, preprocessing, (HorizontalFlip(),)), batch_size=128, shuffle=True)
     assert loader.in_memory
     images, _, _ = gather(loader)
     assert images.shape == (500, 3, 32, 32)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from convatlas.data import FileSplit, Loader, load, read_division
+from convatlas.data import FileSplit, LabelAssembly, Loader, load, read_division
 from convatlas.data.groups import by_part, expand
 from convatlas.data.known import _TORCHVISION as TABLE
 from convatlas.data.known import NAMES, _part
@@ -106,7 +106,7 @@ def test_a_list_in_another_encoding_is_refused(images: Path) -> None:
 def test_files_of_a_list_that_are_missing_are_skipped_and_named(images: Path) -> None:
     (images / "x.csv").write_text(LISTS["plain.csv"] + "gone.png,a\n")
     data = load(str(images / "x.csv"), test=str(images / "x.csv"))
-    loader = Loader(data.train, GREY8, batch_size=4)
+    loader = Loader(LabelAssembly(data.train, GREY8), batch_size=4)
     assert sum(len(batch.labels) for batch in loader.epoch(0)) == 10
     assert [(Path(p.path).name, p.reason) for p in data.train.problems] == [("gone.png", "No such file or directory")]
 
@@ -159,7 +159,9 @@ def test_shards_give_the_same_batches_in_any_number_of_workers(shards: Path) -> 
     results = [
         [
             batch.images
-            for batch in Loader(train, GREY8, batch_size=3, shuffle=True, memory_limit_bytes=0, **how).epoch(1)
+            for batch in Loader(
+                LabelAssembly(train, GREY8), batch_size=3, shuffle=True, memory_limit_bytes=0, **how
+            ).epoch(1)
         ]
         for how in ({}, {"workers": 2})
     ]
@@ -171,7 +173,7 @@ def test_damaged_shards_and_samples_are_named(shards: Path) -> None:
                "3.cls": b"0", "4.png": png(4), "4.cls": b"1"}  # fmt: skip
     shard(shards / "damaged.tar", damaged)
     data = load(str(shards / "damaged.tar"), test=f"{shards}/disk0/val-0.tar")
-    Loader(data.train, GREY8, batch_size=1)
+    Loader(LabelAssembly(data.train, GREY8), batch_size=1)
     problems = {problem.path: problem.reason for problem in data.train.problems}
     assert set(problems) == {f"{shards}/damaged.tar:0.png", f"{shards}/damaged.tar:1.png"}
     assert "no label" in problems[f"{shards}/damaged.tar:1.png"]

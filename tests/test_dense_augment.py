@@ -6,7 +6,6 @@ from torch import Tensor
 
 from convatlas.data import HorizontalFlip, PadCrop
 from convatlas.data.colour import ColourJitter, PCANoise, PhotometricDistortion
-from convatlas.data.dense.assembly import MaskAssembly, mirror
 from convatlas.data.dense.augment import (
     GridElastic,
     RandomOrientation,
@@ -15,6 +14,7 @@ from convatlas.data.dense.augment import (
     augment,
     window,
 )
+from convatlas.data.dense.transform import MaskTransform, mirror
 from convatlas.errors import UsageError
 from convatlas.records import VOID, Preprocessing
 
@@ -134,18 +134,18 @@ def test_a_window_beyond_the_image_is_filled_and_void():
 
 def test_an_assembled_pair_is_the_middle_of_the_resized_image():
     image, mask = block()
-    ready, truth = MaskAssembly(Preprocessing((16, 16), resize="short_side", resize_to=20))(image, mask, None)
-    assert (ready.shape, truth.shape, truth.dtype) == ((3, 16, 16), (16, 16), torch.int64)
+    ready, truth = MaskTransform(Preprocessing((16, 16), resize="short_side", resize_to=20))(image, mask, None)
+    assert (ready.shape, truth.shape, truth.dtype) == ((3, 16, 16), (16, 16), torch.uint8)
     assert bool(((ready[0] > 127) == (truth == 7)).double().mean() > 0.97)
     assert set(truth.unique().tolist()) == {0, 7}
 
 
 def test_grey_networks_get_grey_and_what_is_missing_is_the_mean():
     image, mask = torch.full((3, 4, 4), 200, dtype=torch.uint8), torch.zeros(4, 4, dtype=torch.uint8)
-    ready, truth = MaskAssembly(Preprocessing((4, 6), channels=1, mean=(0.2,), std=(0.1,)))(image, mask, None)
+    ready, truth = MaskTransform(Preprocessing((4, 6), channels=1, mean=(0.2,), std=(0.1,)))(image, mask, None)
     assert ready[0, 0].tolist() == [200] * 4 + [51] * 2
     assert truth[0].tolist() == [0] * 4 + [VOID] * 2
-    colour, _ = MaskAssembly(Preprocessing((4, 5), mean=(0.0, 0.2, 0.4)))(image, mask, None)
+    colour, _ = MaskTransform(Preprocessing((4, 5), mean=(0.0, 0.2, 0.4)))(image, mask, None)
     assert colour[:, 0, 4].tolist() == [0, 51, 102]
 
 
@@ -160,13 +160,13 @@ def test_mirrored_places_are_numpy_s(length, before, total):
 def test_with_a_margin_every_pixel_can_be_in_the_output():
     """Valid convolutions see the mirrored image; the middle of each window is a part of the real one."""
     mask = torch.arange(36, dtype=torch.uint8).view(6, 6)
-    assemble = MaskAssembly(Preprocessing((8, 8), channels=1, mean=(0.5,), std=(0.5,)), (), margin_px=3)
+    assemble = MaskTransform(Preprocessing((8, 8), channels=1, mean=(0.5,), std=(0.5,)), (), margin_px=3)
     seen = set()
     for seed in range(400):
         image, truth = assemble(mask[None], mask, drawn(seed))
         assert torch.equal(image[0].long(), truth)
         seen |= set(truth[3:5, 3:5].flatten().tolist())
     assert seen == set(range(36))
-    _, truth = MaskAssembly(Preprocessing((12, 12), channels=1, mean=(0.5,)), (), margin_px=3)(mask[None], mask, None)
+    _, truth = MaskTransform(Preprocessing((12, 12), channels=1, mean=(0.5,)), (), margin_px=3)(mask[None], mask, None)
     assert torch.equal(truth[3:9, 3:9], mask.long())
     assert truth[0, 0] == mask[3, 3]

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from convatlas.data import Loader
 from convatlas.data.detection.annotations import Annotated
-from convatlas.data.detection.loader import DetectionLoader
+from convatlas.data.detection.assembly import BoxAssembly
 from convatlas.data.detection.placing import place, shape
 from convatlas.data.detection.split import DetectionSplit
 from convatlas.errors import ConvatlasError, UsageError
@@ -113,7 +114,7 @@ def test_detections_beside_the_image_are_left_out() -> None:
 
 
 def test_batches_and_their_objects(tmp_path: Path) -> None:
-    loader = DetectionLoader(bright_box(tmp_path, 5), STRETCH, batch_size=2)
+    loader = Loader(BoxAssembly(bright_box(tmp_path, 5), STRETCH), batch_size=2)
     batches = list(loader.epoch(0))
     assert loader.in_memory
     assert [len(batch.labels) for batch in batches] == [2, 2, 1]
@@ -127,7 +128,7 @@ def test_images_of_different_sizes_are_padded_with_the_mean(tmp_path: Path) -> N
     (tmp_path / "b").mkdir()
     wide, high = bright_box(tmp_path, 1, (40, 80)), bright_box(tmp_path / "b", 1, (80, 60))
     both = DetectionSplit([*wide.pages, *high.pages])
-    (batch,) = DetectionLoader(both, SHORT, batch_size=2).epoch(0)
+    (batch,) = Loader(BoxAssembly(both, SHORT), batch_size=2).epoch(0)
     assert batch.images.shape == (2, 3, 27, 40)
     assert batch.images[0, :, 20:].eq(0).all()
     assert batch.images[1, :, :, 20:].eq(0).all()
@@ -138,7 +139,7 @@ def test_augmentation_is_a_function_of_seed_epoch_and_index(tmp_path: Path) -> N
     split = bright_box(tmp_path, 8)
 
     def images(epoch: int, **options) -> Tensor:
-        loader = DetectionLoader(split, STRETCH, augment=[mirrored], seed=5, **options)
+        loader = Loader(BoxAssembly(split, STRETCH, [mirrored]), seed=5, **options)
         batches = list(loader.epoch(epoch))
         for batch in batches:
             for image, objects in zip(batch.images, batch.labels, strict=True):
@@ -153,7 +154,7 @@ def test_augmentation_is_a_function_of_seed_epoch_and_index(tmp_path: Path) -> N
 
 
 def test_an_epoch_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    loader = DetectionLoader(bright_box(tmp_path, 7), STRETCH, batch_size=2, shuffle=True, augment=[mirrored], seed=1)
+    loader = Loader(BoxAssembly(bright_box(tmp_path, 7), STRETCH, [mirrored]), batch_size=2, shuffle=True, seed=1)
     whole, rest = list(loader.epoch(3)), list(loader.epoch(3, start_step=2))
     assert [b.indices.tolist() for b in rest] == [b.indices.tolist() for b in whole[2:]]
     assert all(torch.equal(a.images, b.images) for a, b in zip(rest, whole[2:], strict=True))
@@ -163,7 +164,7 @@ def test_an_epoch_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 def test_two_processes_share_a_batch(tmp_path: Path) -> None:
     split = bright_box(tmp_path, 5)
-    shares = [list(DetectionLoader(split, STRETCH, batch_size=4, share=(rank, 2)).epoch(0)) for rank in (0, 1)]
+    shares = [list(Loader(BoxAssembly(split, STRETCH), batch_size=4, share=(rank, 2)).epoch(0)) for rank in (0, 1)]
     assert [[b.indices.tolist() for b in batches] for batches in shares] == [[[0, 1], [4]], [[2, 3], []]]
     assert [[b.total for b in batches] for batches in shares] == [[4, 1], [4, 1]]
     assert shares[1][1].images.shape == (0, 3, 32, 32)
@@ -173,7 +174,7 @@ def test_two_processes_share_a_batch(tmp_path: Path) -> None:
 def test_damaged_images_are_dropped_and_named(tmp_path: Path, limit: int) -> None:
     split = bright_box(tmp_path, 4)
     Path(split.paths[1]).write_bytes(b"\x89PNG\r\n\x1a\n torn")
-    loader = DetectionLoader(split, STRETCH, batch_size=4, memory_limit_bytes=limit)
+    loader = Loader(BoxAssembly(split, STRETCH), batch_size=4, memory_limit_bytes=limit)
     assert len(split) == 3
     assert [Path(problem.path).name for problem in split.problems] == ["1.png"]
     assert len(next(loader.epoch(0)).labels) == 3
@@ -183,7 +184,7 @@ def test_damaged_images_are_dropped_and_named(tmp_path: Path, limit: int) -> Non
 def test_damage_that_is_met_late_is_named_too(tmp_path: Path, workers: int) -> None:
     split = bright_box(tmp_path, 4)
     Path(split.paths[1]).write_bytes(b"torn")
-    loader = DetectionLoader(split, STRETCH, batch_size=2, check=False, memory_limit_bytes=0, workers=workers)
+    loader = Loader(BoxAssembly(split, STRETCH), batch_size=2, check=False, memory_limit_bytes=0, workers=workers)
     batches = list(loader.epoch(0))
     assert [(len(batch.labels), batch.total) for batch in batches] == [(1, 1), (2, 2)]
     assert [Path(problem.path).name for problem in split.problems] == ["1.png"]
@@ -197,16 +198,16 @@ def test_damage_that_is_met_late_is_named_too(tmp_path: Path, workers: int) -> N
 def test_wrong_arguments_are_named(tmp_path: Path) -> None:
     split = bright_box(tmp_path, 1)
     with pytest.raises(UsageError, match="batch_size is 0"):
-        DetectionLoader(split, STRETCH, batch_size=0)
+        Loader(BoxAssembly(split, STRETCH), batch_size=0)
     with pytest.raises(ConvatlasError, match="no images"):
-        DetectionLoader(DetectionSplit([]), STRETCH, batch_size=1)
+        Loader(BoxAssembly(DetectionSplit([]), STRETCH), batch_size=1)
 
 
 @pytest.mark.parametrize("protocol", ["voc07", "voc10", "coco"])
 def test_a_whole_pass(tmp_path: Path, protocol) -> None:
     split = bright_box(tmp_path, 6)
     net = FindsBright().train()
-    loader = DetectionLoader(split, Preprocessing((48, 64), mean=(0.0,) * 3, std=(1.0,) * 3), batch_size=4)
+    loader = Loader(BoxAssembly(split, Preprocessing((48, 64), mean=(0.0,) * 3, std=(1.0,) * 3)), batch_size=4)
     found = evaluate_detector(net, loader, classes=("even", "odd"), protocol=protocol, with_loss=True)
     assert net.training
     # three of six answers are right, in the order right, wrong, right, wrong, ... : precision 1, 2/3, 3/5
@@ -223,7 +224,7 @@ def test_a_whole_pass(tmp_path: Path, protocol) -> None:
 
 def test_a_pass_over_two_processes(tmp_path: Path) -> None:
     split = bright_box(tmp_path, 5)
-    whole = evaluate_detector(FindsBright(), DetectionLoader(split, STRETCH, batch_size=4), classes=("even", "odd"))
+    whole = evaluate_detector(FindsBright(), Loader(BoxAssembly(split, STRETCH), batch_size=4), classes=("even", "odd"))
     first = {0: whole.detections[0], 1: whole.detections[1], 4: whole.detections[4]}
 
     def gather(rows: Tensor) -> Tensor:  # adds what the other process has
@@ -231,7 +232,7 @@ def test_a_pass_over_two_processes(tmp_path: Path) -> None:
             return torch.cat([rows, pack(first)])
         return torch.cat([rows, torch.tensor([0, 1, 4])]) if rows.ndim == 1 else torch.cat([rows, rows])
 
-    loader = DetectionLoader(split, STRETCH, batch_size=4, share=(1, 2))
+    loader = Loader(BoxAssembly(split, STRETCH), batch_size=4, share=(1, 2))
     found = evaluate_detector(FindsBright(), loader, classes=("even", "odd"), gather=gather)
     assert found.ap.tolist() == whole.ap.tolist()
 
@@ -246,13 +247,13 @@ def test_packing_is_undone() -> None:
 
 def test_what_can_not_be_evaluated_is_refused(tmp_path: Path) -> None:
     split = bright_box(tmp_path, 3)
-    loader = DetectionLoader(split, STRETCH, batch_size=2)
+    loader = Loader(BoxAssembly(split, STRETCH), batch_size=2)
     with pytest.raises(UsageError, match="voc07, voc10, coco"):
         evaluate_detector(FindsBright(), loader, classes=("a",), protocol="voc12")  # pyright: ignore
     with pytest.raises(ConvatlasError, match="detects class 7"):
         evaluate_detector(FindsBright(7), loader, classes=("even", "odd"))
     with pytest.raises(UsageError, match="has no `detect`"):
         evaluate_detector(nn.Identity(), loader, classes=("even", "odd"))
-    augmented = DetectionLoader(split, STRETCH, batch_size=2, augment=[mirrored])
+    augmented = Loader(BoxAssembly(split, STRETCH, [mirrored]), batch_size=2)
     with pytest.raises(UsageError, match="augments"):
         evaluate_detector(FindsBright(), augmented, classes=("even", "odd"))

@@ -20,7 +20,8 @@ from convatlas import registry, weights
 from convatlas.architectures.detection.rcnn import RCNN
 from convatlas.architectures.detection.spp import SPPDetector
 from convatlas.blocks.region_svms import WithSvms
-from convatlas.data.detection import DetectionLoader, open_detection
+from convatlas.data import Loader
+from convatlas.data.detection import BoxAssembly, open_detection
 from convatlas.evaluation.detection import voc_average_precision
 from convatlas.ops.selective_search import selective_search
 from convatlas.ops.svm_fitting import SvmSettings
@@ -115,7 +116,7 @@ def four(root: Path, side: int) -> tuple[Tensor, list[Objects], int]:
     preprocessing = Preprocessing(
         (side, side), resize="stretch", resize_to=side, mean=CAFFE_MEAN, std=(1 / 255,) * 3, channel_order="bgr"
     )
-    (batch,) = DetectionLoader(split.train.select(large[:4]), preprocessing, batch_size=4).epoch(0)
+    (batch,) = Loader(BoxAssembly(split.train.select(large[:4]), preprocessing), batch_size=4).epoch(0)
     known = sorted({label for each in batch.labels for label in each.labels.tolist()})
     objects = []
     for each in batch.labels:

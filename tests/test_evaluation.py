@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from convatlas.data import ArraySplit, Loader
+from convatlas.data import ArraySplit, LabelAssembly, Loader
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation import confusion_matrix, evaluate, per_class, top_k_error, wilson_interval
 from convatlas.records import Preprocessing
@@ -111,7 +111,7 @@ def test_evaluate_by_hand(shuffle: bool) -> None:
     net.train()
     net.dropout.eval()  # each module's own mode comes back
     told: list[tuple[int, int]] = []
-    loader = Loader(split(), PIXELS, batch_size=2, shuffle=shuffle)
+    loader = Loader(LabelAssembly(split(), PIXELS), batch_size=2, shuffle=shuffle)
     result = evaluate(net, loader, classes=["a", "b"], progress=lambda done, total: told.append((done, total)))
     right = torch.tensor([3.0, 3.0, 3.0, 0.0, 1.0]).sigmoid()  # probability of the larger logit
     true = torch.tensor([right[0], right[1], 1 - right[2], right[3], 1 - right[4]])
@@ -128,7 +128,7 @@ def test_evaluate_by_hand(shuffle: bool) -> None:
 
 
 def test_evaluate_with_six_classes_and_another_loss() -> None:
-    loader = Loader(split(), PIXELS, batch_size=5)
+    loader = Loader(LabelAssembly(split(), PIXELS), batch_size=5)
     result = evaluate(TwoPixels(6), loader, classes="abcdef", loss=lambda logits, labels: logits[:, 0].mean())
     assert result.top5_error == 0.0
     assert result.loss == pytest.approx(7 / 5)
@@ -137,7 +137,7 @@ def test_evaluate_with_six_classes_and_another_loss() -> None:
 def test_evaluate_refuses_wrong_classes_and_dropped_samples_and_restores_the_mode() -> None:
     net = TwoPixels(3)
     with pytest.raises(ConvatlasError, match=r"expected \(batch, 2\)"):
-        evaluate(net, Loader(split(), PIXELS, batch_size=2), classes=["a", "b"])
+        evaluate(net, Loader(LabelAssembly(split(), PIXELS), batch_size=2), classes=["a", "b"])
     assert net.training
     with pytest.raises(UsageError, match="drops its last batch"):
-        evaluate(net, Loader(split(), PIXELS, batch_size=2, drop_last=True), classes="abc")
+        evaluate(net, Loader(LabelAssembly(split(), PIXELS), batch_size=2, drop_last=True), classes="abc")

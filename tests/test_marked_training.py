@@ -16,7 +16,7 @@ from convatlas.data.dense.augment import GridElastic, RandomOrientation, RandomR
 from convatlas.data.detection.annotations import Annotated
 from convatlas.data.detection.augment import Mirror
 from convatlas.data.detection.split import DetectionSplit
-from convatlas.data.pose.assembly import TurnAndScale
+from convatlas.data.pose.transform import TurnAndScale
 from convatlas.errors import UsageError
 from convatlas.inference import open_source
 from convatlas.records import Preprocessing

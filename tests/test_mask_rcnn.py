@@ -17,7 +17,8 @@ from convatlas.architectures.classification.resnet import resnet50
 from convatlas.architectures.detection.instance_masks import mask_loss, mask_targets, paste
 from convatlas.architectures.detection.mask_rcnn import MaskOutputs, MaskRCNN
 from convatlas.blocks.feature_pyramid import FeaturePyramid, RoIAlign, align_on_levels, level_of, level_of_image
-from convatlas.data.detection.loader import DetectionLoader
+from convatlas.data import Loader
+from convatlas.data.detection.assembly import BoxAssembly
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.ops.anchors import AnchorOutputs, LevelOutputs, propose_on_levels
 from convatlas.ops.regions import Regions
@@ -267,7 +268,7 @@ def coco(folder: Path, *, segmented: bool) -> Path:
 
 def test_masks_come_with_the_data(tmp_path: Path) -> None:
     found = data.load(str(coco(tmp_path, segmented=True)), task="detection", masks=True)
-    (batch,) = DetectionLoader(found.train.select([0]), Preprocessing((64, 64)), batch_size=1).epoch(0)  # pyright: ignore
+    (batch,) = Loader(BoxAssembly(found.train.select([0]), Preprocessing((64, 64))), batch_size=1).epoch(0)  # pyright: ignore
     assert batch.labels[0].masks is not None
     assert batch.labels[0].masks.sum() == 900
 

@@ -17,7 +17,7 @@ from convatlas.architectures.classification.neocognitron import (
     falling_weights,
     seed_cells,
 )
-from convatlas.data import Loader, default_preprocessing
+from convatlas.data import LabelAssembly, Loader, default_preprocessing
 
 
 def cells(**other: float) -> SCells:
@@ -138,13 +138,13 @@ def test_learns_digits_far_better_than_chance() -> None:
     assert (preprocessing.mean, preprocessing.std) == ((0.0,), (1.0,))
     torch.manual_seed(0)
     net = Neocognitron()
-    train = Loader(digits.train, preprocessing, batch_size=50, shuffle=True)
+    train = Loader(LabelAssembly(digits.train, preprocessing), batch_size=50, shuffle=True)
     for epoch in range(4):
         for index, batch in enumerate(train.epoch(epoch)):
             if index < 10 or epoch == 3:
                 net.learn(batch.images, batch.labels)
         net.end_pass(epoch)
-    (batch,) = Loader(digits.test, preprocessing, batch_size=1000).epoch(0)
+    (batch,) = Loader(LabelAssembly(digits.test, preprocessing), batch_size=1000).epoch(0)
     error = (net(batch.images).argmax(dim=1) != batch.labels).float().mean()
     assert error < 0.45
 

@@ -33,8 +33,8 @@ import convatlas
 
 if __name__ == "__main__":
     multiprocessing.set_start_method(sys.argv[1])
-    from convatlas.data import loader
-    loader.store.fits = lambda *_, **__: False  # so that nothing is kept in memory, and workers decode
+    from convatlas.data import store
+    store.fits = lambda *_, **__: False  # so that nothing is kept in memory, and workers decode
     run = convatlas.train(
         "cifar_resnet20", data=sys.argv[2], recipe="modern", epochs=1, out=sys.argv[3], workers=2, progress=False,
         batch_size=4, write_report=False,

@@ -6,7 +6,7 @@ import torch
 from convatlas import data, registry
 from convatlas.analysis.verify import verify
 from convatlas.architectures.classification.perceptron import AssociationLayer, Perceptron, correct_errors
-from convatlas.data import Loader, default_preprocessing
+from convatlas.data import LabelAssembly, Loader, default_preprocessing
 from convatlas.records import LearnsByItself
 
 
@@ -67,14 +67,14 @@ def test_learns_digits() -> None:
     """10% on the held-out fifth; a perceptron can't be expected to do much better."""
     digits = data.load("digits")
     preprocessing = default_preprocessing(registry.card("perceptron"), digits.train)
-    train = Loader(digits.train, preprocessing, batch_size=50, shuffle=True)
+    train = Loader(LabelAssembly(digits.train, preprocessing), batch_size=50, shuffle=True)
     torch.manual_seed(0)
     net = Perceptron()
     for epoch in range(6):
         for batch in train.epoch(epoch):
             net.learn(batch.images, batch.labels)
         net.end_pass(epoch)
-    (batch,) = Loader(digits.test, preprocessing, batch_size=1000).epoch(0)
+    (batch,) = Loader(LabelAssembly(digits.test, preprocessing), batch_size=1000).epoch(0)
     error = (net(batch.images).argmax(dim=1) != batch.labels).float().mean()
     assert error < 0.15
 

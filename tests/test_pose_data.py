@@ -15,8 +15,8 @@ from convatlas import data
 from convatlas.data import HorizontalFlip, PadCrop
 from convatlas.data.dense.augment import RandomOrientation
 from convatlas.data.pose.annotations import read_people
-from convatlas.data.pose.assembly import PersonAssembly, TurnAndScale, View
 from convatlas.data.pose.people import COCO, MPII, Person, limbs, mirrored
+from convatlas.data.pose.transform import PersonTransform, TurnAndScale, View
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.records import Preprocessing
 from people import write_coco
@@ -262,7 +262,7 @@ PERSON = person_at([[32.0, 10.0], [20.0, 34.0], [1e6, -1e6]])
 
 def test_maps_have_their_peak_where_the_joint_is():
     image = torch.zeros(3, 64, 64, dtype=torch.uint8)
-    source_image, maps = PersonAssembly(SIZE, NAMES)(image, PERSON, None)
+    source_image, maps = PersonTransform(SIZE, NAMES)(image, PERSON, None)
     assert (source_image.shape, maps.shape) == ((3, 64, 64), (3, 16, 16))
     assert [divmod(int(m.argmax()), 16) for m in maps[:2]] == [(2, 8), (8, 5)]
     assert maps[2].abs().sum() == 0
@@ -270,8 +270,8 @@ def test_maps_have_their_peak_where_the_joint_is():
 
 def test_a_mirror_image_s_left_is_the_right():
     image = torch.randint(0, 256, (3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    plain, _ = PersonAssembly(SIZE, NAMES)(image, PERSON, None)
-    assemble = PersonAssembly(SIZE, NAMES, (HorizontalFlip(1.0),))
+    plain, _ = PersonTransform(SIZE, NAMES)(image, PERSON, None)
+    assemble = PersonTransform(SIZE, NAMES, (HorizontalFlip(1.0),))
     flipped, others = assemble(image, PERSON, torch.Generator().manual_seed(0))
     assert torch.equal(flipped, plain.flip(2))
     assert others[1].abs().sum() == 0  # the right eye was not marked
@@ -286,7 +286,7 @@ def test_turned_and_scaled_maps_follow_the_image(seed):
     image[:, 33:35, 19:21] = 255
     steps = (TurnAndScale(), HorizontalFlip())
     made, again = (
-        PersonAssembly(SIZE, NAMES, steps)(image, PERSON, torch.Generator().manual_seed(seed)) for _ in range(2)
+        PersonTransform(SIZE, NAMES, steps)(image, PERSON, torch.Generator().manual_seed(seed)) for _ in range(2)
     )
     assert all(torch.equal(a, b) for a, b in zip(made, again, strict=True))
     source_image, maps = made
@@ -300,7 +300,7 @@ def test_scales_and_turns_stay_within_their_bounds():
     sides = []
     far = replace(PERSON, joints=torch.tensor([[32.0, 8.0], [32.0, 56.0], [0.0, 0.0]]))
     for seed in range(60):
-        _, maps = PersonAssembly(SIZE, NAMES, (step,))(
+        _, maps = PersonTransform(SIZE, NAMES, (step,))(
             torch.zeros(3, 64, 64, dtype=torch.uint8), far, torch.Generator().manual_seed(seed)
         )
         ends = [torch.tensor(divmod(int(m.argmax()), 16)) for m in maps[:2] if m.max() == 1]
@@ -313,6 +313,6 @@ def test_scales_and_turns_stay_within_their_bounds():
 @pytest.mark.parametrize("step", [PadCrop(2), RandomOrientation()])
 def test_what_knows_no_joints_is_refused(step):
     with pytest.raises(UsageError, match=f"augment: {type(step).__name__} knows no joints; expected TurnAndScale"):
-        PersonAssembly(SIZE, NAMES, (step,))(
+        PersonTransform(SIZE, NAMES, (step,))(
             torch.zeros(3, 64, 64, dtype=torch.uint8), PERSON, torch.Generator().manual_seed(0)
         )

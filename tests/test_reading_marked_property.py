@@ -13,10 +13,11 @@ from PIL import Image
 from boxes import HEIGHT, WIDTH, coco, image, xml, yolo
 from convatlas import data
 from convatlas.cli.data_detection import unmarked
+from convatlas.data import Loader
 from convatlas.data.dense.check import check_masks
 from convatlas.data.detection import open_detection, parts
+from convatlas.data.detection.assembly import BoxAssembly
 from convatlas.data.detection.check import check_boxes
-from convatlas.data.detection.loader import DetectionLoader
 from convatlas.data.marked import open_masks, open_people
 from convatlas.data.pose.check import check_people
 from convatlas.errors import ConvatlasError
@@ -134,7 +135,7 @@ def trained_on(root: Path) -> set[str] | None:
     try:
         found = open_detection(str(root), test_fraction=0.5)
         for split in (found.train, found.test):
-            DetectionLoader(split, Preprocessing((32, 32), resize="stretch"), batch_size=2)
+            Loader(BoxAssembly(split, Preprocessing((32, 32), resize="stretch")), batch_size=2)
     except ConvatlasError:
         return None
     return {*found.train.paths, *found.test.paths}

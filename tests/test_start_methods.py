@@ -13,8 +13,8 @@ TRAIN = """
 import multiprocessing, sys
 if __name__ == "__main__":
     multiprocessing.set_start_method(sys.argv[1])
-    import convatlas.data.loader as loader
-    loader.store.fits = lambda *args, **kwargs: False  # so that workers are needed
+    from convatlas.data import store
+    store.fits = lambda *args, **kwargs: False  # so that workers are needed
     from convatlas.cli import main
     sys.exit(main(["train", "caffe_lenet", "--data", sys.argv[2], "--out", sys.argv[3], "--epochs", "1",
                    "--no-report", "--device", "cpu", "--workers", "2"]))

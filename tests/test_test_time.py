@@ -10,7 +10,7 @@ from torchvision.transforms import v2
 import convatlas
 from convatlas import registry
 from convatlas.architectures.classification.vgg import VGG
-from convatlas.data import ArraySplit, Loader, normalise
+from convatlas.data import ArraySplit, LabelAssembly, Loader, normalise
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation import (
     Crops144,
@@ -127,7 +127,7 @@ def test_the_softmax_is_averaged_over_the_views() -> None:
 def test_one_crop_by_views_is_the_ordinary_evaluation() -> None:
     split = ArraySplit(torch.stack([numbered(4, 6), numbered(4, 6).flip(1)]), torch.tensor([0, 1]))
     by_views = evaluate_views(Corner(), split, SMALL, OneCrop(), classes="abc")
-    plain = evaluate(Corner(), Loader(split, SMALL, batch_size=2), classes="abc")
+    plain = evaluate(Corner(), Loader(LabelAssembly(split, SMALL), batch_size=2), classes="abc")
     assert torch.allclose(by_views.probabilities, plain.probabilities)
     assert by_views.loss == pytest.approx(plain.loss)
 

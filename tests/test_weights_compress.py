@@ -71,7 +71,7 @@ def test_a_network_comes_back_from_its_container(tmp_path: Path) -> None:
 def test_what_is_left_learns_and_what_is_pruned_stays_pruned() -> None:
     digits = data.load("digits")
     preprocessing = data.default_preprocessing(registry.card("caffe_lenet"), digits.train)
-    loader = data.Loader(digits.train, preprocessing, batch_size=128, shuffle=True)
+    loader = data.Loader(data.LabelAssembly(digits.train, preprocessing), batch_size=128, shuffle=True)
     net = random_net("caffe_lenet")
     pruned = weights.compress(net, sparsity=0.8)
     learned = weights.compress(net, sparsity=0.8, retraining=Retraining(loader, epochs=2, learning_rate=0.01))

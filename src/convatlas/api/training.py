@@ -19,8 +19,8 @@ from convatlas.cli.training_display import epoch_display
 from convatlas.cli.training_plan import Asked, planned
 from convatlas.errors import ConvatlasError
 from convatlas.inference.opening import usual_preprocessing
-from convatlas.inference.tasks import AnyEvaluation, score
-from convatlas.records import SCORES
+from convatlas.inference.tasks import score
+from convatlas.records import SCORES, AnyEvaluation
 from convatlas.training.loop import Progress
 from convatlas.training.recipe import Recipe
 from convatlas.training.run import RunFolder

@@ -22,9 +22,9 @@ from convatlas.inference.exporting import Exported, Format
 from convatlas.inference.images import Images, MemoryImage, collect_images
 from convatlas.inference.opening import resolve_device
 from convatlas.inference.quantise import Quantised
-from convatlas.inference.tasks import AnyEvaluation, score
+from convatlas.inference.tasks import score
 from convatlas.inference.trained import TrainedNetwork
-from convatlas.records import Problem
+from convatlas.records import AnyEvaluation, Problem
 from convatlas.report import seeing
 from convatlas.report.image_uris import as_array
 from convatlas.visualise.evidence import as_classifier

@@ -207,7 +207,7 @@ def compress(
         retraining = None
         if retrain:
             images = loading.load(data or "", root=data_root).train
-            loader = loading.Loader(images, opened.preprocessing, batch_size=64, shuffle=True)
+            loader = loading.Loader(loading.LabelAssembly(images, opened.preprocessing), batch_size=64, shuffle=True)
             retraining = Retraining(loader, retrain, rate, on_progress=step)
         compressed = trained.compress(opened.net, sparsity=sparsity, bits=bits, retraining=retraining)
     with_tensors(opened.net, compressed.tensors)

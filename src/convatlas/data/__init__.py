@@ -13,12 +13,14 @@ from convatlas.data.augment import (
     RandomResizedCrop,
     ScaleJitter,
 )
+from convatlas.data.batch import Batch
 from convatlas.data.choice import default_preprocessing
+from convatlas.data.classification.assembly import LabelAssembly
 from convatlas.data.decode import decode
 from convatlas.data.defaults import measured
 from convatlas.data.division import Division, read_division
 from convatlas.data.encoded import EncodedSplit, FileSplit, PackedSplit, ShardSplit
-from convatlas.data.loader import Batch, Loader
+from convatlas.data.loader import Loader
 from convatlas.data.preprocess import normalise, prepare
 from convatlas.data.sources import Source, find_refusal, lasting, load, open_source, parts
 from convatlas.data.splits import ArraySplit, DataSet, Split
@@ -35,6 +37,7 @@ __all__ = [
     "EncodedSplit",
     "FileSplit",
     "HorizontalFlip",
+    "LabelAssembly",
     "Loader",
     "PCANoise",
     "PackedSplit",

@@ -1,208 +1,187 @@
-"""Batches of images that are read or cropped one by one, in this process or in worker processes.
+"""How the samples of a split become a batch: what a `Loader` asks of a task.
 
-An image is read, brought into shape and cropped by itself. Once all have one size they travel as uint8, and for a GPU
-what is left of the augmentation is done there, on the batch. For the CPU all of it is done image by image: what
-fits into a processor's cache is mirrored six times as fast. There workers put the batches into memory that is shared
-once and for all, because the pages of a new file for each batch take as long as a tenth of the decoding.
+A sample is read and brought into the network's shape by itself, in this process or in a worker; samples are then laid
+together as a few tensors, which can travel through shared memory, and finished on their device.
 """
 
-import os
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+from torch.nn import functional as F
 
-from convatlas.data.augment import Augmentation
-from convatlas.data.preprocess import Framing, needed_side, shape
-from convatlas.data.random import uniforms
-from convatlas.data.splits import Split
+from convatlas.data.batch import LabelsT, LabelsT_co
+from convatlas.data.splits import Loadable, problem_of
+from convatlas.data.store import Progress
 from convatlas.errors import ConvatlasError
 from convatlas.records import Preprocessing
 
-Request = tuple[int, tuple[int, ...]]  # epoch, indices
-
-Slot = tuple[int, int]  # worker, place
-
-_SHARED_MEMORY = "/dev/shm"
-_AHEAD = 2  # batches that a worker prepares before they are asked for
+T = TypeVar("T")
+_SEEDS = 1 << 53  # what a uniform number in float64 tells apart
 
 
-@dataclass(frozen=True, slots=True)
-class Assembled:
-    """B images of one size, cropped, and what is still to be done."""
-
-    images: Tensor  # (B, C, H, W); (0, C, H, W) where they lie in a shared buffer
-    indices: Tensor  # (B,) int64
-    draws: Tensor  # (B, d) of the augmentations that are left
-    damaged: tuple[tuple[int, str], ...]  # index and reason of those that had to be left out
-    slot: Slot | None = None
-
-    def pin_memory(self) -> "Assembled":
-        """Called by the DataLoader for a GPU, so that the copy to it does not wait."""
-        return replace(self, images=self.images.pin_memory())
+SplitT = TypeVar("SplitT", bound=Loadable)
 
 
-class SharedBuffers:
-    """Memory shared by a loader and its workers: (workers, places, B, C, H, W) uint8, used again and again.
+class Empty(Protocol):
+    """Makes a tensor of any values."""
 
-    A worker has a place for each batch that it may be ahead, and one for the batch that the loader looks at.
-    """
+    def __call__(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor: ...
 
-    def __init__(self, workers: int, batch_size: int, preprocessing: Preprocessing) -> None:
-        shape = (workers, _AHEAD + 1, batch_size, preprocessing.channels, *preprocessing.size)
-        self._memory = torch.empty(shape, dtype=torch.uint8).share_memory_()
-        self._last = -1
 
-    def next(self) -> Slot:
-        """Where the worker that asks puts its next batch."""
-        worker = get_worker_info()
-        assert worker is not None
-        self._last = (self._last + 1) % (_AHEAD + 1)
-        return worker.id, self._last
+def own_memory(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    return torch.empty(tuple(shape), dtype=dtype)
 
-    def __getitem__(self, slot: Slot) -> Tensor:
-        """(B, C, H, W); what the loader finds there stays until it asks for another batch."""
-        return self._memory[slot]
+
+class DamagedError(Exception):
+    """One sample, in contrast to a wrong argument."""
 
 
 @dataclass(frozen=True, slots=True)
-class Assembly(Dataset):
-    """Item (epoch, indices) is the batch of these images. It travels to worker processes.
+class Reading:
+    """How a loader reads.
 
     Args:
-        images: in shape already, or to be read.
-        preprocessing: how those that are read come into shape.
-        framing: what the first crop needs.
-        augment: all augmentations.
-        alone: how many of them are done here, at least up to the last crop.
-        seed: of their draws.
-        shared_buffers: where workers put the images; without, they travel.
+        device: of the batches.
+        check: read samples that are not kept in memory once, and drop the damaged ones.
+        memory_limit_bytes: prepared samples up to this size are kept in memory.
+        on_progress: called with (done, total).
     """
 
-    images: list[Tensor] | Split
-    preprocessing: Preprocessing
-    framing: Framing
-    augment: tuple[Augmentation, ...]
-    alone: int
-    seed: int
-    shared_buffers: SharedBuffers | None = None
+    device: torch.device
+    check: bool
+    memory_limit_bytes: int
+    on_progress: Progress | None
 
-    def __getitem__(self, request: Request) -> Assembled | ConvatlasError:
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image in the network's shape, and what belongs to it."""
+
+    image: Tensor  # (C, h, w), uint8 as long as nothing makes fractions of it
+    targets: tuple[Tensor, ...] = ()
+    draws: Tensor | None = None  # (d,) float64, of the augmentations that are left for the device
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """B samples laid together."""
+
+    images: Tensor  # (B, C, H, W)
+    targets: tuple[Tensor, ...]  # each (B, ...); or (N, ...) with N the sum of `counts`
+    sizes: tuple[tuple[int, int], ...] = ()  # (h, w) of each image where these differ; the rest of (H, W) is 0
+    counts: tuple[int, ...] = ()  # rows of `targets` for each image, where these differ
+    draws: Tensor | None = None  # (B, d) float64 on the CPU, of the augmentations that are left
+
+
+class Stack(Protocol[LabelsT_co]):
+    """Samples that lie in memory as one tensor, so that a batch of them is one operation."""
+
+    def gather(self, batches: Sequence[Tensor], draws: Tensor) -> Iterable[tuple[Tensor, LabelsT_co]]:
+        """Indices of some batches, each (B,), and the draws of the N samples of the split, (N, draws).
+
+        Normalised images (B, C, H, W) and their labels, on the device, batch by batch.
+        """
+        ...
+
+
+class Assembly(ABC, Generic[SplitT, LabelsT]):
+    """How the samples of a split become a batch. It travels to worker processes.
+
+    Args:
+        split: the images, and what they come with.
+        preprocessing: how images become the network's input.
+    """
+
+    draws: int = 0  # uniform numbers that a sample needs
+    takes_empty_shares: bool = True  # whether a process may get no sample of a small last batch
+    in_memory: bool = False
+    uses_workers: bool = True
+
+    def __init__(self, split: SplitT, preprocessing: Preprocessing) -> None:
+        self.split, self.preprocessing = split, preprocessing
+
+    @property
+    @abstractmethod
+    def augments(self) -> bool:
+        """Whether a sample is not the same in every epoch."""
+
+    @property
+    @abstractmethod
+    def sample_bytes(self) -> int:
+        """About the room that a sample takes in shared memory; 0 where nobody knows. One that needs more still fits."""
+
+    @abstractmethod
+    def prepare(self, reading: Reading) -> Stack[LabelsT] | None:
+        """Reads what is to be kept in memory, or checks; damaged samples are dropped from the split.
+
+        Raises:
+            ConvatlasError: more than half are damaged.
+        """
+
+    @abstractmethod
+    def sample(self, index: int, draws: Tensor) -> Sample:
+        """One sample by its random numbers, uniform in [0, 1).  (draws,)
+
+        Raises:
+            DamagedError: it can't be read; the message is the reason.
+        """
+
+    def collate(self, samples: Sequence[Sample], empty: Empty) -> Columns:
+        """One target of each kind for an image, all of one size."""
+        if not samples:
+            return Columns(torch.empty(0, self.preprocessing.channels, *self.preprocessing.size, dtype=torch.uint8), ())
+        images = stack([sample.image for sample in samples], empty)
+        targets = zip(*(sample.targets for sample in samples), strict=True)
+        draws = [sample.draws for sample in samples if sample.draws is not None]
+        left = torch.stack(draws) if draws else None
+        return Columns(images, tuple(stack(target, empty) for target in targets), draws=left)
+
+    def finish_images(self, columns: Columns) -> Tensor:
+        """What is left of the augmentation, on the device: (B, C, H, W) -> (B, C, H, W)"""
+        return columns.images
+
+    @abstractmethod
+    def labels(self, columns: Columns, indices: Tensor, empty: Empty) -> LabelsT:
+        """What the network learns from, on the device of `columns`."""
+
+    def read(self, read: Callable[[int], T], index: int) -> T:
+        """`read(index)`, whose ConvatlasError becomes a DamagedError."""
         try:
-            return self._assembled(*request)
-        except ConvatlasError as error:  # would arrive from a worker with its traceback in the message
-            return error
-
-    def _assembled(self, epoch: int, wanted: Sequence[int]) -> Assembled:
-        alone = self.augment[: self.alone]
-        total, early = (sum(step.draws for step in steps) for steps in (self.augment, alone))
-        u = uniforms(torch.tensor(wanted, dtype=torch.int64), total, self.seed, epoch)
-        images = torch.empty(0, self.preprocessing.channels, *self.preprocessing.size, dtype=torch.uint8)
-        slot: Slot | None = None
-        kept: list[int] = []
-        damaged: list[tuple[int, str]] = []
-        for place, index in enumerate(wanted):
-            try:
-                image = self._image(index)
-            except _DamagedError as error:
-                damaged.append((index, str(error)))
-                continue
-            image = apply(alone, image[None], u[place : place + 1, :early])[0]
-            if not kept and self.shared_buffers is not None and image.dtype == torch.uint8:
-                slot = self.shared_buffers.next()
-                images = self.shared_buffers[slot]
-            elif not kept:
-                images = image.new_empty(len(wanted), *image.shape)
-            images[len(kept)] = image
-            kept.append(place)
-        indices = torch.tensor([wanted[place] for place in kept], dtype=torch.int64)
-        images = images[: len(kept) if slot is None else 0]
-        return Assembled(images, indices, u[kept, early:], tuple(damaged), slot)
-
-    def _image(self, index: int) -> Tensor:
-        if isinstance(self.images, list):
-            return self.images[index]
-        try:
-            image = self.images.read(index, needed_side(self.preprocessing, self.framing))
+            return read(index)
         except ConvatlasError as error:
-            raise _DamagedError(str(error.__cause__ or error)) from error
-        return shape(image, self.preprocessing, self.framing)
+            raise DamagedError(problem_of(self.split.name(index), error).reason) from error
 
 
-class _DamagedError(Exception):
-    """One image, in contrast to a wrong argument."""
+def generator_of(draws: Tensor) -> torch.Generator:
+    """A generator for one sample, from its one uniform number in float64.  (1,)"""
+    return torch.Generator().manual_seed(int(draws.item() * _SEEDS))
 
 
-class Requests(Sampler[Request]):
-    """What a loader asks its workers for; set anew for each epoch, so that the workers outlive it."""
-
-    def __init__(self) -> None:
-        self.epoch = 0
-        self.batches: Sequence[Tensor] = ()
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[Request]:
-        return ((self.epoch, tuple(batch.tolist())) for batch in self.batches)
+def stack(tensors: Sequence[Tensor], empty: Empty) -> Tensor:
+    """B tensors of one dtype -> (B, ...); smaller ones are padded by 0 below and to the right."""
+    largest = [max(sides) for sides in zip(*(tensor.shape for tensor in tensors), strict=True)]
+    together = empty((len(tensors), *largest), tensors[0].dtype)
+    for place, tensor in zip(together, tensors, strict=True):
+        place.copy_(pad(tensor, largest))
+    return together
 
 
-def in_workers(assembly: Dataset, requests: Requests, *, workers: int, pin_memory: bool) -> Iterable:
-    return DataLoader(
-        assembly,
-        batch_size=None,  # an item is a batch
-        sampler=requests,
-        num_workers=workers,
-        prefetch_factor=_AHEAD,
-        persistent_workers=True,
-        pin_memory=pin_memory,
-        generator=torch.Generator(),  # the loop's own random numbers must not depend on the number of workers
-    )
+def concatenate(tensors: Sequence[Tensor], empty: Empty) -> Tensor:
+    """Tensors (n, ...) of one dtype -> (N, ...), one after another; smaller ones are padded as in `stack`."""
+    largest = [max(sides) for sides in zip(*(tensor.shape[1:] for tensor in tensors), strict=True)]
+    together = empty((sum(map(len, tensors)), *largest), tensors[0].dtype)
+    for place, tensor in zip(together.split([len(tensor) for tensor in tensors]), tensors, strict=True):
+        place.copy_(pad(tensor, (len(tensor), *largest)))
+    return together
 
 
-def workers_that_fit(workers: int, batch_bytes: int) -> int:
-    """The number of workers, or 0 where /dev/shm has no room for the batches that they prepare ahead.
-
-    A container often has 64 MB there, and writing beyond ends a process without a word.
-    """
-    try:
-        space = os.statvfs(_SHARED_MEMORY)
-    except (OSError, AttributeError):  # another system
-        return workers
-    needed = workers * (_AHEAD + 1) * batch_bytes
-    if not workers or needed <= space.f_bavail * space.f_frsize:
-        return workers
-    room = space.f_bavail * space.f_frsize
-    warnings.warn(
-        f"{_SHARED_MEMORY} has {room:,} bytes of room, {workers} workers need {needed:,}; the "
-        "images are read by the training process itself: make it larger (docker run --shm-size) or the batch smaller",
-        stacklevel=2,
-    )
-    return 0
-
-
-def steps_alone(augment: Sequence[Augmentation], device: torch.device) -> int:
-    """How many augmentations are done image by image: on a GPU those up to the last crop."""
-    if device.type == "cpu":
-        return len(augment)
-    return max((place + 1 for place, step in enumerate(augment) if step.crop_size is not None), default=0)
-
-
-def framing(augment: Sequence[Augmentation]) -> Framing:
-    """What the first crop needs."""
-    first = next((step for step in augment if step.crop_size is not None), None)
-    if first is None:
-        return "whole"
-    return "native" if first.native else "crop"
-
-
-def apply(augment: Sequence[Augmentation], images: Tensor, u: Tensor) -> Tensor:
-    """One augmentation after another, each with its own columns of u: (B, C, H, W), (B, draws) -> (B, C, h, w)"""
-    start = 0
-    for step in augment:
-        images = step(images, u[:, start : start + step.draws])
-        start += step.draws
-    return images
+def pad(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """0 after the last value of each axis, up to the shape."""
+    if tuple(tensor.shape) == tuple(shape):
+        return tensor
+    rooms = [wanted - has for has, wanted in zip(tensor.shape, shape, strict=True)]
+    return F.pad(tensor, [side for room in reversed(rooms) for side in (0, room)])

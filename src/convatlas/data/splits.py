@@ -58,7 +58,10 @@ class Split(Protocol):
 
 def problem_of(name: str, error: ConvatlasError) -> Problem:
     """What an error says of the image that it names, without naming it twice."""
-    return Problem(name, str(error).removeprefix(f"{name}: ").removeprefix(f"{name} can't be read: "))
+    reason = str(error)
+    for opening in (f"{name}: ", f"{name} can't be read: ", f"{name} can't be used: "):
+        reason = reason.removeprefix(opening)
+    return Problem(name, reason)
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,20 @@ class Listed(Protocol):
     def __len__(self) -> int: ...
 
     def name(self, index: int) -> str: ...
+
+
+class Loadable(Listed, Protocol):
+    """Images that can be loaded, whatever they come with."""
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64: classes where images have one each; otherwise what a division holds apart."""
+        ...
+
+    @property
+    def paths(self) -> tuple[str, ...] | None: ...
+
+    def drop(self, reasons: Mapping[int, str]) -> None: ...
 
 
 def survivors(split: Listed, reasons: Mapping[int, str]) -> Tensor:

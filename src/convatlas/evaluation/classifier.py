@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convatlas.data import Loader
+from convatlas.data import Loader, Split
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation.functional import confusion_matrix, top_k_error
 from convatlas.records import Evaluation, Problem
@@ -19,7 +19,7 @@ _TOP5_CLASSES = 6  # with five classes or fewer the top-5 error is 0 by definiti
 
 def evaluate(
     net: nn.Module,
-    loader: Loader,
+    loader: Loader[Split, Tensor],
     *,
     classes: Sequence[str],
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,

@@ -8,7 +8,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from convatlas.data.detection.loader import DetectionLoader
+from convatlas.data import Loader
+from convatlas.data.detection.placing import place
+from convatlas.data.detection.split import DetectionSplit
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation.classifier import evaluating
 from convatlas.evaluation.coco import coco_average_precision
@@ -20,7 +22,7 @@ Protocol = Literal["voc07", "voc10", "coco"]
 
 def evaluate_detector(
     net: nn.Module,
-    loader: DetectionLoader,
+    loader: Loader[DetectionSplit, list[Objects]],
     *,
     classes: Sequence[str],
     protocol: Protocol = "voc10",
@@ -53,7 +55,7 @@ def evaluate_detector(
         raise UsageError(f"{type(net).__name__} has no `losses`; expected a detector that has, or with_loss=False")
     if protocol not in get_args(Protocol):
         raise UsageError(f"protocol is {protocol!r}; expected one of {', '.join(get_args(Protocol))}")
-    if (loader.drop_last and len(loader) * loader.batch_size < len(loader.split)) or loader.augment:
+    if (loader.drop_last and len(loader) * loader.batch_size < len(loader.split)) or loader.assembly.augments:
         raise UsageError("the loader drops its last batch or augments; expected every image as it is")
     if masks and (gather is not None or protocol != "coco"):
         raise UsageError("masks are to be compared; expected one process and the protocol coco")
@@ -65,8 +67,9 @@ def evaluate_detector(
             images = batch.images.to(device)
             if len(images):  # a process's share of a small last batch may be empty
                 detections = net.detect(images)
-                for index, where, one in zip(batch.indices.tolist(), batch.placements, detections, strict=True):
-                    found[index] = where.to_image(one if masks else replace(one, masks=None))
+                for index, one in zip(batch.indices.tolist(), detections, strict=True):
+                    placement = place(loader.split.pages[index].size, loader.preprocessing)
+                    found[index] = placement.to_image(one if masks else replace(one, masks=None))
                 if with_loss and isinstance(net, HasLosses):
                     loss += float(sum(net.losses(images, batch.labels).values())) * len(images)
             n += len(images)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from convatlas.data.pose.assembly import STRIDE, PersonAssembly
 from convatlas.data.pose.people import PeopleSplit, mirrored
+from convatlas.data.pose.transform import STRIDE, PersonTransform
 from convatlas.data.preprocess import normalise
 from convatlas.data.splits import problem_of
 from convatlas.errors import ConvatlasError
@@ -40,7 +40,7 @@ def evaluate_pose(
         share: (rank, processes): this process takes every so many-th person.
         gather: each process's rows (n, ...) -> everybody's (N, ...).
     """
-    assemble, order = PersonAssembly(preprocessing, split.names), mirrored(split.names)
+    assemble, order = PersonTransform(preprocessing, split.names), mirrored(split.names)
     rows: list[Tensor] = []
     problems: list[Problem] = []
     total, start = 0.0, time.perf_counter()

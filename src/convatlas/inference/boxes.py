@@ -10,8 +10,8 @@ from torch import Tensor
 
 from convatlas import data
 from convatlas.blocks.region_svms import WithSvms
-from convatlas.data import normalise
-from convatlas.data.detection.loader import DetectionLoader, padded
+from convatlas.data import Loader, normalise
+from convatlas.data.detection.assembly import BoxAssembly
 from convatlas.data.detection.placing import place, shape
 from convatlas.data.detection.split import DetectionSplit
 from convatlas.errors import ConvatlasError, UsageError
@@ -70,7 +70,7 @@ def _of_one(source: TrainedNetwork, named: Readable, least_score: float, device:
     image = read_image(named)
     where = place((image.shape[1], image.shape[2]), source.preprocessing)
     ready = normalise(shape(image, source.preprocessing, where)[None].to(device), source.preprocessing)
-    (found,) = source.net.detect(padded([ready[0]], source.preprocessing))  # pyright: ignore[reportCallIssue]
+    (found,) = source.net.detect(ready)  # pyright: ignore[reportCallIssue]
     return BoxPrediction(str(named), image, above(where.to_image(found), least_score))
 
 
@@ -99,7 +99,7 @@ def evaluate_boxes(
     dataset = load_data(source, spec, root)
     source = of_classes(source, dataset)
     split = cast(DetectionSplit, dataset.test)
-    loader = DetectionLoader(split, source.preprocessing, batch_size=batch_size, device=device)
+    loader = Loader(BoxAssembly(split, source.preprocessing), batch_size=batch_size, device=device)
     found = evaluate_detector(
         source.net.to(device), loader, classes=dataset.classes, protocol=protocol, device=device, progress=on_progress
     )

@@ -78,7 +78,7 @@ def _evaluate(
     common = {"classes": classes, "device": device, "progress": on_progress}
     if protocol == OneCrop():
         loss = source.recipe.loss if source.recipe is not None else CrossEntropy()
-        loader = data.Loader(test, preprocessing, batch_size=batch_size, device=device)
+        loader = data.Loader(data.LabelAssembly(test, preprocessing), batch_size=batch_size, device=device)
         return evaluation.evaluate(net, loader, loss=per_sample(loss), **common)
     return evaluation.evaluate_views(net, test, preprocessing, protocol, batch_size=batch_size, **common)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from convatlas.data import normalise
-from convatlas.data.pose.assembly import STRIDE
+from convatlas.data.pose.transform import STRIDE
 from convatlas.evaluation.segmenter import output_margin
 from convatlas.inference.engines.graph import INPUT, OUTPUT
 from convatlas.inference.exporting_detectors import OUTPUTS

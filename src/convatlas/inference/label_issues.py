@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from convatlas.data import DataSet, Loader, Split
+from convatlas.data import DataSet, LabelAssembly, Loader, Split
 from convatlas.data.validation import fold_of
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation import OneCrop
 from convatlas.inference.source import Source
-from convatlas.records import Problem
+from convatlas.records import Evaluation, Problem
 from convatlas.training import fit
 from convatlas.training.recipe import Recipe
 
@@ -149,7 +149,7 @@ def _look(source: Source, splits: dict[str, Split], device: str | torch.device, 
     hook = None if layer is None else layer.register_forward_pre_hook(lambda _, inputs: inputs_seen.append(inputs[0]))
     vectors, outputs_of, labels = [], [], []
     places: list[tuple[str, int]] = []
-    loaders = {name: Loader(split, source.preprocessing, batch_size=64, device=device)
+    loaders = {name: Loader(LabelAssembly(split, source.preprocessing), batch_size=64, device=device)
                for name, split in splits.items()}  # fmt: skip
     total = sum(map(len, splits.values()))
     try:
@@ -211,5 +211,6 @@ def _retrained(
         with tempfile.TemporaryDirectory() as folder:
             fold_data = DataSet(dataset.name, rest, own, dataset.classes, dataset.source)
             trained = fit(alone, fold_data, Path(folder) / "run", device=str(device))
+        assert isinstance(trained.evaluation, Evaluation)
         probabilities[(part == fold).numpy()] = trained.evaluation.probabilities.double().numpy()
     return probabilities

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from convatlas import data
 from convatlas.data import normalise
-from convatlas.data.pose.assembly import STRIDE, View
 from convatlas.data.pose.people import PeopleSplit, mirrored
+from convatlas.data.pose.transform import STRIDE, View
 from convatlas.data.preprocess import convert_channels
 from convatlas.errors import ConvatlasError
 from convatlas.evaluation.classifier import evaluating

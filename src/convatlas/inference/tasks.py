@@ -19,9 +19,7 @@ from convatlas.inference.poses import PosePrediction, evaluate_poses, find_poses
 from convatlas.inference.predict import predict
 from convatlas.inference.trained import TrainedNetwork
 from convatlas.records import (
-    DetectionEvaluation,
-    Evaluation,
-    PoseEvaluation,
+    AnyEvaluation,
     Prediction,
     Problem,
     SegmentationEvaluation,
@@ -29,7 +27,6 @@ from convatlas.records import (
 )
 
 AnyPrediction: TypeAlias = Prediction | MaskPrediction | BoxPrediction | PosePrediction
-AnyEvaluation: TypeAlias = Evaluation | SegmentationEvaluation | DetectionEvaluation | PoseEvaluation
 
 
 @dataclass(frozen=True)

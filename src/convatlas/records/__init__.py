@@ -14,6 +14,7 @@ from convatlas.records.cards import NetworkCard, Shape, Task, Traits
 from convatlas.records.evaluation import (
     AP_PROTOCOLS,
     SCORES,
+    AnyEvaluation,
     DetectionEvaluation,
     Evaluation,
     PoseEvaluation,
@@ -32,6 +33,7 @@ __all__ = [
     "SCORES",
     "VOID",
     "Along",
+    "AnyEvaluation",
     "AuxiliaryOutputs",
     "CountsItself",
     "DetectionEvaluation",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from convatlas.records.images import Problem
 from convatlas.records.predictions import Detections
@@ -44,7 +44,7 @@ def score_name(score: str, protocol: str | None) -> str:
     return f"{SCORES[score]} ({measured_by.name})" if measured_by else SCORES[score]
 
 
-def protocol_words(evaluation: DetectionEvaluation | Evaluation | SegmentationEvaluation | PoseEvaluation) -> str:
+def protocol_words(evaluation: AnyEvaluation) -> str:
     """How a result was measured, for a sentence: "one view", "mean AP, VOC 2010 (IoU 0.5, all points)"."""
     if isinstance(evaluation, DetectionEvaluation):
         return f"mean AP, {AP_PROTOCOLS[evaluation.protocol]}"
@@ -180,3 +180,7 @@ class PublishedResult:
         errors = " and ".join(f"{value}% {name}".rstrip() for value, name in printed if value is not None)
         other = f"printed for {self.printed_for}" if self.printed_for else ""
         return ", ".join(filter(None, (f"{errors} error on {self.data}", self.protocol, other)))
+
+
+AnyEvaluation: TypeAlias = Evaluation | SegmentationEvaluation | DetectionEvaluation | PoseEvaluation
+"""The result of a network of any task: all have `loss`, `error`, `seconds`, `problems`, `protocol` and `scores()`."""

@@ -7,8 +7,8 @@ from typing import Any
 from markupsafe import Markup
 
 from convatlas.data.dense.splits import MaskSplit
-from convatlas.data.pose.assembly import PersonAssembly
 from convatlas.data.pose.people import PeopleSplit, limbs, sides
+from convatlas.data.pose.transform import PersonTransform
 from convatlas.inference import open_source, survey_masks
 from convatlas.inference.maps import Survey
 from convatlas.inference.poses import pose_of
@@ -116,7 +116,7 @@ def _pose(source: Source, evaluation: PoseEvaluation, test: PeopleSplit) -> Mark
 
 def _worst_poses(source: Source, evaluation: PoseEvaluation, test: PeopleSplit) -> list[pose.PoseExample]:
     """Looked at again; none where an image could not be read, as the people no longer have their places."""
-    assemble, examples = PersonAssembly(source.preprocessing, test.names), []
+    assemble, examples = PersonTransform(source.preprocessing, test.names), []
     whole = len(evaluation.distances) == len(test)
     for index in pose.worst(evaluation, WORST) if whole else ():
         image, person = test.read_pair(index)

@@ -15,6 +15,7 @@ from convatlas.data import DataSet
 from convatlas.errors import ConvatlasError
 from convatlas.evaluation import OneCrop, evaluate_views
 from convatlas.evaluation.protocols import describe, with_scales
+from convatlas.records import AnyEvaluation
 from convatlas.training import distributed
 from convatlas.training.conflicts import describe_conflicts, find_conflicts
 from convatlas.training.place import Place, SaveEvery, describe_samples
@@ -26,6 +27,7 @@ from convatlas.training.session import Session
 from convatlas.training.setup import Setup, set_up
 from convatlas.training.step import NotFiniteError
 from convatlas.training.summary import Summary
+from convatlas.training.tasks import TASKS
 from convatlas.training.trackers import check_trackers
 from convatlas.training.watch import LossWatch
 
@@ -48,7 +50,7 @@ class Trained:
     """The outcome of `fit`: the folder, and the score of the weights that were kept on the test split."""
 
     run: RunFolder
-    evaluation: Any  # of the network's task; `tasks.Scored` is what all have
+    evaluation: AnyEvaluation  # of the network's task
     summary: Summary
 
     @property
@@ -107,7 +109,7 @@ def fit(
     check_trackers(trackers)
     place = Place(out, overwrite, resume, save_every, tuple(trackers))
     samples = describe_samples(data, place) if processes.first else None  # before a loader leaves any out
-    labelled = registry.card(recipe.network).task == "classification"
+    labelled = TASKS[registry.card(recipe.network).task].has_classes
     if on_note and samples and labelled and (pairs := find_conflicts(data, samples)):
         on_note(describe_conflicts(data, pairs))
     if processes.device.type == "cpu":
@@ -122,7 +124,7 @@ def fit(
         few_threads(setup.multiply_adds * local_batch),
     ):
         at = session.position
-        kept: Any = None
+        kept: AnyEvaluation | None = None
         while at.epoch < recipe.epochs and not (recipe.stop and recipe.stop.reached(at.errors)):
             row = _pass(setup, session, at, on_progress)
             started = time.perf_counter()
@@ -200,7 +202,7 @@ def _pass(setup: Setup, session: Session, at: Position, on_progress: OnProgress 
     }
 
 
-def _compare(setup: Setup, session: Session, at: Position) -> tuple[Any, bool]:
+def _compare(setup: Setup, session: Session, at: Position) -> tuple[AnyEvaluation, bool]:
     """(the score of the weights as they are, or of their average; whether they are the result so far)"""
     recipe, learner = setup.recipe, setup.learner
     with learner.result_in_place():
@@ -210,7 +212,9 @@ def _compare(setup: Setup, session: Session, at: Position) -> tuple[Any, bool]:
     return evaluation, best or recipe.keep == "last"
 
 
-def _test(setup: Setup, session: Session, data: DataSet, kept: Any, on_note: Callable[[str], None] | None) -> Any:
+def _test(
+    setup: Setup, session: Session, data: DataSet, kept: AnyEvaluation | None, on_note: Callable[[str], None] | None
+) -> AnyEvaluation:
     """The score of the weights that are the result, on the test split.
 
     Args:

@@ -1,8 +1,6 @@
 """How much of a batch is wrong, as a sum over its samples: what is shown while a network learns."""
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,7 +27,7 @@ def wrong_joints(maps: Tensor, truth: Tensor) -> Tensor:
     return ((far & marked).sum(1) / marked.sum(1).clamp_min(1)).sum()
 
 
-def nothing_known(outputs: Tensor, targets: Any) -> Tensor:
+def nothing_known(outputs: Tensor, targets: object) -> Tensor:
     """Where a network adds up its own losses, no outputs are left to count in."""
     return outputs.new_tensor(math.nan)
 
@@ -40,10 +38,3 @@ def wrong_pixels(logits: Tensor, masks: Tensor) -> Tensor:
     counted = truth != VOID
     wrong = (logits.argmax(dim=1) != truth) & counted
     return (wrong.flatten(1).sum(1) / counted.flatten(1).sum(1).clamp_min(1)).sum()
-
-
-WRONG: dict[str, Callable[[Tensor, Any], Tensor]] = {
-    "classification": wrong_labels,
-    "segmentation": wrong_pixels,
-    "pose": wrong_joints,
-}

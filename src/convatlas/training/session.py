@@ -11,7 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from convatlas.data import Batch, DataSet
+from convatlas.data.batch import Labels
 from convatlas.errors import ConvatlasError
+from convatlas.records import AnyEvaluation
 from convatlas.training import checkpoint, interrupt
 from convatlas.training import run as runs
 from convatlas.training.inventory import Inventory
@@ -21,7 +23,6 @@ from convatlas.training.resuming import go_on
 from convatlas.training.setup import Setup
 from convatlas.training.step import NotFiniteError
 from convatlas.training.summary import Summary, chooses
-from convatlas.training.tasks import Scored
 from convatlas.training.trackers import Trackers
 
 AGREE_EVERY = 8  # steps between the questions of several processes whether to save or to end
@@ -81,7 +82,7 @@ class Session:
             raise ConvatlasError(f"{error.strerror or error}; {self.last_good()}") from error
         return done
 
-    def batches(self, at: Position) -> Iterator[Batch]:
+    def batches(self, at: Position) -> Iterator[Batch[Labels]]:
         """What is left of the epoch. A worker process that Ctrl-C ended is no error if the run is to end anyway."""
         try:
             yield from self.setup.train.epoch(at.epoch, at.index)
@@ -163,7 +164,7 @@ class Session:
             self.run.log(row)
             self._trackers.log(row)
 
-    def finish(self, evaluation: Scored) -> Summary:
+    def finish(self, evaluation: AnyEvaluation) -> Summary:
         """Writes the summary, which makes the run a finished one."""
         recipe, at = self.setup.recipe, self.position
         chosen_on = self.setup.compares_on if chooses(recipe) else None

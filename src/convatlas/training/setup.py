@@ -7,17 +7,18 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from convatlas import registry, weights
 from convatlas.analysis.trace import trace_network
 from convatlas.blocks.region_svms import WithSvms
-from convatlas.data import DataSet, Loader, default_preprocessing, measured
+from convatlas.data import DataSet, LabelAssembly, Loader, Split, default_preprocessing, measured
 from convatlas.errors import UsageError
 from convatlas.ops.selective_search import REMEMBERED
 from convatlas.records import Preprocessing
-from convatlas.training import compiling, finetuning, tasks
+from convatlas.training import compiling, finetuning
 from convatlas.training.distributed import Processes
-from convatlas.training.mistakes import WRONG, nothing_known
+from convatlas.training.mistakes import nothing_known
 from convatlas.training.optimizers import StochasticDiagonalLM
 from convatlas.training.own_losses import OwnLosses
 from convatlas.training.prepare import make_optimizer
@@ -26,7 +27,9 @@ from convatlas.training.sharding import shard
 from convatlas.training.step import Learner
 from convatlas.training.summary import Compared
 from convatlas.training.synchronised import synchronise
-from convatlas.training.tasks import Batches
+from convatlas.training.tasks import TASKS, build_parts
+from convatlas.training.tasks.classification import augmentations
+from convatlas.training.tasks.parts import Batches, Materials, Score
 
 ENOUGH_FOR_STATISTICS = 32  # samples of a process, as on each GPU of the residual networks' authors
 
@@ -38,8 +41,8 @@ class Setup:
     recipe: Recipe
     processes: Processes
     train: Batches
-    score: tasks.Score  # after each epoch: on the validation split, or the test split where there is none
-    final: tasks.Score | None  # on the test split, once; None: `score` has done it
+    score: Score  # after each epoch: on the validation split, or the test split where there is none
+    final: Score | None  # on the test split, once; None: `score` has done it
     learner: Learner
     card: dict[str, Any]  # of the weights
     preprocessing: Preprocessing
@@ -104,9 +107,8 @@ def set_up(
         if not isinstance(net, WithSvms):
             raise UsageError(f"optimizer RegionSvms needs a network that looks at regions; {network.name} does not")
         net.svm_settings = recipe.optimizer
-    made = tasks.parts(
-        network.task, recipe, data, preprocessing, processes, net, workers=workers, on_loading=on_loading
-    )
+    made_of = Materials(recipe, data, preprocessing, processes, net, workers, on_loading)
+    parts = build_parts(network.task, made_of)
     if on_note and network.traits.searches_regions:
         on_note(
             f"{network.name} takes its regions from selective search, which needs seconds for an image; "
@@ -124,10 +126,8 @@ def set_up(
     if isinstance(optimizer, StochasticDiagonalLM):
         batch_size = min(optimizer.patterns, len(data.train))
         patterns = Loader(
-            data.train,
-            preprocessing,
+            LabelAssembly(data.train, preprocessing, augmentations(recipe)),
             batch_size=batch_size,
-            augment=tasks.for_images(recipe),
             shuffle=True,
             seed=recipe.seed,
             device=device,
@@ -139,13 +139,13 @@ def set_up(
         net,
         optimizer,
         processes,
-        steps=recipe.epochs * len(made.train),
-        wrong=nothing_known if isinstance(recipe.loss, OwnLosses) else WRONG[network.task],
-        class_weights=made.class_weights,
+        steps=recipe.epochs * len(parts.train),
+        wrong=nothing_known if isinstance(recipe.loss, OwnLosses) else TASKS[network.task].count_wrong,
+        class_weights=parts.class_weights,
         compile_with=compiling.choose(recipe, input_shape, len(data.train), device, on_note),
     )
-    score, final = (made.test, None) if made.val is None else (made.val, made.test)
-    return Setup(recipe, processes, made.train, score, final, learner, card, preprocessing, before_pass)
+    score, final = (parts.test, None) if parts.val is None else (parts.val, parts.test)
+    return Setup(recipe, processes, parts.train, score, final, learner, card, preprocessing, before_pass)
 
 
 def check_channels(preprocessing: Preprocessing) -> None:
@@ -174,7 +174,9 @@ def joins_statistics(recipe: Recipe, processes: int) -> bool:
     return recipe.batch_size < ENOUGH_FOR_STATISTICS * processes
 
 
-def estimate_curvature(optimizer: StochasticDiagonalLM, patterns: Loader, recipe: Recipe, epoch: int) -> None:
+def estimate_curvature(
+    optimizer: StochasticDiagonalLM, patterns: Loader[Split, Tensor], recipe: Recipe, epoch: int
+) -> None:
     """Renews the second derivatives from the first patterns of the pass."""
     batch = next(iter(patterns.epoch(epoch)))
     optimizer.estimate(batch.images, batch.labels, recipe.loss)  # pyright: ignore[reportArgumentType]

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convatlas.data import Loader
+from convatlas.data import Loader, Split
 from convatlas.errors import UsageError
 from convatlas.records import AuxiliaryOutputs
 from convatlas.weights.formats import deep_compression, huffman
@@ -54,7 +54,7 @@ class Compressed:
 class Retraining:
     """Images and how long the weights that were not pruned learn from them."""
 
-    loader: Loader
+    loader: Loader[Split, Tensor]
     epochs: int
     learning_rate: float = 1e-3  # with momentum 0.9; the paper takes a tenth to a hundredth of the original rate
     device: str | torch.device = "cpu"

@@ -1,62 +1,82 @@
-"""An image and its mask, brought into the shape that a segmenter learns from."""
+"""Images with a mask each, in windows of one size."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from convatlas.data.dense.augment import augment, resized_mask, window
-from convatlas.data.preprocess import convert_channels, resize
+from convatlas.data.assembly import Assembly, Columns, Empty, Reading, Sample, generator_of
+from convatlas.data.dense.augment import MaskAugmentation, Pair
+from convatlas.data.dense.splits import MaskSplit
+from convatlas.data.dense.transform import MaskTransform
+from convatlas.data.store import Kept, check_all, files_fit, survey
 from convatlas.records import Preprocessing
 
+READ_FIRST = 2000  # images of a split that are all read before the first epoch
 
-@dataclass(frozen=True)
-class MaskAssembly:
-    """(image, mask) as read -> uint8 (C, h, w) of `preprocessing.size` and its mask, int64 (h, w).
+
+class MaskAssembly(Assembly[MaskSplit, Tensor]):
+    """Images (B, C, h, w) and masks (B, h, w) int64, 255 is void.
+
+    Images and masks that fit are kept in memory, as they are before the augmentation.
 
     Args:
-        preprocessing: its `size` is the window that is cut out; its `resize` comes before.
-        steps: augmentations, between the two.
-        margin_px: by which a network's output is smaller than its input on each side. Images are mirrored beyond
-            their border by as much, so that every pixel can be in the output.
+        split: the images.
+        preprocessing: its `size` is the window that is cut out.
+        augment: applied to image and mask together; None: nothing is drawn, and the window is the middle.
+        margin_px: by which the network's output is smaller than its input on each side.
     """
 
-    preprocessing: Preprocessing
-    steps: tuple[Any, ...] = ()
-    margin_px: int = 0
+    takes_empty_shares = False
 
-    def __call__(self, image: Tensor, mask: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Without a generator nothing is augmented, and the window is the middle."""
-        image = resize(convert_channels(image, self.preprocessing.channels), self.preprocessing)
-        if mask.shape != image.shape[1:]:
-            mask = resized_mask(mask, (image.shape[1], image.shape[2]))
-        if self.margin_px:
-            image, mask = (self._mirrored(part) for part in (image, mask))
-        if generator is not None:
-            image, mask = augment(self.steps, image, mask, generator)
-        image, mask = window(image, mask, self.preprocessing.size, self._fill(), generator)
-        return image.contiguous(), mask.long()
+    def __init__(
+        self,
+        split: MaskSplit,
+        preprocessing: Preprocessing,
+        augment: Sequence[MaskAugmentation] | None = (),
+        *,
+        margin_px: int = 0,
+    ) -> None:
+        super().__init__(split, preprocessing)
+        self.draws = 0 if augment is None else 1
+        self._transform = MaskTransform(preprocessing, tuple(augment or ()), margin_px)
+        self._images: Kept | None = None
+        self._masks = Kept()
 
-    def _mirrored(self, image: Tensor) -> Tensor:
-        for dim in (-2, -1):
-            length = image.shape[dim]
-            image = image.index_select(dim, mirror(length, self.margin_px, length + 2 * self.margin_px))
-        return image
+    @property
+    def augments(self) -> bool:
+        return self.draws > 0
 
-    def _fill(self) -> Tensor:
-        """The value that becomes 0 on normalisation, channel by channel: the mean."""
-        mean = torch.tensor(self.preprocessing.mean) * 255
-        return mean.round().clamp(0, 255).to(torch.uint8).expand(self.preprocessing.channels)
+    @property
+    def sample_bytes(self) -> int:
+        height, width = self.preprocessing.size
+        return (self.preprocessing.channels + 1) * height * width
 
+    def prepare(self, reading: Reading) -> None:
+        if files_fit(self.split.paths, self._bytes_of, reading.memory_limit_bytes):
+            self._images = Kept()
+            for image, mask in survey(self.split, self._read_shaped, reading.on_progress):
+                self._images.append(image)
+                self._masks.append(mask)
+        elif reading.check and len(self.split) <= READ_FIRST:
+            check_all(self.split, self.split.read_pair, reading.on_progress)
+        self.in_memory = self._images is not None
 
-def mirror(length: int, before: int, total: int, device: torch.device | None = None) -> Tensor:
-    """Which pixel of `length` stands at each of `total` places, of which `before` lie before the first.  (total,)
+    def sample(self, index: int, draws: Tensor) -> Sample:
+        if self._images is None:
+            image, mask = self._transform.shape(*self.read(self.split.read_pair, index))
+        else:
+            image, mask = self._images[index], self._masks[index]
+        image, mask = self._transform.cut(image, mask, generator_of(draws) if self.augments else None)
+        return Sample(image, (mask,))
 
-    The border pixel itself is not repeated; a short image is mirrored again and again.
-    """
-    if length == 1:
-        return torch.zeros(total, dtype=torch.long, device=device)
-    period = 2 * (length - 1)
-    place = (torch.arange(total, device=device) - before) % period
-    return torch.where(place < length, place, period - place)
+    def labels(self, columns: Columns, indices: Tensor, empty: Empty) -> Tensor:
+        (masks,) = columns.targets
+        return empty(masks.shape, torch.int64).copy_(masks) if masks.device.type == "cpu" else masks.long()
+
+    def _read_shaped(self, index: int) -> Pair:
+        return self._transform.shape(*self.split.read_pair(index))
+
+    def _bytes_of(self, height: int, width: int) -> int:
+        height, width = self._transform.shaped_size(height, width)
+        return (self.preprocessing.channels + 1) * height * width

@@ -89,6 +89,8 @@ class GridElastic:
 
 
 JointAugmentation = RandomScale | RandomRotation | RandomOrientation | GridElastic
+MaskAugmentation = JointAugmentation | HorizontalFlip | PCANoise | ColourJitter | PhotometricDistortion
+MASK_AUGMENTATIONS = "HorizontalFlip, RandomScale, RandomRotation, RandomOrientation, GridElastic, or changes of colour"
 _COLOURS = (PCANoise, ColourJitter, PhotometricDistortion)
 
 
@@ -108,10 +110,7 @@ def augment(steps: tuple[Any, ...], image: Tensor, mask: Tensor, generator: torc
             changed = step(image[None], torch.rand(1, step.draws, generator=generator, dtype=torch.float64))[0]
             image = changed.round().clamp(0, 255).to(torch.uint8) if changed.is_floating_point() else changed
         else:
-            raise UsageError(
-                f"augment: {type(step).__name__} knows no masks; expected HorizontalFlip, RandomScale, RandomRotation, "
-                "RandomOrientation, GridElastic, or changes of colour"
-            )
+            raise UsageError(f"augment: {type(step).__name__} knows no masks; expected {MASK_AUGMENTATIONS}")
     return image.as_subclass(Tensor), mask.as_subclass(Tensor)
 
 

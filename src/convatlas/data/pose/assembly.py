@@ -1,112 +1,76 @@
-"""A person cut out of an image, turned and scaled, and the heat maps of the joints."""
+"""People cut out of images, with a heat map for each joint."""
 
-import math
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from convatlas.data.colour import ColourJitter, PCANoise, PhotometricDistortion
-from convatlas.data.crops import HorizontalFlip
-from convatlas.data.dense.heatmaps import draw_heatmaps
-from convatlas.data.pose.people import Person, mirrored
+from convatlas.data.assembly import Assembly, Columns, Empty, Reading, Sample, generator_of
+from convatlas.data.pose.people import PeopleSplit
+from convatlas.data.pose.transform import STRIDE, PersonAugmentation, PersonTransform
 from convatlas.data.preprocess import convert_channels
-from convatlas.errors import UsageError
+from convatlas.data.store import Kept, check_all, files_fit, survey
 from convatlas.records import Preprocessing
 
-STRIDE = 4  # pixels of the input for one of a heat map
-_COARSE = 1.5  # input pixels of an image for one of the network's, from which on it is reduced first
+READ_FIRST = 2000  # people of a split whose images are all read before the first epoch
 
 
-@dataclass(frozen=True)
-class TurnAndScale:
-    """Newell et al. 2016, section 4.1: a rotation of at most 30 degrees either way, a scale of 0.75 to 1.25."""
+class PersonAssembly(Assembly[PeopleSplit, Tensor]):
+    """People (B, C, size, size) and heat maps (B, J, size / 4, size / 4) float32.
 
-    degrees: float = 30.0
-    scales: tuple[float, float] = (0.75, 1.25)
-
-
-@dataclass(frozen=True)
-class View:
-    """Where an input of a network lies in an image: a square, turned."""
-
-    centre: tuple[float, float]
-    side_px: float
-    degrees: float
-    size_px: int  # of the input, on each side
-
-    def to_input(self, points: Tensor) -> Tensor:
-        """(..., 2) in the image's pixels -> in the input's"""
-        return (points - torch.tensor(self.centre)) @ self._turn().T * (self.size_px / self.side_px) + self.size_px / 2
-
-    def to_image(self, points: Tensor) -> Tensor:
-        """(..., 2) in the input's pixels -> in the image's"""
-        return (points - self.size_px / 2) * (self.side_px / self.size_px) @ self._turn() + torch.tensor(self.centre)
-
-    def cut(self, image: Tensor) -> Tensor:
-        """uint8 (C, H, W) -> uint8 (C, size, size); black beyond the image"""
-        view, source_image = self, image[None].float()
-        if (ratio := self.side_px / self.size_px) > _COARSE:
-            height, width = (max(1, round(side / ratio)) for side in image.shape[1:])
-            source_image = F.interpolate(source_image, (height, width), mode="bilinear", antialias=True)
-            shrunk = (self.centre[0] * width / image.shape[2], self.centre[1] * height / image.shape[1])
-            view = View(shrunk, self.side_px * width / image.shape[2], self.degrees, self.size_px)
-        places = torch.arange(self.size_px) + 0.5
-        grid = torch.stack(torch.meshgrid(places, places, indexing="xy"), dim=2)  # (size, size, 2): x, y
-        extent = torch.tensor([source_image.shape[3], source_image.shape[2]])
-        normalised = 2 * view.to_image(grid) / extent - 1
-        found = F.grid_sample(source_image, normalised[None], mode="bilinear", align_corners=False)[0]
-        return found.round().clamp(0, 255).to(torch.uint8)
-
-    def _turn(self) -> Tensor:
-        angle = math.radians(self.degrees)
-        return torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-
-
-@dataclass(frozen=True)
-class PersonAssembly:
-    """(image, person) as read -> uint8 (C, size, size) and heat maps (J, size / 4, size / 4).
+    Images that fit are kept in memory, each once for all of its people.
 
     Args:
+        split: the people.
         preprocessing: its `size` is the network's square input.
-        names: of the joints; those on the left and on the right change places in a mirror.
-        steps: augmentations: `TurnAndScale`, `HorizontalFlip`, and changes of colour.
+        augment: `TurnAndScale`, `HorizontalFlip` and changes of colour; None: nothing is drawn.
     """
 
-    preprocessing: Preprocessing
-    names: tuple[str, ...]
-    steps: tuple[Any, ...] = ()
+    takes_empty_shares = False
 
-    def __call__(self, image: Tensor, person: Person, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Without a generator nothing is augmented."""
-        steps = self.steps if generator is not None else ()
-        view = self.view(person)
-        for step in steps:
-            if isinstance(step, TurnAndScale):
-                turn, scale = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
-                low, high = step.scales
-                side = view.side_px / (low + (high - low) * scale)
-                view = View(view.centre, side, (2 * turn - 1) * step.degrees, view.size_px)
-        source_image = view.cut(convert_channels(image, self.preprocessing.channels))
-        joints, marked = view.to_input(person.joints), person.marked
-        for step in steps:
-            if isinstance(step, HorizontalFlip):
-                if torch.rand((), generator=generator, dtype=torch.float64).item() < step.probability:
-                    source_image, order = source_image.flip(2), list(mirrored(self.names))
-                    joints = torch.stack((view.size_px - joints[:, 0], joints[:, 1]), dim=1)[order]
-                    marked = marked[order]
-            elif isinstance(step, PCANoise | ColourJitter | PhotometricDistortion):
-                draws = torch.rand(1, step.draws, generator=generator, dtype=torch.float64)
-                source_image = step(source_image[None], draws)[0].round().clamp(0, 255).to(torch.uint8)
-            elif not isinstance(step, TurnAndScale):
-                raise UsageError(
-                    f"augment: {type(step).__name__} knows no joints; expected TurnAndScale, HorizontalFlip or colours"
-                )
-        side = view.size_px // STRIDE
-        return source_image, draw_heatmaps(joints[None], marked[None], (side, side), stride=STRIDE)[0]
+    def __init__(
+        self, split: PeopleSplit, preprocessing: Preprocessing, augment: Sequence[PersonAugmentation] | None = ()
+    ) -> None:
+        super().__init__(split, preprocessing)
+        self.draws = 0 if augment is None else 1
+        self._transform = PersonTransform(preprocessing, split.names, tuple(augment or ()))
+        self._images: Kept | None = None
+        self._place_of: dict[str, int] = {}  # of an image by its path
 
-    def view(self, person: Person) -> View:
-        """The square around a person."""
-        return View(person.centre, person.side_px, 0.0, self.preprocessing.size[0])
+    @property
+    def augments(self) -> bool:
+        return self.draws > 0
+
+    @property
+    def sample_bytes(self) -> int:
+        side = self.preprocessing.size[0]
+        return self.preprocessing.channels * side**2 + 4 * len(self.split.names) * (side // STRIDE) ** 2
+
+    def prepare(self, reading: Reading) -> None:
+        if files_fit(set(self.split.paths), self._bytes_of, reading.memory_limit_bytes):
+            self._images = Kept()
+            for path, image in survey(self.split, self._read_whole, reading.on_progress):
+                if path not in self._place_of:
+                    self._place_of[path] = len(self._images)
+                    self._images.append(image)
+        elif reading.check and len(self.split) <= READ_FIRST:
+            check_all(self.split, self.split.read_pair, reading.on_progress)
+        self.in_memory = self._images is not None
+
+    def sample(self, index: int, draws: Tensor) -> Sample:
+        if self._images is None:
+            image, person = self.read(self.split.read_pair, index)
+        else:
+            image, person = self._images[self._place_of[self.split.paths[index]]], self.split.people[index]
+        image, heat_maps = self._transform(image, person, generator_of(draws) if self.augments else None)
+        return Sample(image, (heat_maps,))
+
+    def labels(self, columns: Columns, indices: Tensor, empty: Empty) -> Tensor:
+        (heat_maps,) = columns.targets
+        return heat_maps
+
+    def _read_whole(self, index: int) -> tuple[str, Tensor]:
+        image, _ = self.split.read_pair(index)
+        return self.split.paths[index], convert_channels(image, self.preprocessing.channels)
+
+    def _bytes_of(self, height: int, width: int) -> int:
+        return self.preprocessing.channels * height * width

@@ -28,6 +28,7 @@ from convatlas.training.effective.updates import (
 from convatlas.training.plain import plain
 from convatlas.training.prepare import make_optimizer
 from convatlas.training.recipe import Recipe
+from convatlas.training.tasks import TASKS
 
 # Training samples of the published data sets, by the beginning of the name that results print.
 SAMPLES = {
@@ -163,7 +164,7 @@ def effective_recipe(
         averaging=None if recipe.averaging is None else plain(recipe.averaging),
         class_weights=plain(recipe.class_weights),
         keep=recipe.keep,
-        protocol=describe(recipe.test_time) if card.task == "classification" else f"the task's own: {card.task}",
+        protocol=describe(recipe.test_time) if TASKS[card.task].has_classes else f"the task's own: {card.task}",
         results=tuple(plain(result) for result in recipe.results),
         expected=recipe.expected,
         cost=recipe.cost,
