@@ -170,12 +170,12 @@ def full_disk(handle: int) -> None:
 @pytest.mark.parametrize("keep", ["last", "best"])
 def test_best_holds_the_best_epoch_and_last_the_last(keep, tmp_path, monkeypatch):
     errors = iter([0.5, float("nan"), 0.2, 0.4, 0.2])
-    evaluated = tasks.evaluate
+    evaluated = tasks.classification.evaluate
 
     def pretends(*args, **kwargs):
         return replace(evaluated(*args, **kwargs), top1_error=next(errors))
 
-    monkeypatch.setattr(tasks, "evaluate", pretends)
+    monkeypatch.setattr(tasks.classification, "evaluate", pretends)
     trained = train(tmp_path / "run", recipe=replace(TINY, epochs=5, keep=keep))
     cards = {which: card_of(trained.run.weights(which)) for which in ("best", "last")}
     assert (cards["last"]["epoch"], cards["best"]["epoch"], cards["best"]["chosen_on"]) == (5, 3, "test")

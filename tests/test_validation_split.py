@@ -44,13 +44,13 @@ def three_splits() -> DataSet:
 @pytest.fixture
 def looked_at(monkeypatch) -> list[int]:
     """The size of each split that was evaluated, in order."""
-    seen, evaluated = [], tasks.evaluate
+    seen, evaluated = [], tasks.classification.evaluate
 
     def noting(net, loader, *args, **kwargs):
         seen.append(len(loader.split))
         return evaluated(net, loader, *args, **kwargs)
 
-    monkeypatch.setattr(tasks, "evaluate", noting)
+    monkeypatch.setattr(tasks.classification, "evaluate", noting)
     return seen
 
 

@@ -16,6 +16,7 @@ from convatlas.data.augment import (
 from convatlas.data.batch import Batch
 from convatlas.data.choice import default_preprocessing
 from convatlas.data.classification.assembly import LabelAssembly
+from convatlas.data.data_set import DataSet
 from convatlas.data.decode import decode
 from convatlas.data.defaults import measured
 from convatlas.data.division import Division, read_division
@@ -23,7 +24,7 @@ from convatlas.data.encoded import EncodedSplit, FileSplit, PackedSplit, ShardSp
 from convatlas.data.loader import Loader
 from convatlas.data.preprocess import normalise, prepare
 from convatlas.data.sources import Source, find_refusal, lasting, load, open_source, parts
-from convatlas.data.splits import ArraySplit, DataSet, Split
+from convatlas.data.splits import ArraySplit, Split
 
 __all__ = [
     "AffineDistortion",

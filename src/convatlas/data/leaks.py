@@ -19,7 +19,8 @@ from convatlas.data.store import threads
 from convatlas.errors import ConvatlasError
 
 if TYPE_CHECKING:
-    from convatlas.data.splits import DataSet, Split
+    from convatlas.data.data_set import DataSet
+from convatlas.data.splits import Split
 
 SIDE = 32  # of the small copies
 _MIN_CONTRAST = 4.0  # standard deviation of the small copy's grey levels

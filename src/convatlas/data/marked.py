@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from convatlas.data.data_set import DataSet
 from convatlas.data.dense.classes import MaskClasses
 from convatlas.data.dense.folders import LAYOUTS, read_masks
 from convatlas.data.dense.splits import MaskSplit
@@ -12,7 +13,6 @@ from convatlas.data.detection.sources import open_detection
 from convatlas.data.division import Division, divide
 from convatlas.data.pose.annotations import read_people_parts
 from convatlas.data.pose.people import PeopleSplit
-from convatlas.data.splits import DataSet
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.records import Problem
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from convatlas.data.arrays import read_npz
+from convatlas.data.data_set import DataSet
 from convatlas.data.division import Division, divide
 from convatlas.data.folder import read_folder
 from convatlas.data.groups import by_part, expand, in_folder, is_pattern
@@ -20,7 +21,7 @@ from convatlas.data.marked import load_marked
 from convatlas.data.parquet import read_parquet
 from convatlas.data.part_names import PARTS, Part
 from convatlas.data.shards import read_shards
-from convatlas.data.splits import DataSet, Split
+from convatlas.data.splits import Split
 from convatlas.errors import ConvatlasError, UsageError
 
 _DIGITS_SEED = 0  # the held-out digits are the same for every run, so that results can be compared

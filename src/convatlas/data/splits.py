@@ -1,17 +1,13 @@
 """Labelled images behind one small interface; here those in memory, in `encoded` those still to be decoded."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from convatlas.errors import ConvatlasError
 from convatlas.records import Problem
-
-if TYPE_CHECKING:
-    from convatlas.data.division import Division
 
 
 class Split(Protocol):
@@ -62,24 +58,6 @@ def problem_of(name: str, error: ConvatlasError) -> Problem:
     for opening in (f"{name}: ", f"{name} can't be read: ", f"{name} can't be used: "):
         reason = reason.removeprefix(opening)
     return Problem(name, reason)
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """A training, a test and perhaps a validation split with the same classes.
-
-    Epochs are compared on `val`, so that `test` is seen once, by the weights that were chosen. Where `val` is None,
-    `test` has to serve for both.
-    """
-
-    name: str
-    train: Split
-    test: Split
-    classes: tuple[str, ...]
-    source: str  # where it came from, for the run's record
-    division: "Division | None" = None  # where the source brought no test part
-    colours: tuple[tuple[int, int, int], ...] | None = None  # of the classes, where they have any
-    val: Split | None = None
 
 
 class ArraySplit:

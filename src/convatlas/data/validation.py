@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convatlas.data.data_set import DataSet
 from convatlas.data.division import Division, keys, stratified
 from convatlas.data.random import permutation
-from convatlas.data.splits import DataSet, Split
+from convatlas.data.splits import Split
 from convatlas.errors import UsageError
 
 

@@ -25,8 +25,8 @@ class CountsItself(Protocol):
 class LearnsByItself(Protocol):
     """A network with a learning rule of its own, without gradient: the loop shows it batches and nothing else."""
 
-    def learn(self, images: Tensor, labels: Tensor) -> None:
-        """(B, C, H, W), (B,): one batch of a pass, in its order."""
+    def learn(self, images: Tensor, labels: Tensor | list[Objects]) -> None:
+        """(B, C, H, W), (B,) or the objects of each image: one batch of a pass, in its order."""
         ...
 
     def end_pass(self, epoch: int) -> None:

@@ -120,6 +120,12 @@ class DataSource:
     fraction: float = 1.0  # of what is left of the training split, to learn from
 
 
+OutputLoss = (
+    CrossEntropy | SquaredError | MaximumAPosteriori | PixelCrossEntropy | BorderCrossEntropy | HeatmapSquaredError
+)
+"""A loss of a network's outputs, with a label, a mask or heat maps as their truth."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How one network is trained. `source`, `expected` and `cost` are for people."""
@@ -131,15 +137,7 @@ class Recipe:
     batch_size: int
     optimizer: SGD | AdamW | Adam | RMSProp | DiagonalLM | OwnRule | RegionSvms
     schedule: Schedule = field(default_factory=Constant)
-    loss: (
-        CrossEntropy
-        | SquaredError
-        | MaximumAPosteriori
-        | PixelCrossEntropy
-        | BorderCrossEntropy
-        | HeatmapSquaredError
-        | OwnLosses
-    ) = field(default_factory=CrossEntropy)
+    loss: OutputLoss | OwnLosses = field(default_factory=CrossEntropy)
     auxiliary_weight: float = 0.0  # of each auxiliary head's loss
     augment: tuple[Augmentation | JointAugmentation | BoxAugmentation | TurnAndScale, ...] = ()
     preprocessing: Preprocessing | None = None  # None: the default for the network and the data

@@ -18,7 +18,6 @@ from convatlas.ops.selective_search import REMEMBERED
 from convatlas.records import Preprocessing
 from convatlas.training import compiling, finetuning
 from convatlas.training.distributed import Processes
-from convatlas.training.mistakes import nothing_known
 from convatlas.training.optimizers import StochasticDiagonalLM
 from convatlas.training.own_losses import OwnLosses
 from convatlas.training.prepare import make_optimizer
@@ -140,7 +139,7 @@ def set_up(
         optimizer,
         processes,
         steps=recipe.epochs * len(parts.train),
-        wrong=nothing_known if isinstance(recipe.loss, OwnLosses) else TASKS[network.task].count_wrong,
+        wrong=None if isinstance(recipe.loss, OwnLosses) else TASKS[network.task].count_wrong,
         class_weights=parts.class_weights,
         compile_with=compiling.choose(recipe, input_shape, len(data.train), device, on_note),
     )

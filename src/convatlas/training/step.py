@@ -13,15 +13,18 @@ from torch.optim import Optimizer
 
 from convatlas import registry
 from convatlas.data import Batch
+from convatlas.data.batch import Labels
 from convatlas.errors import UsageError
-from convatlas.records import AuxiliaryOutputs, RemembersPass
+from convatlas.records import AuxiliaryOutputs, LearnsByItself, RemembersPass
 from convatlas.training import finetuning, sharding
 from convatlas.training.averaging import Average
+from convatlas.training.dense_losses import PixelCrossEntropy
 from convatlas.training.distributed import Processes, without_sync
+from convatlas.training.losses import CrossEntropy
 from convatlas.training.mechanisms import ClipNorm, ClipValue
 from convatlas.training.mistakes import wrong_labels
 from convatlas.training.own_losses import LossesOf, OwnLosses
-from convatlas.training.recipe import OwnRule, Recipe
+from convatlas.training.recipe import OutputLoss, OwnRule, Recipe
 
 
 class NotFiniteError(Exception):
@@ -33,7 +36,7 @@ class NotFiniteError(Exception):
 
 
 def forward(
-    net: nn.Module, recipe: Recipe, images: Tensor, labels: Tensor, class_weights: Tensor | None = None
+    net: nn.Module, recipe: Recipe, images: Tensor, labels: Labels, class_weights: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """(logits, loss) in train mode; each auxiliary head adds its weighted loss.
 
@@ -41,7 +44,9 @@ def forward(
     """
     if isinstance(recipe.loss, OwnLosses):
         return images.new_zeros(0), net(images, labels)
-    loss: Any = recipe.loss if class_weights is None else partial(recipe.loss, class_weights=class_weights)  # pyright: ignore[reportCallIssue]
+    if not isinstance(labels, Tensor):
+        raise UsageError(f"loss: {type(recipe.loss).__name__} takes no objects; expected OwnLosses")
+    loss = weighted(recipe.loss, class_weights)
     outputs = net(images)
     if not isinstance(outputs, AuxiliaryOutputs):
         return outputs, loss(outputs, labels)
@@ -49,7 +54,16 @@ def forward(
     return outputs.logits, loss(outputs.logits, labels) + recipe.auxiliary_weight * auxiliary
 
 
-def split(targets: Any, parts: int) -> list[Any]:
+def weighted(loss: OutputLoss, class_weights: Tensor | None) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss, with the weights of its classes where there are any."""
+    if class_weights is None:
+        return loss
+    if not isinstance(loss, CrossEntropy | PixelCrossEntropy):
+        raise UsageError(f"class_weights: {type(loss).__name__} takes none; expected CrossEntropy or PixelCrossEntropy")
+    return partial(loss, class_weights=class_weights)
+
+
+def split(targets: Labels, parts: int) -> list[Labels]:
     """Targets of a batch, a tensor or a list with one entry a sample, as `Tensor.tensor_split` splits the images."""
     if isinstance(targets, Tensor):
         return list(targets.tensor_split(parts))
@@ -63,7 +77,7 @@ class Learner:
     Args:
         net: as built, on its device.
         steps: of the whole run.
-        wrong: (outputs, targets) -> how many of the samples are wrong.
+        wrong: (outputs, targets) -> how many of the samples are wrong; None: nobody knows.
         class_weights: (K,) or None.
         compile_with: makes the forward pass and the loss into something faster.
     """
@@ -76,7 +90,7 @@ class Learner:
         processes: Processes,
         *,
         steps: int,
-        wrong: Callable[[Tensor, Tensor], Tensor] = wrong_labels,
+        wrong: Callable[[Tensor, Tensor], Tensor] | None = wrong_labels,
         class_weights: Tensor | None = None,
         compile_with: Callable[[Callable], Callable] | None = None,
     ) -> None:
@@ -91,7 +105,7 @@ class Learner:
         trained = LossesOf(net) if isinstance(recipe.loss, OwnLosses) else net
         self._shared = trained if self._sharded else processes.share(trained, unused=unused)
         weights = None if class_weights is None else class_weights.to(device)
-        self._wrong = wrong
+        self._count_wrong = wrong
         self._fixed = frozenset(name for name, parameter in net.named_parameters() if not parameter.requires_grad)
         self._plain = partial(forward, self._shared, recipe, class_weights=weights)
         self._fast = compile_with(self._plain) if compile_with else self._plain
@@ -104,7 +118,7 @@ class Learner:
         if self.recipe.fine_tune:
             finetuning.hold_back(self.net, self.recipe.network, self.recipe.fine_tune, epoch, self._fixed)
 
-    def learn(self, batch: Batch, step: int, rate: float) -> tuple[Tensor, Tensor]:
+    def learn(self, batch: Batch[Labels], step: int, rate: float) -> tuple[Tensor, Tensor]:
         """One step, counted from 0 over the run; (2,) the sum of the losses and the errors of this process's samples,
         and () the loss of its last part.
 
@@ -138,7 +152,7 @@ class Learner:
             self.average.update(step)
         return sums, loss.detach()
 
-    def _parts(self, batch: Batch) -> Iterator[tuple[Tensor, Any, bool]]:
+    def _parts(self, batch: Batch[Labels]) -> Iterator[tuple[Tensor, Labels, bool]]:
         images, labels, parts = batch.images, batch.labels, self.recipe.accumulate
         if self.recipe.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
@@ -150,7 +164,7 @@ class Learner:
             if len(theirs) or i == parts - 1 or self.processes.count > 1:
                 yield some, theirs, i == parts - 1
 
-    def _forward(self, images: Tensor, labels: Any) -> tuple[Tensor, Tensor]:
+    def _forward(self, images: Tensor, labels: Labels) -> tuple[Tensor, Tensor]:
         run = self._fast if len(labels) == self._whole else self._plain  # a compiled pass is made for one size
         with torch.autocast(images.device.type, self._dtype) if self._dtype else nullcontext():
             if len(labels) or isinstance(self.recipe.loss, OwnLosses):
@@ -158,6 +172,12 @@ class Learner:
             outputs = self._shared(images)  # a small last batch has no sample for this process
             heads = [outputs.logits, *outputs.auxiliary] if isinstance(outputs, AuxiliaryOutputs) else [outputs]
             return heads[0], torch.stack([head.sum() for head in heads]).sum() * 0.0
+
+    def _wrong(self, outputs: Tensor, labels: Labels) -> Tensor:
+        """How many of the samples are wrong; NaN where the network adds up its own losses."""
+        if self._count_wrong is None or not isinstance(labels, Tensor):
+            return outputs.new_tensor(math.nan)
+        return self._count_wrong(outputs, labels)
 
     def _update(self, optimizer: Optimizer) -> None:
         if self.recipe.clip:
@@ -176,9 +196,9 @@ class Learner:
         optimizer.zero_grad()
 
     @torch.no_grad()
-    def _learn_by_itself(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        net: Any = self.net
-        net.learn(batch.images, batch.labels)
+    def _learn_by_itself(self, batch: Batch[Labels]) -> tuple[Tensor, Tensor]:
+        assert isinstance(self.net, LearnsByItself)
+        self.net.learn(batch.images, batch.labels)
         logits, loss = self._plain(batch.images, batch.labels)
         summed = loss * len(batch.labels) if self.recipe.loss.reduction == "mean" else loss
         return torch.stack((summed, self._wrong(logits, batch.labels))), loss

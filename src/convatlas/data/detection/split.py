@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,12 +11,10 @@ from convatlas.data import limits
 from convatlas.data.decode import decode, exif_orientation
 from convatlas.data.detection.annotations import Annotated
 from convatlas.data.detection.segments import rasterise
+from convatlas.data.division import Division
 from convatlas.data.splits import survivors
 from convatlas.errors import ConvatlasError
 from convatlas.records import Objects, Problem
-
-if TYPE_CHECKING:
-    from convatlas.data.division import Division
 
 
 class TurnedError(ConvatlasError):
@@ -119,7 +116,7 @@ class DetectionData:
     test: DetectionSplit
     classes: tuple[str, ...]
     source: str  # where it came from, for the run's record
-    division: "Division | None" = None  # where the source brought no test part
+    division: Division | None = None  # where the source brought no test part
     val: DetectionSplit | None = None
 
 

@@ -9,7 +9,7 @@ from convatlas.errors import UsageError
 from convatlas.records import HasLosses, Task
 from convatlas.training.dense_losses import BorderCrossEntropy, HeatmapSquaredError, PixelCrossEntropy
 from convatlas.training.losses import CrossEntropy, MaximumAPosteriori, SquaredError
-from convatlas.training.mistakes import nothing_known, wrong_joints, wrong_labels, wrong_pixels
+from convatlas.training.mistakes import wrong_joints, wrong_labels, wrong_pixels
 from convatlas.training.own_losses import OwnLosses
 from convatlas.training.tasks import classification, detection, pose, segmentation
 from convatlas.training.tasks.parts import Materials, Parts
@@ -22,7 +22,7 @@ class TrainingTask:
     Args:
         build: makes batches and scores.
         losses: that a recipe may have.
-        count_wrong: (outputs, targets) -> how many of the samples are wrong.
+        count_wrong: (outputs, targets) -> how many of the samples are wrong; None: nobody knows.
         has_classes: an image has one class, so that sampling can be balanced, the same image in two classes is a
             conflict, and the test-time views of classifiers apply.
         weighs_classes: the losses take a weight for each class.
@@ -30,7 +30,7 @@ class TrainingTask:
 
     build: Callable[[Materials], Parts]
     losses: tuple[type, ...]
-    count_wrong: Callable[[Tensor, Tensor], Tensor]
+    count_wrong: Callable[[Tensor, Tensor], Tensor] | None
     has_classes: bool = False
     weighs_classes: bool = False
 
@@ -46,7 +46,7 @@ TASKS: dict[Task, TrainingTask] = {
     "segmentation": TrainingTask(
         segmentation.build, (PixelCrossEntropy, BorderCrossEntropy, OwnLosses), wrong_pixels, weighs_classes=True
     ),
-    "detection": TrainingTask(detection.build, (OwnLosses,), nothing_known),
+    "detection": TrainingTask(detection.build, (OwnLosses,), None),
     "pose": TrainingTask(pose.build, (HeatmapSquaredError,), wrong_joints),
 }
 
