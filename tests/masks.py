@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from convatlas.data.dense.classes import MaskClasses
-from convatlas.data.dense.folders import read_masks
-from convatlas.data.dense.splits import MaskSplit
+from convatlas.data.segmentation.classes import MaskClasses
+from convatlas.data.segmentation.folders import read_masks
+from convatlas.data.segmentation.splits import MaskSplit
 
 COLOURS = np.array([(30, 30, 30), (220, 60, 50), (60, 200, 80)], dtype=np.uint8)  # of the classes 0, 1, 2
 

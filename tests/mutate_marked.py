@@ -22,9 +22,9 @@ from scipy.io import savemat
 
 from boxes import coco, image, images, xml, yolo
 from convatlas import data
+from convatlas.data.annotated import open_masks, open_people
 from convatlas.data.detection import parts
 from convatlas.data.detection.check import check_boxes
-from convatlas.data.marked import open_masks, open_people
 from convatlas.data.pose.check import check_people
 from convatlas.errors import ConvatlasError
 from mutate import GIGABYTE, SECONDS, hang, mutate
@@ -168,7 +168,7 @@ def look(task: str, folder: str) -> None:
         splits, classes = parts(folder, masks=True)
         check_boxes(splits, classes)
     elif task == "segmentation":
-        from convatlas.data.dense.check import check_masks
+        from convatlas.data.segmentation.check import check_masks
 
         opened = open_masks(folder)
         check_masks(opened.parts, opened.classes.names)

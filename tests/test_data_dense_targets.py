@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy import ndimage
 
-from convatlas.data.dense.class_weights import count_classes, inverse_log, median_frequency
-from convatlas.data.dense.heatmaps import draw_heatmaps
-from convatlas.data.dense.weight_map import separation, weight_map
+from convatlas.data.pose.heatmaps import draw_heatmaps
+from convatlas.data.segmentation.class_weights import count_classes, inverse_log, median_frequency
+from convatlas.data.segmentation.weight_map import separation, weight_map
 from convatlas.errors import UsageError
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from convatlas.data import HorizontalFlip, PadCrop
 from convatlas.data.colour import ColourJitter, PCANoise, PhotometricDistortion
-from convatlas.data.dense.augment import (
+from convatlas.data.segmentation.augment import (
     GridElastic,
     RandomOrientation,
     RandomRotation,
@@ -14,7 +14,7 @@ from convatlas.data.dense.augment import (
     augment,
     window,
 )
-from convatlas.data.dense.transform import MaskTransform, mirror
+from convatlas.data.segmentation.transform import MaskTransform, mirror
 from convatlas.errors import UsageError
 from convatlas.records import VOID, Preprocessing
 

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from convatlas import data
-from convatlas.data.dense.classes import CAMVID, CITYSCAPES, VOC, MaskClasses, voc_colours
-from convatlas.data.dense.tables import find_table
+from convatlas.data.segmentation.classes import CAMVID, CITYSCAPES, VOC, MaskClasses, voc_colours
+from convatlas.data.segmentation.tables import find_table
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.records import VOID
 from masks import drawn, read_masks_folder, write_pairs, write_parts

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.data import Batch
-from convatlas.data.dense.weight_map import weight_map
+from convatlas.data.segmentation.weight_map import weight_map
 from convatlas.errors import UsageError
 from convatlas.records import VOID
 from convatlas.training import Recipe

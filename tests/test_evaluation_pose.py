@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from convatlas.data.dense.heatmaps import draw_heatmaps
+from convatlas.data.pose.heatmaps import draw_heatmaps
 from convatlas.errors import UsageError
 from convatlas.evaluation import pose
 

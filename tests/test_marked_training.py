@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from convatlas import data
 from convatlas.blocks.region_svms import WithSvms
 from convatlas.data import DataSet, HorizontalFlip, PadCrop
-from convatlas.data.dense.augment import GridElastic, RandomOrientation, RandomRotation, RandomScale
 from convatlas.data.detection.annotations import Annotated
 from convatlas.data.detection.augment import Mirror
 from convatlas.data.detection.split import DetectionSplit
 from convatlas.data.pose.transform import TurnAndScale
+from convatlas.data.segmentation.augment import GridElastic, RandomOrientation, RandomRotation, RandomScale
 from convatlas.errors import UsageError
 from convatlas.inference import open_source
 from convatlas.records import Preprocessing

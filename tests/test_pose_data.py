@@ -13,10 +13,10 @@ from torch import Tensor
 
 from convatlas import data
 from convatlas.data import HorizontalFlip, PadCrop
-from convatlas.data.dense.augment import RandomOrientation
 from convatlas.data.pose.annotations import read_people
 from convatlas.data.pose.people import COCO, MPII, Person, limbs, mirrored
 from convatlas.data.pose.transform import PersonTransform, TurnAndScale, View
+from convatlas.data.segmentation.augment import RandomOrientation
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.records import Preprocessing
 from people import write_coco

@@ -14,12 +14,12 @@ from boxes import HEIGHT, WIDTH, coco, image, xml, yolo
 from convatlas import data
 from convatlas.cli.data_detection import unmarked
 from convatlas.data import Loader
-from convatlas.data.dense.check import check_masks
+from convatlas.data.annotated import open_masks, open_people
 from convatlas.data.detection import open_detection, parts
 from convatlas.data.detection.assembly import BoxAssembly
 from convatlas.data.detection.check import check_boxes
-from convatlas.data.marked import open_masks, open_people
 from convatlas.data.pose.check import check_people
+from convatlas.data.segmentation.check import check_masks
 from convatlas.errors import ConvatlasError
 from convatlas.records import VOID, Preprocessing
 from people import write_coco

@@ -9,12 +9,12 @@ import torch
 from PIL import Image, ImageOps
 
 from convatlas import data
-from convatlas.data.dense.check import HARMFUL, check_masks
-from convatlas.data.dense.classes import CAMVID, VOC
-from convatlas.data.dense.folders import read_masks
-from convatlas.data.dense.reading import read_mask
+from convatlas.data.annotated import open_masks
 from convatlas.data.findings import Finding
-from convatlas.data.marked import open_masks
+from convatlas.data.segmentation.check import HARMFUL, check_masks
+from convatlas.data.segmentation.classes import CAMVID, VOC
+from convatlas.data.segmentation.folders import read_masks
+from convatlas.data.segmentation.reading import read_mask
 from convatlas.errors import ConvatlasError
 from convatlas.records import VOID
 

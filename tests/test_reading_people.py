@@ -10,7 +10,7 @@ from scipy.io import savemat
 
 from convatlas import data
 from convatlas.cli import main
-from convatlas.data.marked import open_people
+from convatlas.data.annotated import open_people
 from convatlas.data.pose.annotations import read_people, read_people_parts
 from convatlas.data.pose.check import HARMFUL, check_people
 from convatlas.errors import ConvatlasError

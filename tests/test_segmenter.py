@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convatlas.data import HorizontalFlip, Loader, normalise
-from convatlas.data.dense.assembly import MaskAssembly
-from convatlas.data.dense.augment import RandomScale
-from convatlas.data.dense.transform import MaskTransform, mirror
+from convatlas.data.segmentation.assembly import MaskAssembly
+from convatlas.data.segmentation.augment import RandomScale
+from convatlas.data.segmentation.transform import MaskTransform, mirror
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation.segmenter import Segmenter, evaluate_segmenter, next_length, output_margin
 from convatlas.records import VOID, Preprocessing

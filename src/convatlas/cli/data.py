@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,9 @@ from convatlas.cli.common import console, print_json, progress
 from convatlas.cli.data_findings import list_findings, list_some
 from convatlas.cli.data_labels import labels
 from convatlas.cli.tables import Column, print_table
+from convatlas.cli.tasks import TASKS
 from convatlas.errors import ConvatlasError, UsageError
+from convatlas.records import Task
 
 if TYPE_CHECKING:
     from convatlas.data import Split
@@ -25,7 +27,6 @@ app = typer.Typer(
     help="Read every image of a data set and name what is wrong with it.",
 )
 SHOWN_CLASSES = 20
-Task = Literal["classification", "segmentation", "detection", "pose"]
 
 
 @app.callback()
@@ -63,18 +64,8 @@ def check(
     those that are empty, reversed, outside or doubled, and unknown classes.
     """
     validate_output(sheet, "--sheet", (".png",))
-    if task == "segmentation":
-        from convatlas.cli.data_segmentation import check_segmentation
-
-        check_segmentation(path, sheet, json)
-    if task == "pose":
-        from convatlas.cli.data_pose import check_pose
-
-        check_pose(path, sheet, json)
-    if task == "detection":
-        from convatlas.cli.data_detection import check_detection
-
-        check_detection(path, sheet, json)
+    if (check_task := TASKS[task].check) is not None:
+        check_task(path, sheet, json)  # which exits
     from convatlas import data as data_sets
     from convatlas.data.check import HARMFUL, MEANING
     from convatlas.data.check import check as check_parts

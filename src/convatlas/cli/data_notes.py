@@ -34,7 +34,7 @@ def report_data(loaded: "DataSet") -> None:
         )
 
 
-def report_marked(loaded: "DataSet", task: str) -> None:
+def report_annotated(loaded: "DataSet", task: str) -> None:
     """Warn in one line of what is left out of data with masks, boxes or joints; the run names each at its end."""
     splits = [split for split in (loaded.train, loaded.val, loaded.test) if split is not None]
     problems = list(dict.fromkeys(problem for split in splits for problem in split.problems))

@@ -13,7 +13,7 @@ from convatlas.errors import UsageError
 
 def check_pose(path: str, sheet: Path | None, json: bool) -> None:
     """Ends with 1 if an image or a person can't be used, or an image is in two splits; else with 0."""
-    from convatlas.data.marked import open_people
+    from convatlas.data.annotated import open_people
     from convatlas.data.pose.check import HARMFUL, MEANING, check_people
 
     if sheet is not None:

@@ -14,16 +14,16 @@ from convatlas.cli.tables import Column, print_table
 from convatlas.errors import UsageError
 
 if TYPE_CHECKING:
-    from convatlas.data.dense.check import CheckedMasks
+    from convatlas.data.segmentation.check import CheckedMasks
 
 SHEET_IMAGES, SHEET_COLUMNS = 24, 6
 
 
 def check_segmentation(path: str, sheet: Path | None, json: bool) -> None:
     """Ends with 1 if an image or mask can't be used, or an image is in two parts; else with 0."""
-    from convatlas.data.dense.check import HARMFUL, MEANING, check_masks
+    from convatlas.data.annotated import open_masks
     from convatlas.data.findings import Finding
-    from convatlas.data.marked import open_masks
+    from convatlas.data.segmentation.check import HARMFUL, MEANING, check_masks
 
     folder = Path(path).expanduser()
     if not folder.is_dir():

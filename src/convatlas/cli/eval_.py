@@ -8,6 +8,8 @@ import typer
 
 from convatlas.cli.arguments import complete_network, validate_output
 from convatlas.cli.common import console, only_for, print_json, progress, visible, warn, warn_of_choice
+from convatlas.cli.eval_tasks import Manner
+from convatlas.cli.tasks import TASKS
 
 MANY, FEWER = 60, 20  # above this number of classes only so many are listed
 
@@ -76,12 +78,9 @@ def command(
     only_for(opened, ("classification", "detection"), {"--threshold": threshold is not None})
     epoch = scored_epoch(opened, weights)
     only_for(opened, ("classification",), {"--scales": scales, "--with": along, "--classes": classes})
-    if opened.task != "classification":
-        from convatlas.cli import eval_marked
-
+    if (evaluate := TASKS[opened.task].evaluate) is not None:
         where = inference.resolve_device(device)
-        manner = eval_marked.Manner(report_to, crf, threshold, where, json, epoch)
-        eval_marked.evaluate(opened, data, data_root, protocol, manner)
+        evaluate(opened, data, data_root, protocol, Manner(report_to, crf, threshold, where, json, epoch))
         return
     if threshold is not None:
         thresholds.check_binary(opened.classes)

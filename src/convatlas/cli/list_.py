@@ -4,7 +4,7 @@ import fnmatch
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -13,11 +13,12 @@ from convatlas.cli.common import console, print_json, progress, warn
 from convatlas.cli.tables import Column, print_table
 from convatlas.errors import UsageError
 from convatlas.readable import integer, scaled
+from convatlas.records import Task
 
 if TYPE_CHECKING:
     from convatlas.records import NetworkCard
 
-TASKS = ("classification", "detection", "segmentation", "pose")
+TASKS = get_args(Task)
 SCALES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
 NUMBER = r"\d+(?:\.\d+)?[kmgb]?"
 RANGE = re.compile(rf"(?P<low>{NUMBER})?(?P<to>-)?(?P<high>{NUMBER})?", re.IGNORECASE)

@@ -9,8 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from convatlas.cli import predict_tasks
 from convatlas.cli.arguments import complete_network, validate_folder
 from convatlas.cli.common import csv_text, only_for, print_json, progress, say, warn, warn_of_choice
+from convatlas.cli.tasks import TASKS
 from convatlas.errors import UsageError
 from convatlas.records import Prediction
 
@@ -59,6 +61,7 @@ def command(
     if every > 1 and video is None and camera is None:
         raise UsageError(f"--every {every} is for --video and --camera, whose frames it counts")
     from convatlas import inference
+    from convatlas.inference.tasks import Looking
 
     opened = inference.open_source(source, weights)
     warn_of_choice(opened.notes)
@@ -68,11 +71,9 @@ def command(
     only_for(opened, ("classification",), moved)
     only_for(opened, ("segmentation", "detection", "pose"), {"--out": out})
     only_for(opened, ("classification", "detection"), {"--least-score": least_score is not None})
-    if opened.task != "classification":
-        from convatlas.cli import predict_marked
-
-        options = {"crf": crf, "least_score": least_score, "device": where, "json": json}
-        if not predict_marked.predict(opened, inputs or [], out, **options):
+    if (row_of := TASKS[opened.task].row_of) is not None:
+        how = Looking(device=where, crf=crf, least_score=least_score)
+        if not predict_tasks.predict(opened, inputs or [], out, row_of, how, json=json):
             raise typer.Exit(1)
         return
     decide = decision(opened.classes, least_score)

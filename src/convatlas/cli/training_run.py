@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convatlas.cli.common import console, literal, progress
-from convatlas.cli.data_notes import report_data, report_marked
+from convatlas.cli.tasks import TASKS
 from convatlas.cli.training_display import epoch_display
 
 if TYPE_CHECKING:
@@ -24,10 +24,9 @@ def describe(chosen: "Recipe", loaded: Any) -> None:
     epochs = plural(chosen.epochs, "epoch", "epochs")
     use = "choose the epoch on" if chooses(chosen) else "watch the training by"
     validation = f"{len(loaded.val):,} to {use}, " if loaded.val is not None else ""
-    classes = "joints" if card.task == "pose" else "classes"
     say(
         f"{literal(loaded.name)}: {len(loaded.train):,} to learn from, {validation}{len(loaded.test):,} to test on, "
-        f"{len(loaded.classes)} {classes}\n"
+        f"{len(loaded.classes)} {TASKS[card.task].classes}\n"
         f"{literal(chosen.variant)} recipe, {epochs}, batches of {chosen.batch_size:,}: {literal(chosen.source)}"
     )
     if loaded.val is None and chooses(chosen):
@@ -38,10 +37,7 @@ def describe(chosen: "Recipe", loaded: Any) -> None:
         )
     for note in chosen.notes:
         say(f"  {literal(note)}", style="dim")
-    if card.task == "classification":
-        report_data(loaded)
-    else:
-        report_marked(loaded, card.task)
+    TASKS[card.task].report_data(loaded)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from convatlas.data.augment import (
     ScaleJitter,
 )
 from convatlas.data.batch import Batch
-from convatlas.data.choice import default_preprocessing
 from convatlas.data.classification.assembly import LabelAssembly
 from convatlas.data.data_set import DataSet
 from convatlas.data.decode import decode
@@ -23,10 +22,12 @@ from convatlas.data.division import Division, read_division
 from convatlas.data.encoded import EncodedSplit, FileSplit, PackedSplit, ShardSplit
 from convatlas.data.loader import Loader
 from convatlas.data.preprocess import normalise, prepare
-from convatlas.data.sources import Source, find_refusal, lasting, load, open_source, parts
+from convatlas.data.sources import Source, find_refusal, lasting, open_source, parts
 from convatlas.data.splits import ArraySplit, Split
+from convatlas.data.tasks import TASKS, default_preprocessing, load
 
 __all__ = [
+    "TASKS",
     "AffineDistortion",
     "ArraySplit",
     "Augmentation",

@@ -1,33 +1,22 @@
-"""The preprocessing that suits a network of any task and the images, where no recipe says otherwise."""
+"""The preprocessing that suits a network and its images, where no recipe says so; of classifiers see `defaults`."""
 
 from dataclasses import replace
 
 import torch
 
 from convatlas import registry
-from convatlas.data import defaults
 from convatlas.data.defaults import IMAGENET, statistics, usual_size
 from convatlas.data.splits import Split
 from convatlas.records import NetworkCard, Preprocessing
 from convatlas.sizes import Sizes, find_sizes
 
 
-def default_preprocessing(card: NetworkCard, split: Split) -> Preprocessing:
-    """Size, resizing and normalisation: of classifiers as `defaults` has it, of others `marked_preprocessing`.
-
-    Raises:
-        ConvatlasError: none of the images that were tried can be read.
-    """
-    if card.task == "classification":
-        return defaults.default_preprocessing(card, split)
-    if card.task == "detection":
-        return detector_preprocessing(card)
-    if card.task == "pose":  # people are cut out in the network's size
-        return Preprocessing((card.input_shape[1], card.input_shape[2]), mean=IMAGENET[0], std=IMAGENET[1])
-    return marked_preprocessing(card, split)
+def person_preprocessing(card: NetworkCard, split: Split) -> Preprocessing:
+    """People are cut out in the network's size."""
+    return Preprocessing((card.input_shape[1], card.input_shape[2]), mean=IMAGENET[0], std=IMAGENET[1])
 
 
-def detector_preprocessing(card: NetworkCard) -> Preprocessing:
+def detector_preprocessing(card: NetworkCard, split: Split) -> Preprocessing:
     """A square input is the whole image, stretched; any other bounds the short and the long side."""
     channels, height, width = card.input_shape
     resize = "stretch" if height == width else "short_side"
@@ -35,7 +24,7 @@ def detector_preprocessing(card: NetworkCard) -> Preprocessing:
     return Preprocessing((height, width), channels, resize, height, mean, std)
 
 
-def marked_preprocessing(card: NetworkCard, split: Split) -> Preprocessing:
+def window_preprocessing(card: NetworkCard, split: Split) -> Preprocessing:
     """The window that a network learns from, and the normalisation of its images.
 
     The window is the published input, or less where the images are smaller: then the longest side that the network

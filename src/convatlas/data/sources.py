@@ -17,9 +17,9 @@ from convatlas.data.idx import find_idx, read_idx
 from convatlas.data.known import NAMES, default_root, digits, known_classes, known_folders, torchvision_parts
 from convatlas.data.lists import SUFFIXES as LISTS
 from convatlas.data.lists import read_list
-from convatlas.data.marked import load_marked
 from convatlas.data.parquet import read_parquet
 from convatlas.data.part_names import PARTS, Part
+from convatlas.data.request import DataRequest
 from convatlas.data.shards import read_shards
 from convatlas.data.splits import Split
 from convatlas.errors import ConvatlasError, UsageError
@@ -67,56 +67,13 @@ class Source:
         return self.classes or tuple(str(i) for i in range(count))
 
 
-def load(
-    spec: str,
-    *,
-    root: Path | None = None,
-    download: bool = False,
-    test: str | None = None,
-    test_fraction: float = 0.2,
-    seed: int = 0,
-    division: Division | None = None,
-    task: str = "classification",
-    masks: bool = False,
-) -> DataSet:
-    """A data set by its name or its place.
-
-    Args:
-        spec: `digits`, a name of torchvision's (`mnist`, `cifar10`, `svhn`, `imagenet` ...), or
-            - a folder with one sub-folder a class, perhaps with `train`, `val` and `test` above or below them,
-            - a folder with MNIST's idx files, compressed or not,
-            - a .csv, .tsv or .jsonl list of paths and labels,
-            - an .npz file, or the prefix of a pair `<prefix>_train.npz` and `_test.npz`,
-            - a .parquet file as Hugging Face writes it, or a folder of them,
-            - a .tar shard as WebDataset writes it, a folder of them, or a pattern: `/a/x-{000..127}.tar::/b/x-*.tar`.
-              Splits are told by the names of files: train, val and test.
-        root: where named data sets lie; by default `~/.cache/convatlas`. `<root>/<name>_train.npz` and `_test.npz`
-            are taken first.
-        download: let torchvision fetch a named data set that isn't there.
-        test: another spec, whose test split (or whole, where it has no splits) becomes the test split. The same spec
-            stands for data that are to be evaluated: they need not have anything to learn from.
-        test_fraction: of each class, where the source has no test part.
-        seed: chooses these test images. What was chosen is the result's `division`, to be written down.
-        division: chosen before, and used again where the source has no test part.
-        task: of the networks that the data are for. Other tasks than classification take a folder: for segmentation
-            of images and masks, as `data.dense.folders` knows them.
-        masks: for detection, each object's mask too; the data have to bring some.
-
-    Raises:
-        UsageError: unknown name, no such path, a named data set that isn't there, a fraction outside (0, 1).
-        ConvatlasError: what was found can't be used; the message says why.
-    """
-    if not 0 < test_fraction < 1:
-        raise UsageError(f"test_fraction is {test_fraction}; expected a number between 0 and 1")
-    if seed < 0:
-        raise UsageError(f"seed is {seed}; expected 0 or more")
-    if task != "classification":
-        return load_marked(
-            spec, task, test=test, test_fraction=test_fraction, seed=seed, division=division, masks=masks
-        )
+def load_labelled(request: DataRequest) -> DataSet:
+    """Images with a label each; arguments and errors are those of `data.load`."""
+    spec, test, root, download = request.spec, request.test, request.root, request.download
     source = open_source(spec, root=root, download=download)
     if test is None:
-        return _divide(source, division, test_fraction=test_fraction, seed=_DIGITS_SEED if spec == "digits" else seed)
+        seed = _DIGITS_SEED if spec == "digits" else request.seed
+        return _divide(source, request.division, test_fraction=request.test_fraction, seed=seed)
     other = source if test == spec else open_source(test, root=root, download=download)
     return _with_test(source, other, test)
 
@@ -167,7 +124,7 @@ def parts(spec: str, *, root: Path | None = None, download: bool = False) -> tup
     """What a source holds, before anything is held out: its splits, "train" first, and its classes.
 
     Raises:
-        UsageError, ConvatlasError: as `load`.
+        UsageError, ConvatlasError: as `data.load`.
     """
     source = open_source(spec, root=root, download=download)
     return source.splits(), source.class_names

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convatlas.data.dense.splits import MaskSplit
 from convatlas.data.preprocess import convert_channels, normalise, resize
+from convatlas.data.segmentation.splits import MaskSplit
 from convatlas.data.splits import problem_of
 from convatlas.errors import ConvatlasError
 from convatlas.evaluation.classifier import evaluating

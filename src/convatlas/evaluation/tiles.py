@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from convatlas.analysis.trace import trace_of
-from convatlas.data.dense.transform import mirror
+from convatlas.data.segmentation.transform import mirror
 from convatlas.errors import UsageError
 from convatlas.records import Shape
 from convatlas.sizes import Sizes, bare_copy, find_sizes

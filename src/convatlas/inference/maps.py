@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convatlas.data.dense.splits import MaskSplit
+from convatlas.data.segmentation.splits import MaskSplit
 from convatlas.errors import ConvatlasError
 from convatlas.evaluation.boundary import BoundaryMeter, TrimapMeter
 from convatlas.evaluation.classifier import evaluating

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from convatlas.data.dense.splits import MaskSplit
+from convatlas.data.segmentation.splits import MaskSplit
 from convatlas.errors import UsageError
 from convatlas.evaluation import membranes
 from convatlas.evaluation.classifier import evaluating

@@ -8,7 +8,7 @@ from typing import TypeAlias, cast
 import torch
 
 from convatlas.data import DataSet
-from convatlas.data.dense.splits import MaskSplit
+from convatlas.data.segmentation.splits import MaskSplit
 from convatlas.inference.boxes import BoxPrediction, detect, evaluate_boxes
 from convatlas.inference.classes import of_classes
 from convatlas.inference.crf import DenseCRF
@@ -50,6 +50,7 @@ class TaskVerbs:
     options: frozenset[str]  # of `Looking`, besides `device` and `on_progress`
     look: Callable[[TrainedNetwork, Images, Looking], Iterator[AnyPrediction | Problem]]
     score: Callable[[TrainedNetwork, str | None, Path | None], tuple[DataSet, AnyEvaluation]]
+    has_fixed_size: bool = False  # images become the preprocessing's size; of others they may have any
 
 
 def _classify(trained: TrainedNetwork, images: Images, how: Looking) -> Iterator[Prediction | Problem]:
@@ -87,6 +88,7 @@ TASKS: dict[Task, TaskVerbs] = {
         frozenset({"top_k", "batch_size", "engine"}),
         _classify,
         lambda trained, spec, root: evaluate_source(trained, spec, root=root),
+        has_fixed_size=True,
     ),
     "segmentation": TaskVerbs("segment", frozenset({"crf"}), _segment, _score_masks),
     "detection": TaskVerbs(

@@ -170,7 +170,10 @@ def _trace(name: str, request: Request) -> _Traced:
 def _input_of(source: inference.Source) -> Shape:
     """A classifier's input as it was trained; the published one where a network takes images of any size."""
     size = registry.card(source.name).input_shape[1:]
-    return (source.preprocessing.channels, *(source.preprocessing.size if source.task == "classification" else size))
+    return (
+        source.preprocessing.channels,
+        *(source.preprocessing.size if inference.TASKS[source.task].has_fixed_size else size),
+    )
 
 
 def _network_of(name: str) -> str:

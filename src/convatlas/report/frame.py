@@ -10,7 +10,7 @@ from convatlas import facts, registry
 from convatlas.analysis import verify
 from convatlas.data.limits import load_toml
 from convatlas.errors import ConvatlasError
-from convatlas.records import NetworkCard, Problem
+from convatlas.records import SCORES, NetworkCard, Problem
 from convatlas.report import html, tables
 from convatlas.report.html import Tile
 from convatlas.report.paths import without_paths
@@ -145,7 +145,7 @@ def charts(run: RunRecord, published_error: float | None) -> list[Markup]:
     if not run.metrics:
         return []
     drawn = [html.svg(curves.loss_figure(run.metrics), "Loss of every epoch")]
-    if run.card.task == "classification":
+    if not any(name in row for row in run.metrics for name in SCORES):
         drawn.append(html.svg(curves.error_figure(run.metrics, published_error), "Error of every epoch"))
     else:
         drawn.append(html.svg(curves.scores_figure(run.metrics), "Scores of every epoch"))

@@ -65,10 +65,10 @@ def context(
     """Everything that the template names."""
     source = source or open_source(str(run))
     record = frame.read_run(run)
-    return frame.context(record, replace(_body(record, source, evaluation, test, dataset), warnings=warnings))
+    return frame.context(record, replace(body_of(record, source, evaluation, test, dataset), warnings=warnings))
 
 
-def _body(run: RunRecord, source: Source, evaluation: Evaluation, test: Split, dataset: str | None) -> Body:
+def body_of(run: RunRecord, source: Source, evaluation: Evaluation, test: Split, dataset: str | None) -> Body:
     dataset = dataset or printed.dataset_name(run.recipe)
     beside = printed.beside(evaluation, run.recipe, run.metrics, dataset)
     result = beside.result

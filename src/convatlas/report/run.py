@@ -1,19 +1,19 @@
 """The report of a run, whatever its task, finished or not."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
 from convatlas import inference
+from convatlas.data.splits import Loadable
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.inference import Source
-from convatlas.records import Evaluation
-from convatlas.report import frame, html, marked, page
+from convatlas.records import AnyEvaluation, Evaluation
+from convatlas.report import frame, html
 from convatlas.report import published as printed
 from convatlas.report.frame import Body, RunRecord
-from convatlas.report.marked import Progress
+from convatlas.report.tasks import TASKS, Progress, Shown
 
 WEIGHTS = {"best": "the best epoch", "last": "the last epoch"}
 
@@ -28,8 +28,8 @@ class Written:
 
 def write(
     run: Path,
-    evaluation: Any,
-    test: Any,
+    evaluation: AnyEvaluation,
+    test: Loadable,
     *,
     dataset: str | None = None,
     source: Source | None = None,
@@ -40,11 +40,10 @@ def write(
 
     `on_progress` is called with (images done, images) where the network looks at the test split once more.
     """
-    if isinstance(evaluation, Evaluation):
-        return page.write(run, evaluation, test, dataset=dataset, source=source, warnings=warnings)
-    return marked.write_marked(
-        run, evaluation, test, dataset=dataset, source=source, warnings=warnings, on_progress=on_progress
-    )
+    shown = Shown(source or inference.open_source(str(run)), evaluation, test, dataset, on_progress)
+    record = frame.read_run(run)
+    body = replace(TASKS[record.card.task](record, shown), warnings=warnings)
+    return html.save(run / "report.html", frame.render(frame.context(record, body)))
 
 
 def rewrite(run: Path, *, root: Path | None = None, on_progress: Progress | None = None) -> Written:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from convatlas.data.dense.weight_map import weight_map
+from convatlas.data.segmentation.weight_map import weight_map
 from convatlas.evaluation.segmentation import centre_crop
 from convatlas.records import VOID
 from convatlas.training.losses import Reduction
@@ -46,7 +46,7 @@ class BorderCrossEntropy:
     """U-Net's loss: cross-entropy with each pixel weighted by eq. 2 of Ronneberger et al. 2015, mean over the pixels.
 
     The weight is that of the class, so that all weigh alike in the image, and more, the narrower the gap is that the
-    pixel lies in between two objects: w0 exp(-(d1 + d2)^2 / (2 sigma^2)); see `data.dense.weight_map`.
+    pixel lies in between two objects: w0 exp(-(d1 + d2)^2 / (2 sigma^2)); see `data.segmentation.weight_map`.
     """
 
     reduction: ClassVar[Reduction] = "mean"

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from convatlas.data.dense.class_weights import count_classes, inverse_log, median_frequency
-from convatlas.data.dense.splits import MaskSplit
+from convatlas.data.segmentation.class_weights import count_classes, inverse_log, median_frequency
+from convatlas.data.segmentation.splits import MaskSplit
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.training.dense_losses import PixelCrossEntropy
 from convatlas.training.recipe import Recipe

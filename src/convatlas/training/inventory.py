@@ -16,11 +16,11 @@ from typing import Any
 import torch
 
 from convatlas.data import ArraySplit, DataSet, EncodedSplit, PackedSplit, ShardSplit, limits
-from convatlas.data.dense.splits import MaskSplit
 from convatlas.data.detection.split import DetectionSplit
 from convatlas.data.division import keys
 from convatlas.data.limits import parse_json, read_gzip
 from convatlas.data.pose.people import PeopleSplit
+from convatlas.data.segmentation.splits import MaskSplit
 from convatlas.errors import ConvatlasError
 
 FORMAT = 1

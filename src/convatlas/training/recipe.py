@@ -8,10 +8,10 @@ from pathlib import Path
 import tomli_w
 
 from convatlas.data import Augmentation
-from convatlas.data.dense.augment import JointAugmentation
 from convatlas.data.detection.augment import BoxAugmentation
 from convatlas.data.limits import load_toml
 from convatlas.data.pose.transform import TurnAndScale
+from convatlas.data.segmentation.augment import JointAugmentation
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation import OneCrop, TestTime
 from convatlas.ops.svm_fitting import SvmSettings

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from convatlas.data.colour import ColourJitter, PCANoise, PhotometricDistortion
 from convatlas.data.crops import HorizontalFlip
-from convatlas.data.dense.heatmaps import draw_heatmaps
+from convatlas.data.pose.heatmaps import draw_heatmaps
 from convatlas.data.pose.people import Person, mirrored
 from convatlas.data.preprocess import convert_channels
 from convatlas.errors import UsageError

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from convatlas.data.augment import HorizontalFlip
-from convatlas.data.dense.augment import RandomOrientation, RandomScale
 from convatlas.data.detection.augment import Mirror, Photometric, SampledCrop
 from convatlas.data.pose.transform import TurnAndScale
+from convatlas.data.segmentation.augment import RandomOrientation, RandomScale
 from convatlas.records import Preprocessing
 from convatlas.registry import NetworkCard
 from convatlas.training.dense_losses import HeatmapSquaredError, PixelCrossEntropy

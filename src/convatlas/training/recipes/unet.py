@@ -1,6 +1,6 @@
 """How U-Net was trained: one large tile at a time, a momentum of 0.99, borders weighted, slices deformed."""
 
-from convatlas.data.dense.augment import GridElastic, RandomOrientation
+from convatlas.data.segmentation.augment import GridElastic, RandomOrientation
 from convatlas.training.dense_losses import BorderCrossEntropy
 from convatlas.training.recipe import SGD, Recipe
 

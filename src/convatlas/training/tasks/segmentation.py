@@ -3,9 +3,9 @@
 from functools import partial
 
 from convatlas.data import Loader, Split
-from convatlas.data.dense.assembly import MaskAssembly
-from convatlas.data.dense.augment import MASK_AUGMENTATIONS, MaskAugmentation
-from convatlas.data.dense.splits import MaskSplit
+from convatlas.data.segmentation.assembly import MaskAssembly
+from convatlas.data.segmentation.augment import MASK_AUGMENTATIONS, MaskAugmentation
+from convatlas.data.segmentation.splits import MaskSplit
 from convatlas.evaluation.segmenter import evaluate_segmenter, output_margin
 from convatlas.training.dense_losses import pixel_loss
 from convatlas.training.dense_weights import mask_class_weights

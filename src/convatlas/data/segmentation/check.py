@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from convatlas.data.dense.pairing import NO_IMAGE
-from convatlas.data.dense.splits import MaskSplit, TurnedError
 from convatlas.data.findings import Finding
 from convatlas.data.hashes import hash_pixels
+from convatlas.data.segmentation.pairing import NO_IMAGE
+from convatlas.data.segmentation.splits import MaskSplit, TurnedError
 from convatlas.data.splits import problem_of
 from convatlas.data.store import Progress, threads
 from convatlas.errors import ConvatlasError

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from convatlas.data.decode import exif_orientation
-from convatlas.data.dense.classes import MaskClasses
-from convatlas.data.dense.reading import MaskFile, read_mask
 from convatlas.data.encoded import FileSplit
+from convatlas.data.segmentation.classes import MaskClasses
+from convatlas.data.segmentation.reading import MaskFile, read_mask
 from convatlas.errors import ConvatlasError
 from convatlas.records import Problem
 

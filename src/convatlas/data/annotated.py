@@ -1,22 +1,24 @@
-"""Data for the tasks beside classification: images that carry a mask, joints or boxes."""
+"""Data sets of annotated images: each carries a mask, objects or joints."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
 from convatlas.data.data_set import DataSet
-from convatlas.data.dense.classes import MaskClasses
-from convatlas.data.dense.folders import LAYOUTS, read_masks
-from convatlas.data.dense.splits import MaskSplit
 from convatlas.data.detection.sources import open_detection
-from convatlas.data.division import Division, divide
+from convatlas.data.division import divide
 from convatlas.data.pose.annotations import read_people_parts
 from convatlas.data.pose.people import PeopleSplit
+from convatlas.data.request import DataRequest
+from convatlas.data.segmentation.classes import MaskClasses
+from convatlas.data.segmentation.folders import LAYOUTS, read_masks
+from convatlas.data.segmentation.splits import MaskSplit
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.records import Problem
 
 T = TypeVar("T")
+AnySplit = TypeVar("AnySplit", MaskSplit, PeopleSplit)
 _EXPECTED = {"segmentation": LAYOUTS, "pose": "a folder of images and annotations of people"}
 
 
@@ -30,16 +32,16 @@ class OpenedMasks:
 
 
 @dataclass(frozen=True)
-class _Opened:
+class _Opened(Generic[AnySplit]):
     """A source: its splits by name, its classes, and what should be known of it."""
 
-    parts: Mapping[str, Any]
+    parts: Mapping[str, AnySplit]
     classes: tuple[str, ...]
     colours: tuple[tuple[int, int, int], ...] | None = None
     notes: tuple[str, ...] = ()
 
     @property
-    def held_out(self) -> Any:
+    def held_out(self) -> AnySplit | None:
         """The test split, or the one that serves as it; None where there is none."""
         return self.parts.get("test") or self.parts.get("val")
 
@@ -60,36 +62,46 @@ def open_people(spec: str) -> tuple[Mapping[str, PeopleSplit], tuple[str, ...]]:
     return _read(spec, "pose", read_people_parts)
 
 
-def _segmentation(spec: str) -> _Opened:
+def _segmentation(spec: str) -> _Opened[MaskSplit]:
     found = open_masks(spec)
     return _Opened(found.parts, found.classes.names, found.classes.colours, found.notes)
 
 
-def _pose(spec: str) -> _Opened:
+def _pose(spec: str) -> _Opened[PeopleSplit]:
     return _Opened(*open_people(spec))
 
 
-READERS: dict[str, Callable[[str], _Opened]] = {"segmentation": _segmentation, "pose": _pose}
+def load_masks(request: DataRequest) -> DataSet:
+    """Images with masks; arguments and errors are those of `data.load`."""
+    return _load(request, _segmentation)
 
 
-def load_marked(
-    spec: str,
-    task: str,
-    *,
-    test: str | None,
-    test_fraction: float,
-    seed: int,
-    division: Division | None,
-    masks: bool = False,
-) -> DataSet:
-    """A data set of another task than classification; arguments and errors are those of `data.load`."""
-    if task == "detection":
-        found = open_detection(spec, test=test, test_fraction=test_fraction, seed=seed, division=division, masks=masks)
-        if masks and not any(page.segments for split in (found.train, found.test) for page in split.pages):
-            raise ConvatlasError(f"{spec} has boxes without masks; expected segmentations, as COCO's .json has them")
-        return DataSet(**vars(found))
-    opened = READERS[task](spec)
-    other = opened if test is None or test == spec else READERS[task](test)
+def load_people(request: DataRequest) -> DataSet:
+    """People with their joints; arguments and errors are those of `data.load`."""
+    return _load(request, _pose)
+
+
+def load_boxes(request: DataRequest) -> DataSet:
+    """Images with objects; arguments and errors are those of `data.load`."""
+    found = open_detection(
+        request.spec,
+        test=request.test,
+        test_fraction=request.test_fraction,
+        seed=request.seed,
+        division=request.division,
+        masks=request.masks,
+    )
+    if request.masks and not any(page.segments for split in (found.train, found.test) for page in split.pages):
+        raise ConvatlasError(
+            f"{request.spec} has boxes without masks; expected segmentations, as COCO's .json has them"
+        )
+    return DataSet(**vars(found))
+
+
+def _load(request: DataRequest, read: Callable[[str], _Opened[AnySplit]]) -> DataSet:
+    spec, test = request.spec, request.test
+    opened = read(spec)
+    other = opened if test is None or test == spec else read(test)
     if other.classes != opened.classes:
         raise ConvatlasError(f"{test} has classes {other.classes}; expected those of {spec}, {opened.classes}")
     source = spec if test is None else f"{spec}; test: {test}"
@@ -98,11 +110,13 @@ def load_marked(
         held_out = other.held_out or other.parts["train"]
     if train is None and test != spec:
         raise ConvatlasError(f"{spec} has the splits {', '.join(opened.parts)}; expected one for training")
-    train = held_out.select([]) if train is None else train
+    if train is None:
+        assert held_out is not None  # of data that are to be evaluated
+        train = held_out.select([])
     train.problems.extend(Problem(spec, note) for note in opened.notes)
     made = None
     if held_out is None:
-        made = division or divide(train, test_fraction=test_fraction, seed=seed)
+        made = request.division or divide(train, test_fraction=request.test_fraction, seed=request.seed)
         problems = train.problems
         train, held_out = made.apply(train)
         train.problems.extend(problems)

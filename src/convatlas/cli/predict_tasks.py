@@ -1,12 +1,15 @@
 """What `predict` does with segmenters, pose networks and detectors: lines, JSON, and images on disk."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convatlas.cli.common import console, print_json, progress, visible, warn
 from convatlas.records import Problem
+
+if TYPE_CHECKING:
+    from convatlas.inference.tasks import Looking
 
 Row = dict[str, Any]
 _LEGIBLE = 480  # pixels of the longer side from which on names can be read
@@ -26,27 +29,20 @@ class Names:
         return str(name)
 
 
-def predict(
-    opened: Any, inputs: list[str], out: Path | None, *, crf: bool, least_score: float | None, device: Any, json: bool
-) -> int:
+RowOf = Callable[[Any, Any, Names | None], Row]
+
+
+def predict(opened: Any, inputs: list[str], out: Path | None, row_of: RowOf, how: "Looking", *, json: bool) -> int:
     """`convatlas predict` for any network but a classifier; gives the number of images that could be read."""
     from convatlas import inference
-    from convatlas.inference.crf import DenseCRF
 
     names = None
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         names = Names(out)
     with progress("Looking") as step:
-        common = {"device": device, "on_progress": step}
-        if opened.task == "segmentation":
-            found = inference.segment(opened, inputs, refine=DenseCRF() if crf else None, **common)
-            rows, problems = _rows(found, mask_row, opened, names)
-        elif opened.task == "detection":
-            found = inference.detect(opened, inputs, least_score=least_score, **common)
-            rows, problems = _rows(found, box_row, opened, names)
-        else:
-            rows, problems = _rows(inference.find_poses(opened, inputs, **common), pose_row, opened, names)
+        found = inference.TASKS[opened.task].look(opened, inputs, replace(how, on_progress=step))
+        rows, problems = _rows(found, row_of, opened, names)
     if json:
         print_json({"network": opened.name, "predictions": rows, "problems": [asdict(p) for p in problems]})
     else:
@@ -57,9 +53,7 @@ def predict(
     return len(rows)
 
 
-def _rows(
-    found: Iterator[Any], row_of: Callable[[Any, Any, Names | None], Row], opened: Any, names: Names | None
-) -> tuple[list[Row], list[Problem]]:
+def _rows(found: Iterator[Any], row_of: RowOf, opened: Any, names: Names | None) -> tuple[list[Row], list[Problem]]:
     """A row an image, and what could not be read."""
     rows: list[Row] = []
     problems: list[Problem] = []

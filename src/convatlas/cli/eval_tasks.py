@@ -28,31 +28,31 @@ class Manner:
         return "" if self.epoch is None else f", weights of epoch {self.epoch}"
 
 
-def evaluate(opened: Any, data: str | None, root: Path | None, protocol: str | None, manner: Manner) -> None:
-    """`convatlas eval` for any network but a classifier."""
-    if opened.task == "segmentation":
-        if protocol == "membranes":
-            _evaluate_membranes(opened, data, root, manner)
-            return
-        if protocol is not None:
-            raise UsageError(f"--protocol {protocol}; a segmenter sees whole images: expected none, or membranes")
-        _evaluate_masks(opened, data, root, manner)
-    elif opened.task == "detection":
-        _evaluate_boxes(opened, data, root, protocol or "voc10", manner)
-    else:
-        if protocol is not None:
-            raise UsageError(f"--protocol {protocol} is for classifiers and detectors; {opened.name} finds poses")
-        _evaluate_poses(opened, data, root, manner)
+def evaluate_segmenter(opened: Any, data: str | None, root: Path | None, protocol: str | None, manner: Manner) -> None:
+    if protocol == "membranes":
+        _evaluate_membranes(opened, data, root, manner)
+        return
+    if protocol is not None:
+        raise UsageError(f"--protocol {protocol}; a segmenter sees whole images: expected none, or membranes")
+    _evaluate_masks(opened, data, root, manner)
+
+
+def evaluate_pose_network(
+    opened: Any, data: str | None, root: Path | None, protocol: str | None, manner: Manner
+) -> None:
+    if protocol is not None:
+        raise UsageError(f"--protocol {protocol} is for classifiers and detectors; {opened.name} finds poses")
+    _evaluate_poses(opened, data, root, manner)
 
 
 def _evaluate_masks(opened: Any, data: str | None, root: Path | None, manner: Manner) -> None:
     from convatlas import inference
-    from convatlas.data.dense.splits import MaskSplit
+    from convatlas.data.segmentation.splits import MaskSplit
     from convatlas.inference.crf import DenseCRF
     from convatlas.inference.evaluate import load_data
     from convatlas.report import percent
-    from convatlas.report.marked import mask_rows, masks_page
     from convatlas.report.page import save
+    from convatlas.report.tasks import mask_rows, masks_page
 
     dataset = load_data(opened, data, root)
     with progress("Evaluating") as step:
@@ -95,7 +95,7 @@ def _evaluate_masks(opened: Any, data: str | None, root: Path | None, manner: Ma
 
 
 def _evaluate_membranes(opened: Any, data: str | None, root: Path | None, manner: Manner) -> None:
-    from convatlas.data.dense.splits import MaskSplit
+    from convatlas.data.segmentation.splits import MaskSplit
     from convatlas.inference.evaluate import load_data
     from convatlas.inference.membranes import score_membranes
 
@@ -117,16 +117,17 @@ def _evaluate_membranes(opened: Any, data: str | None, root: Path | None, manner
         out.print(f"expected: {opened.recipe.expected}", markup=False)
 
 
-def _evaluate_boxes(opened: Any, data: str | None, root: Path | None, protocol: Any, manner: Manner) -> None:
+def evaluate_detector(opened: Any, data: str | None, root: Path | None, protocol: str | None, manner: Manner) -> None:
     from convatlas import inference
     from convatlas.evaluation.threshold import at_threshold
     from convatlas.report import percent
 
-    if protocol not in AP_PROTOCOLS:
+    rules: Any = protocol or "voc10"
+    if rules not in AP_PROTOCOLS:
         raise UsageError(f"--protocol {protocol}; expected {', '.join(AP_PROTOCOLS)} for a detector")
     with progress("Evaluating") as step:
         dataset, found = inference.evaluate_boxes(
-            opened, data, protocol=protocol, root=root, device=manner.device, on_progress=step
+            opened, data, protocol=rules, root=root, device=manner.device, on_progress=step
         )
     if manner.report is not None:
         from convatlas.data.detection.split import DetectionSplit
@@ -180,8 +181,8 @@ def _evaluate_poses(opened: Any, data: str | None, root: Path | None, manner: Ma
     rows = joint_rows(found)
     if manner.report is not None:
         from convatlas.data.pose.people import PeopleSplit
-        from convatlas.report.marked import poses_page
         from convatlas.report.page import save
+        from convatlas.report.tasks import poses_page
 
         people = cast(PeopleSplit, dataset.test)
         title = f"{opened.name} on {dataset.name}"

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convatlas.data.dense.reading import MaskFile, read_mask
+from convatlas.data.segmentation.reading import MaskFile, read_mask
 from convatlas.errors import ConvatlasError
 from convatlas.records import VOID
 

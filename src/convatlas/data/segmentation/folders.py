@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from convatlas.data import limits
-from convatlas.data.dense.classes import CAMVID, CITYSCAPES, CITYSCAPES_TRAIN_IDS, VOC, MaskClasses
-from convatlas.data.dense.pairing import Files, Pairs, list_files, pair, pair_in_one_folder
-from convatlas.data.dense.reading import read_values
-from convatlas.data.dense.splits import MaskSplit
-from convatlas.data.dense.tables import find_table
-from convatlas.data.dense.values import LOOKED_AT, is_camvid, refuse_palettes, tell_classes
 from convatlas.data.folder import SUFFIXES
 from convatlas.data.part_names import PARTS, part_of
+from convatlas.data.segmentation.classes import CAMVID, CITYSCAPES, CITYSCAPES_TRAIN_IDS, VOC, MaskClasses
+from convatlas.data.segmentation.pairing import Files, Pairs, list_files, pair, pair_in_one_folder
+from convatlas.data.segmentation.reading import read_values
+from convatlas.data.segmentation.splits import MaskSplit
+from convatlas.data.segmentation.tables import find_table
+from convatlas.data.segmentation.values import LOOKED_AT, is_camvid, refuse_palettes, tell_classes
 from convatlas.errors import ConvatlasError
 from convatlas.records import VOID, Problem
 

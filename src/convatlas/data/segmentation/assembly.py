@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from convatlas.data.assembly import Assembly, Columns, Empty, Reading, Sample, generator_of
-from convatlas.data.dense.augment import MaskAugmentation, Pair
-from convatlas.data.dense.splits import MaskSplit
-from convatlas.data.dense.transform import MaskTransform
+from convatlas.data.segmentation.augment import MaskAugmentation, Pair
+from convatlas.data.segmentation.splits import MaskSplit
+from convatlas.data.segmentation.transform import MaskTransform
 from convatlas.data.store import Kept, check_all, files_fit, survey
 from convatlas.records import Preprocessing
 

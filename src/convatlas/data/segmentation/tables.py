@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from convatlas.data import limits
-from convatlas.data.dense.classes import MAX_CLASSES, Colour, MaskClasses, voc_colours
+from convatlas.data.segmentation.classes import MAX_CLASSES, Colour, MaskClasses, voc_colours
 from convatlas.errors import ConvatlasError
 from convatlas.records import VOID
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from convatlas.data.dense.augment import MaskAugmentation, Pair, augment, resized_mask, window
 from convatlas.data.preprocess import convert_channels, resize, resized_size
+from convatlas.data.segmentation.augment import MaskAugmentation, Pair, augment, resized_mask, window
 from convatlas.records import Preprocessing
 
 

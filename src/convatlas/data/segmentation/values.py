@@ -9,8 +9,8 @@ from typing import NoReturn
 
 import numpy as np
 
-from convatlas.data.dense.classes import MAX_CLASSES, MaskClasses, alike, voc_colours
-from convatlas.data.dense.reading import MaskFile, read_mask
+from convatlas.data.segmentation.classes import MAX_CLASSES, MaskClasses, alike, voc_colours
+from convatlas.data.segmentation.reading import MaskFile, read_mask
 from convatlas.data.store import threads
 from convatlas.errors import ConvatlasError
 from convatlas.records import VOID
