@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 Confidence = Literal["verified", "stated", "recalled", "disputed"]
 
@@ -73,7 +73,9 @@ class LayerFacts:
     macs: int | None = None
     connections: int | None = None
     note: str = ""
-    extra: Mapping[str, Any] = field(default_factory=dict)  # constants of the layer, formulas; see loader.LAYER_EXTRAS
+    extra: Mapping[str, object] = field(
+        default_factory=dict
+    )  # constants of the layer, formulas; see loader.LAYER_EXTRAS
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class NetworkFacts:
     structure_confidence: str = ""
     source: str = ""
     notes: tuple[str, ...] = ()
-    library: Mapping[str, Any] = field(default_factory=dict)  # what libraries ship under a similar name
+    library: Mapping[str, object] = field(default_factory=dict)  # what libraries ship under a similar name
     claims: tuple[Claim, ...] = ()
     layers: tuple[LayerFacts, ...] = ()
 
@@ -134,5 +136,5 @@ class Paper:
     disputed: tuple[str, ...] = ()
     recipe: Mapping[str, str] = field(default_factory=dict)
     results: tuple[Result, ...] = ()
-    tables: Mapping[str, Any] = field(default_factory=dict)  # tables of the paper that fit no other field
+    tables: Mapping[str, object] = field(default_factory=dict)  # tables of the paper that fit no other field
     networks: Mapping[str, NetworkFacts] = field(default_factory=dict)

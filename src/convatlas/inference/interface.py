@@ -1,7 +1,5 @@
 """What another program has to know of an exported file: how an image becomes its input, and what its outputs mean."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -33,7 +31,7 @@ OUTPUT_WORDS = {
 }
 
 
-def interface_of(trained: TrainedNetwork, *, pixels: bool) -> dict[str, Any]:
+def interface_of(trained: TrainedNetwork, *, pixels: bool) -> dict[str, object]:
     """As values that JSON can hold, for the card of an exported file.
 
     `scale` and `offset` are those of pixels from 0 to 255: input = pixel * scale + offset, channel by channel in the
