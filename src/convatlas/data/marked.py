@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from convatlas.data.dense.classes import MaskClasses
 from convatlas.data.dense.folders import LAYOUTS, read_masks
 from convatlas.data.dense.splits import MaskSplit
+from convatlas.data.depths import settle
 from convatlas.data.detection.sources import open_detection
 from convatlas.data.division import Division, divide
 from convatlas.data.pose.annotations import read_people_parts
@@ -52,12 +53,15 @@ def open_masks(spec: str) -> OpenedMasks:
         ConvatlasError: what is there can't be used; the message says why.
     """
     found = _read(spec, "segmentation", read_masks)
+    settle(found.parts.values())
     return OpenedMasks(found.parts, found.classes, found.notes)
 
 
 def open_people(spec: str) -> tuple[Mapping[str, PeopleSplit], tuple[str, ...]]:
     """Annotations of people, as `data check` and training read them: splits by name, and the names of the joints."""
-    return _read(spec, "pose", read_people_parts)
+    found, joints = _read(spec, "pose", read_people_parts)
+    settle(found.values())
+    return found, joints
 
 
 def _segmentation(spec: str) -> _Opened:
@@ -90,6 +94,8 @@ def load_marked(
         return DataSet(**vars(found))
     opened = READERS[task](spec)
     other = opened if test is None or test == spec else READERS[task](test)
+    if other is not opened:
+        settle((*opened.parts.values(), *other.parts.values()))
     if other.classes != opened.classes:
         raise ConvatlasError(f"{test} has classes {other.classes}; expected those of {spec}, {opened.classes}")
     source = spec if test is None else f"{spec}; test: {test}"
@@ -109,9 +115,10 @@ def load_marked(
     for part, name in ((held_out, "test"),) if test == spec else ((train, "training"), (held_out, "test")):
         if len(part) == 0:
             raise ConvatlasError(f"{spec} has no {name} images; expected at least one")
+    serves = test is None and val is not None and val is held_out
     val = None if val is held_out or val is None or len(val) == 0 else val
     name = Path(spec).expanduser().resolve().name
-    return DataSet(name, train, held_out, opened.classes, source, made, opened.colours, val)
+    return DataSet(name, train, held_out, opened.classes, source, made, opened.colours, val, serves)
 
 
 def _read(spec: str, task: str, reader: Callable[[Path], T]) -> T:

@@ -175,8 +175,10 @@ def _solid(numbers: np.ndarray) -> set[int]:
 
 def _refuse_few(path: Path, every: frozenset[int], survey: Survey) -> NoReturn:
     first = f"; the first problem: {survey.first_reason}" if survey.first_reason else ""
+    if not survey.files:
+        raise ConvatlasError(f"none of the masks of {path} can be used{first}")
     raise ConvatlasError(
-        f"the masks of {path} hold {len(every)} classes ({sorted(every)}); expected 2 to {MAX_CLASSES}{first}"
+        f"the masks of {path} hold one value alone, {_shown(sorted(every))}; expected 2 to {MAX_CLASSES} classes{first}"
     )
 
 

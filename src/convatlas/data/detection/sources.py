@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from convatlas.data.depths import settle
 from convatlas.data.detection.annotations import Fault, judge, occurring
 from convatlas.data.detection.recognise import FORMS, open_source
 from convatlas.data.detection.split import DetectionData, DetectionSplit
@@ -61,6 +62,7 @@ def open_detection(
     trained, val, tested, made = chosen.train, chosen.val, chosen.test, None
     if test is not None:
         others, _ = parts(test, classes=names, masks=masks)
+        settle((*found.values(), *others.values()))
         order = [part for part in ("test", "val", "train", "trainval") if part in others]
         tested = others[next((part for part in order if _is_marked(others[part])), order[0])]
         source = f"{spec}; test: {test}"
@@ -83,7 +85,9 @@ def open_detection(
             first = f"; the first problem: {problem.path}: {problem.reason}" if problem else ""
             raise ConvatlasError(f"no object is marked on the {part} images of {source}; expected at least one{first}")
     name = Path(spec).expanduser().resolve().stem
-    return DetectionData(name, trained, tested, names, source, made, val if val is not None and len(val) else None)
+    val = val if val is not None and len(val) else None
+    serves = test is None and select_on is None and tested is not None and tested is found.get("val")
+    return DetectionData(name, trained, tested, names, source, made, val, serves)
 
 
 def parts(
@@ -114,6 +118,7 @@ def parts(
         splits[name] = DetectionSplit(
             found.pages, found.faults, masks=masks, left_out=found.left_out, notes=found.notes
         )
+    settle(splits.values())
     return splits, names
 
 
@@ -176,4 +181,6 @@ def _join(splits: Sequence[DetectionSplit]) -> DetectionSplit:
     pages = {page.path: page for split in splits for page in split.pages}
     problems = [problem for split in splits for problem in split.problems]
     left_out = [path for split in splits for path in split.left_out]
-    return DetectionSplit(list(pages.values()), problems, masks=any(s.masks for s in splits), left_out=left_out)
+    joined = DetectionSplit(list(pages.values()), problems, masks=any(s.masks for s in splits), left_out=left_out)
+    joined.white = splits[0].white
+    return joined
