@@ -98,6 +98,36 @@ def load_marked(
         settle((*opened.parts.values(), *other.parts.values()))
     if other.classes != opened.classes:
         raise ConvatlasError(f"{test} has classes {other.classes}; expected those of {spec}, {opened.classes}")
+    return _arrange(spec, opened, other, _Wish(test, test_fraction, seed, division))
+
+
+def find_refusal(parts: Mapping[str, Any], spec: str) -> str | None:
+    """The sentence with which `load` refuses masks or people as data to train on; None where it does not.
+
+    Args:
+        parts: as `open_masks` or `open_people` give them.
+        spec: where they lie.
+    """
+    opened = _Opened(parts, ())
+    try:
+        _arrange(spec, opened, opened, _Wish())
+    except ConvatlasError as error:
+        return str(error)
+    return None
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """The arguments of `load` that say what is tested on."""
+
+    test: str | None = None
+    test_fraction: float = 0.2
+    seed: int = 0
+    division: Division | None = None
+
+
+def _arrange(spec: str, opened: _Opened, other: _Opened, wish: _Wish) -> DataSet:
+    test = wish.test
     source = spec if test is None else f"{spec}; test: {test}"
     train, held_out, val = opened.parts.get("train"), opened.held_out, opened.parts.get("val")
     if test is not None:
@@ -108,7 +138,7 @@ def load_marked(
     train.problems.extend(Problem(spec, note) for note in opened.notes)
     made = None
     if held_out is None:
-        made = division or divide(train, test_fraction=test_fraction, seed=seed)
+        made = wish.division or divide(train, test_fraction=wish.test_fraction, seed=wish.seed)
         problems = train.problems
         train, held_out = made.apply(train)
         train.problems.extend(problems)

@@ -55,14 +55,47 @@ def open_detection(
     if not 0 < test_fraction < 1:
         raise UsageError(f"test_fraction is {test_fraction}; expected a number between 0 and 1")
     found, names = parts(spec, classes=classes, masks=masks)
-    source = spec
+    others = None if test is None else parts(test, classes=names, masks=masks)[0]
+    if others is not None:
+        settle((*found.values(), *others.values()))
+    return _arrange(spec, found, names, _Wish(test, others, test_fraction, seed, division, select_on))
+
+
+def find_refusal(found: Mapping[str, DetectionSplit], names: tuple[str, ...], spec: str) -> str | None:
+    """The sentence with which `open_detection` refuses what `parts` gave as data to train on; None where it does not.
+
+    Args:
+        found: splits by name.
+        names: of the classes.
+        spec: where they lie.
+    """
+    try:
+        _arrange(spec, found, names, _Wish())
+    except ConvatlasError as error:
+        return str(error)
+    return None
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """The arguments of `open_detection` that say what is tested on."""
+
+    test: str | None = None
+    others: Mapping[str, DetectionSplit] | None = None  # the splits of `test`
+    test_fraction: float = 0.2
+    seed: int = 0
+    division: Division | None = None
+    select_on: str | None = None
+
+
+def _arrange(spec: str, found: Mapping[str, DetectionSplit], names: tuple[str, ...], wish: _Wish) -> DetectionData:
+    source, test, select_on = spec, wish.test, wish.select_on
     if select_on is not None and select_on not in found:
         raise UsageError(f"{spec} has no part {select_on!r}; expected one of {', '.join(found)}")
     chosen = _choose(found, select_on)
     trained, val, tested, made = chosen.train, chosen.val, chosen.test, None
-    if test is not None:
-        others, _ = parts(test, classes=names, masks=masks)
-        settle((*found.values(), *others.values()))
+    if wish.others is not None:
+        others = wish.others
         order = [part for part in ("test", "val", "train", "trainval") if part in others]
         tested = others[next((part for part in order if _is_marked(others[part])), order[0])]
         source = f"{spec}; test: {test}"
@@ -72,7 +105,7 @@ def open_detection(
     if not is_same:
         _refuse_losses(trained, "training", source)
     if tested is None:
-        made = division or divide(trained, test_fraction=test_fraction, seed=seed)
+        made = wish.division or divide(trained, test_fraction=wish.test_fraction, seed=wish.seed)
         problems = trained.problems
         trained, tested = made.apply(trained)
         trained.problems.extend(problems)
