@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from convatlas.data.dense.classes import MaskClasses
 from convatlas.data.dense.folders import LAYOUTS, read_masks
 from convatlas.data.dense.splits import MaskSplit
+from convatlas.data.depths import settle
 from convatlas.data.detection.sources import open_detection
 from convatlas.data.division import Division, divide
 from convatlas.data.pose.annotations import read_people_parts
@@ -52,12 +53,15 @@ def open_masks(spec: str) -> OpenedMasks:
         ConvatlasError: what is there can't be used; the message says why.
     """
     found = _read(spec, "segmentation", read_masks)
+    settle(found.parts.values())
     return OpenedMasks(found.parts, found.classes, found.notes)
 
 
 def open_people(spec: str) -> tuple[Mapping[str, PeopleSplit], tuple[str, ...]]:
     """Annotations of people, as `data check` and training read them: splits by name, and the names of the joints."""
-    return _read(spec, "pose", read_people_parts)
+    found, joints = _read(spec, "pose", read_people_parts)
+    settle(found.values())
+    return found, joints
 
 
 def _segmentation(spec: str) -> _Opened:
@@ -90,8 +94,40 @@ def load_marked(
         return DataSet(**vars(found))
     opened = READERS[task](spec)
     other = opened if test is None or test == spec else READERS[task](test)
+    if other is not opened:
+        settle((*opened.parts.values(), *other.parts.values()))
     if other.classes != opened.classes:
         raise ConvatlasError(f"{test} has classes {other.classes}; expected those of {spec}, {opened.classes}")
+    return _arrange(spec, opened, other, _Wish(test, test_fraction, seed, division))
+
+
+def find_refusal(parts: Mapping[str, Any], spec: str) -> str | None:
+    """The sentence with which `load` refuses masks or people as data to train on; None where it does not.
+
+    Args:
+        parts: as `open_masks` or `open_people` give them.
+        spec: where they lie.
+    """
+    opened = _Opened(parts, ())
+    try:
+        _arrange(spec, opened, opened, _Wish())
+    except ConvatlasError as error:
+        return str(error)
+    return None
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """The arguments of `load` that say what is tested on."""
+
+    test: str | None = None
+    test_fraction: float = 0.2
+    seed: int = 0
+    division: Division | None = None
+
+
+def _arrange(spec: str, opened: _Opened, other: _Opened, wish: _Wish) -> DataSet:
+    test = wish.test
     source = spec if test is None else f"{spec}; test: {test}"
     train, held_out, val = opened.parts.get("train"), opened.held_out, opened.parts.get("val")
     if test is not None:
@@ -102,16 +138,17 @@ def load_marked(
     train.problems.extend(Problem(spec, note) for note in opened.notes)
     made = None
     if held_out is None:
-        made = division or divide(train, test_fraction=test_fraction, seed=seed)
+        made = wish.division or divide(train, test_fraction=wish.test_fraction, seed=wish.seed)
         problems = train.problems
         train, held_out = made.apply(train)
         train.problems.extend(problems)
     for part, name in ((held_out, "test"),) if test == spec else ((train, "training"), (held_out, "test")):
         if len(part) == 0:
             raise ConvatlasError(f"{spec} has no {name} images; expected at least one")
+    serves = test is None and val is not None and val is held_out
     val = None if val is held_out or val is None or len(val) == 0 else val
     name = Path(spec).expanduser().resolve().name
-    return DataSet(name, train, held_out, opened.classes, source, made, opened.colours, val)
+    return DataSet(name, train, held_out, opened.classes, source, made, opened.colours, val, serves)
 
 
 def _read(spec: str, task: str, reader: Callable[[Path], T]) -> T:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from convatlas.data.arrays import read_npz
+from convatlas.data.depths import settle
 from convatlas.data.division import Division, divide
 from convatlas.data.folder import read_folder
 from convatlas.data.groups import by_part, expand, in_folder, is_pattern
@@ -117,6 +118,8 @@ def load(
     if test is None:
         return _divide(source, division, test_fraction=test_fraction, seed=_DIGITS_SEED if spec == "digits" else seed)
     other = source if test == spec else open_source(test, root=root, download=download)
+    if other is not source:
+        settle((*source.parts.values(), *other.parts.values()))
     return _with_test(source, other, test)
 
 
@@ -126,6 +129,7 @@ def _divide(source: Source, division: Division | None, *, test_fraction: float, 
     if len(train.labels.unique()) < 2:
         raise ConvatlasError(f"{source.source} has fewer than two classes; expected at least two to tell apart")
     val, held_out, made = source.parts.get("val"), source.parts.get("test"), None
+    serves = held_out is None and val is not None
     if held_out is None:
         val, held_out = None, val
     if held_out is None:
@@ -138,7 +142,9 @@ def _divide(source: Source, division: Division | None, *, test_fraction: float, 
             f"{source.source} leaves no test images with test_fraction {test_fraction}; expected at least one: two "
             "images of a class, or a test split"
         )
-    return DataSet(source.name, train, held_out, source.class_names, source.source, made, val=val)
+    return DataSet(
+        source.name, train, held_out, source.class_names, source.source, made, val=val, val_serves_as_test=serves
+    )
 
 
 def _with_test(source: Source, other: Source, test: str) -> DataSet:
@@ -195,7 +201,9 @@ def open_source(spec: str, *, root: Path | None = None, download: bool = False) 
     """
     if "\0" in spec:
         raise UsageError(f"data {spec!r} has a NUL in it; expected {_PATHS}")
-    return _open(spec, root, download)
+    source = _open(spec, root, download)
+    settle(source.parts.values())
+    return source
 
 
 def _open(spec: str, root: Path | None, download: bool) -> Source:

@@ -21,6 +21,7 @@ from torch import Tensor
 from convatlas.errors import ConvatlasError
 from convatlas.lazy import Lazy
 from convatlas.ops.boxes import encode
+from convatlas.ops.regions import lie_in_difficult
 from convatlas.records import Objects
 
 ops = Lazy("torchvision.ops")
@@ -119,11 +120,13 @@ class Fitting:
         """The proposals of an image.  (N, D), (N, P), (N, 4)"""
         assert self.scale is not None
         scaled = (features * np.float32(self.scale)).astype(np.float64)
+        is_usable = ~lie_in_difficult(proposals, objects).cpu()
         for label, each in enumerate(self._classes):
             own = objects.boxes[objects.labels == label]
             overlaps = ops.box_iou(proposals, own).cpu()
             if each.positives:
-                self._mine(each, scaled[(overlaps < self.settings.negative_iou).all(1).numpy()])
+                is_far = (overlaps < self.settings.negative_iou).all(1) & is_usable
+                self._mine(each, scaled[is_far.numpy()])
             self._gather_boxes(each, pool5, proposals, own, overlaps)
 
     def _mine(self, each: _Class, far: np.ndarray) -> None:

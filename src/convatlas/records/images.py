@@ -16,6 +16,9 @@ class Preprocessing:
 
     `mean_image` replaces `mean` by a value for each pixel: "training" asks for the mean of the training images, and
     becomes the packed values (`data.measured`), which the weights' card then carries.
+
+    `max_sample` is what white is in 16-bit images, of the data that were trained on (`data.depths.settle`): a dark
+    image of 12 bits is as dark to the network as it was among them. None: each image by its own largest value.
     """
 
     size: tuple[int, int]  # H, W
@@ -26,6 +29,7 @@ class Preprocessing:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     channel_order: Literal["rgb", "bgr"] = "rgb"
     mean_image: str | None = None
+    max_sample: int | None = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from convatlas import registry, weights
 from convatlas.analysis.trace import trace_network
 from convatlas.blocks.region_svms import WithSvms
 from convatlas.data import DataSet, Loader, default_preprocessing, measured
+from convatlas.data.depths import white_of
 from convatlas.errors import UsageError
 from convatlas.ops.selective_search import REMEMBERED
 from convatlas.records import Preprocessing
@@ -44,6 +45,7 @@ class Setup:
     card: dict[str, Any]  # of the weights
     preprocessing: Preprocessing
     before_pass: Callable[[int], None] | None  # called with the epoch
+    val_serves_as_test: bool = False
 
     @property
     def steps(self) -> int:
@@ -83,7 +85,7 @@ def set_up(
     network, device = registry.card(recipe.network), processes.device
     preprocessing = recipe.preprocessing or default_preprocessing(network, data.train)
     check_channels(preprocessing)
-    preprocessing = measured(preprocessing, data.train)
+    preprocessing = replace(measured(preprocessing, data.train), max_sample=white_of(data.train))
     card = weights.make_card(
         network.name,
         num_classes=len(data.classes),
@@ -145,7 +147,8 @@ def set_up(
         compile_with=compiling.choose(recipe, input_shape, len(data.train), device, on_note),
     )
     score, final = (made.test, None) if made.val is None else (made.val, made.test)
-    return Setup(recipe, processes, made.train, score, final, learner, card, preprocessing, before_pass)
+    serves = data.val_serves_as_test
+    return Setup(recipe, processes, made.train, score, final, learner, card, preprocessing, before_pass, serves)
 
 
 def check_channels(preprocessing: Preprocessing) -> None:

@@ -121,6 +121,8 @@ def _check_preprocessing(entry: object, source: object) -> None:
         else entry.get("resize", "none") == "none",
         "channel_order": entry.get("channel_order", "rgb") in ("rgb", "bgr"),
         "mean_image": entry.get("mean_image") is None or isinstance(entry["mean_image"], str),
+        "max_sample": entry.get("max_sample") is None
+        or (type(entry["max_sample"]) is int and 1 <= entry["max_sample"] <= 65535),
         "mean": _is_of_channels(entry.get("mean", (0.0,) * 3), channels),
         "std": _is_of_channels(entry.get("std", (1.0,) * 3), channels) and all(entry.get("std", (1.0,))),
     }  # fmt: skip
