@@ -120,6 +120,7 @@ def _check_preprocessing(entry: Any, source: object) -> None:
         "resize_to": _is_side(entry["resize_to"]) if entry.get("resize_to") is not None
         else entry.get("resize", "none") == "none",
         "channel_order": entry.get("channel_order", "rgb") in ("rgb", "bgr"),
+        "middle": _is_part(entry.get("middle", 1.0)),
         "mean_image": entry.get("mean_image") is None or isinstance(entry["mean_image"], str),
         "mean": _is_of_channels(entry.get("mean", (0.0,) * 3), channels),
         "std": _is_of_channels(entry.get("std", (1.0,) * 3), channels) and all(entry.get("std", (1.0,))),
@@ -129,6 +130,10 @@ def _check_preprocessing(entry: Any, source: object) -> None:
             raise ConvatlasError(
                 f"the card of {source} has preprocessing with {name} {_short(entry.get(name))}, which is not usable"
             )
+
+
+def _is_part(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value <= 1
 
 
 def _is_side(value: Any) -> bool:
