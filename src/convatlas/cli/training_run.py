@@ -22,6 +22,8 @@ def describe(chosen: "Recipe", loaded: Any) -> None:
     say = console().print
     say(f"[bold]{card.name}[/]  {literal(card.summary)}")
     epochs = plural(chosen.epochs, "epoch", "epochs")
+    if chosen.stated_steps is not None:
+        epochs = f"{chosen.stated_steps:,} steps ({epochs})"
     use = "choose the epoch on" if chooses(chosen) else "watch the training by"
     validation = f"{len(loaded.val):,} to {use}, " if loaded.val is not None else ""
     classes = "joints" if card.task == "pose" else "classes"

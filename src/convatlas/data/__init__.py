@@ -11,6 +11,7 @@ from convatlas.data.augment import (
     PhotometricDistortion,
     RandomCrop,
     RandomResizedCrop,
+    RandomSizedCrop,
     ScaleJitter,
 )
 from convatlas.data.choice import default_preprocessing
@@ -42,6 +43,7 @@ __all__ = [
     "PhotometricDistortion",
     "RandomCrop",
     "RandomResizedCrop",
+    "RandomSizedCrop",
     "ScaleJitter",
     "ShardSplit",
     "Source",

@@ -11,7 +11,7 @@ from convatlas.inference.exporting_detectors import OUTPUTS
 from convatlas.inference.trained import TrainedNetwork
 
 GEOMETRY = {
-    "classification": {
+    "classification": {  # of what `middle` leaves, the part of both sides that is kept around the centre
         "none": "the image keeps its size",
         "short_side": "the short side becomes resize_to pixels, the long one side * long // short",
         "fit": "the long side becomes resize_to pixels, the short one in proportion, rounded",
@@ -58,6 +58,7 @@ def interface_of(trained: TrainedNetwork, *, pixels: bool) -> dict[str, object]:
         },
         "geometry": {
             "size": list(preprocessing.size),
+            "middle": preprocessing.middle,
             "resize": preprocessing.resize if task == "classification" else "stretch",
             "resize_to": preprocessing.resize_to,
             "words": shown if isinstance(shown, str) else shown[preprocessing.resize],

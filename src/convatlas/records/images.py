@@ -14,6 +14,9 @@ class Preprocessing:
     aspect), or each side ("stretch"), to `resize_to` pixels, bilinear with antialiasing. Then the image is cropped or
     padded around its centre to `size`. Values in [0, 1] become (value - mean) / std, channel by channel.
 
+    Before all that, `middle` keeps the middle part of both sides: 0.875, stretched to the input, is how TensorFlow's
+    release of Inception looks at a test image.
+
     `mean_image` replaces `mean` by a value for each pixel: "training" asks for the mean of the training images, and
     becomes the packed values (`data.measured`), which the weights' card then carries.
 
@@ -30,6 +33,7 @@ class Preprocessing:
     channel_order: Literal["rgb", "bgr"] = "rgb"
     mean_image: str | None = None
     max_sample: int | None = None
+    middle: float = 1.0  # part of both sides that is kept
 
 
 @dataclass(frozen=True)

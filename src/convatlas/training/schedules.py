@@ -46,6 +46,31 @@ class Drops:
 
 
 @dataclass(frozen=True)
+class StepDrops:
+    """Divided by `divisor` after each of the steps `at` of a published run of `of` steps; a shorter run shrinks them.
+
+    Args:
+        warm_up: steps at a tenth of the rate, at the beginning.
+
+    Example:
+        >>> schedule = StepDrops(at=(32_000, 48_000), of=64_000)
+        >>> [schedule.rate(0.1, step, 64_000) for step in (31_999, 32_000)]
+        [0.1, 0.01]
+    """
+
+    at: tuple[int, ...]
+    of: int
+    divisor: float = 10.0
+    warm_up: int = 0
+
+    def rate(self, base: float, step: int, steps: int, errors: Errors = ()) -> float:
+        published = step * self.of // max(steps, 1)
+        if published < self.warm_up:
+            return base / 10
+        return base / self.divisor ** sum(published >= point for point in self.at)
+
+
+@dataclass(frozen=True)
 class Inverse:
     """Caffe's "inv": base (1 + gamma step)^-power, the steps counted on a run of `published_steps`."""
 
@@ -114,4 +139,4 @@ class Plateau:
         return found
 
 
-Schedule = Constant | Passes | Drops | Inverse | Cosine | Polynomial | Staircase | Plateau
+Schedule = Constant | Passes | Drops | StepDrops | Inverse | Cosine | Polynomial | Staircase | Plateau

@@ -21,8 +21,8 @@ from convatlas.training.distributed import Processes
 from convatlas.training.mistakes import WRONG, nothing_known
 from convatlas.training.optimizers import StochasticDiagonalLM
 from convatlas.training.own_losses import OwnLosses
-from convatlas.training.prepare import make_optimizer
-from convatlas.training.recipe import OwnRule, Recipe, RegionSvms
+from convatlas.training.prepare import make_optimizer, set_batch_norm_momentum
+from convatlas.training.recipe import OwnRule, Recipe, RegionSvms, length, on_data
 from convatlas.training.sharding import shard
 from convatlas.training.step import Learner
 from convatlas.training.summary import Compared
@@ -45,6 +45,7 @@ class Setup:
     card: dict[str, Any]  # of the weights
     preprocessing: Preprocessing
     before_pass: Callable[[int], None] | None  # called with the epoch
+    all_steps: int  # of the run
     val_serves_as_test: bool = False
 
     @property
@@ -97,6 +98,7 @@ def set_up(
         card["colours"] = [list(colour) for colour in data.colours]
     torch.manual_seed(recipe.seed)
     net = registry.build(recipe.network, num_classes=len(data.classes), in_channels=preprocessing.channels).to(device)
+    set_batch_norm_momentum(net, recipe.batch_norm_momentum)
     if recipe.fine_tune:
         finetuning.start(net, network.name, data.classes, recipe.fine_tune)
         started_from = weights.read_card(recipe.fine_tune.weights, network.name) or {}
@@ -119,6 +121,8 @@ def set_up(
         net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if joins_statistics(recipe, processes.count):
         net = synchronise(net, device)
+    if sharded and recipe.filter_norm:
+        raise UsageError("filter_norm has no place in a network that is spread over processes; expected shard=False")
     if sharded:
         net = shard(net, recipe, processes)
     optimizer = make_optimizer(recipe, net)
@@ -135,20 +139,24 @@ def set_up(
             device=device,
         )
         before_pass = partial(estimate_curvature, optimizer, patterns, recipe)
+    recipe = on_data(recipe, len(made.train))
+    _, all_steps = length(recipe, len(made.train))
     input_shape = (preprocessing.channels, *preprocessing.size)
     learner = Learner(
         recipe,
         net,
         optimizer,
         processes,
-        steps=recipe.epochs * len(made.train),
+        steps=all_steps,
         wrong=nothing_known if isinstance(recipe.loss, OwnLosses) else WRONG[network.task],
         class_weights=made.class_weights,
         compile_with=compiling.choose(recipe, input_shape, len(data.train), device, on_note),
     )
     score, final = (made.test, None) if made.val is None else (made.val, made.test)
     serves = data.val_serves_as_test
-    return Setup(recipe, processes, made.train, score, final, learner, card, preprocessing, before_pass, serves)
+    return Setup(
+        recipe, processes, made.train, score, final, learner, card, preprocessing, before_pass, all_steps, serves
+    )
 
 
 def check_channels(preprocessing: Preprocessing) -> None:

@@ -120,6 +120,7 @@ def _check_preprocessing(entry: object, source: object) -> None:
         "resize_to": _is_side(entry["resize_to"]) if entry.get("resize_to") is not None
         else entry.get("resize", "none") == "none",
         "channel_order": entry.get("channel_order", "rgb") in ("rgb", "bgr"),
+        "middle": _is_part(entry.get("middle", 1.0)),
         "mean_image": entry.get("mean_image") is None or isinstance(entry["mean_image"], str),
         "max_sample": entry.get("max_sample") is None
         or (type(entry["max_sample"]) is int and 1 <= entry["max_sample"] <= 65535),
@@ -131,6 +132,10 @@ def _check_preprocessing(entry: object, source: object) -> None:
             raise ConvatlasError(
                 f"the card of {source} has preprocessing with {name} {_short(entry.get(name))}, which is not usable"
             )
+
+
+def _is_part(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1
 
 
 def _is_side(value: object) -> bool:
