@@ -51,6 +51,7 @@ def sample_regions(
     foreground: float = 0.25,
     foreground_iou: float = 0.5,
     background_iou: tuple[float, float] = (0.1, 0.5),
+    difficult: bool = False,
 ) -> Regions:
     """A random choice among the proposals and the objects themselves (section 2.3).
 
@@ -60,8 +61,9 @@ def sample_regions(
         count: regions; fewer where there are not enough.
         foreground: at most this part of them have an IoU of at least `foreground_iou` with an object.
         background_iou: the others have a largest IoU in this half-open range.
+        difficult: whether objects that are marked as difficult count, as in R-CNN's release alone.
     """
-    objects = without_difficult(objects)
+    objects = objects if difficult else without_difficult(objects)
     boxes = torch.cat([objects.boxes, proposals.to(objects.boxes)])
     classes = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
     codes = torch.zeros_like(boxes)
