@@ -73,6 +73,7 @@ def sample_regions(
     foreground: float = 0.25,
     foreground_iou: float = 0.5,
     background_iou: tuple[float, float] = (0.1, 0.5),
+    difficult: bool = False,
 ) -> Regions:
     """A random choice among the proposals and the objects themselves (section 2.3).
 
@@ -81,10 +82,11 @@ def sample_regions(
         objects: of the same image.
         count: regions; fewer where there are not enough.
         foreground: at most this part of them have an IoU of at least `foreground_iou` with an object.
-        background_iou: the others have a largest IoU in this half-open range, and do not lie in a crowd or a
-            difficult object.
+        background_iou: the others have a largest IoU in this half-open range, and do not lie in a crowd or in a
+            difficult object that does not count.
+        difficult: whether objects that are marked as difficult count, as in R-CNN's release alone.
     """
-    every, objects = objects, without_difficult(objects)
+    every, objects = objects, objects if difficult else without_difficult(objects)
     boxes = torch.cat([objects.boxes, proposals.to(objects.boxes)])
     classes = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
     codes = torch.zeros_like(boxes)
@@ -94,7 +96,9 @@ def sample_regions(
         largest, nearest = ops.box_iou(boxes, objects.boxes).max(1)
     low, high = background_iou
     near = sample_places(largest >= foreground_iou, round(foreground * count))
-    is_background = (largest >= low) & (largest < high) & ~lie_in_difficult(boxes, every)
+    is_background = (largest >= low) & (largest < high)
+    if not difficult:
+        is_background &= ~lie_in_difficult(boxes, every)
     far = sample_places(is_background, count - len(near))
     if len(near):
         classes[near] = objects.labels[nearest[near]] + 1

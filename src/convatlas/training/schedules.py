@@ -71,6 +71,28 @@ class StepDrops:
 
 
 @dataclass(frozen=True)
+class Multistep:
+    """Multiplied by a factor of its own after each of these steps of a published run of `of` steps.
+
+    Darknet's policy "steps"; other runs go through it in proportion.
+
+    Example:
+        >>> [Multistep((2, 5), (10, 0.1), of=10).rate(1.0, step, 10) for step in (0, 2, 5)]
+        [1.0, 10.0, 1.0]
+    """
+
+    at: tuple[int, ...]
+    factors: tuple[float, ...]
+    of: int
+
+    def rate(self, base: float, step: int, steps: int, errors: Errors = ()) -> float:
+        done = step * self.of // max(steps, 1)
+        for point, factor in zip(self.at, self.factors, strict=True):
+            base *= factor if done >= point else 1.0
+        return base
+
+
+@dataclass(frozen=True)
 class Inverse:
     """Caffe's "inv": base (1 + gamma step)^-power, the steps counted on a run of `published_steps`."""
 
@@ -139,4 +161,4 @@ class Plateau:
         return found
 
 
-Schedule = Constant | Passes | Drops | StepDrops | Inverse | Cosine | Polynomial | Staircase | Plateau
+Schedule = Constant | Passes | Drops | StepDrops | Multistep | Inverse | Cosine | Polynomial | Staircase | Plateau

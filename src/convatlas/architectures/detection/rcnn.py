@@ -121,7 +121,7 @@ class RCNN(WithSvms, CaffeNet):
             return self._hinge(images, targets, given)
         count = max(AT_ONCE // len(images), 1)
         regions = [
-            sample_regions(boxes, each, count=count, background_iou=(0.0, 0.5))
+            sample_regions(boxes, each, count=count, background_iou=(0.0, 0.5), difficult=True)
             for boxes, each in zip(given, targets, strict=True)
         ]
         windows = torch.cat([warp(image, each.boxes) for image, each in zip(images, regions, strict=True)])
