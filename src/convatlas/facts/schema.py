@@ -25,6 +25,20 @@ QUANTITIES = (
     "boxes",  # default boxes of a detector: rows of its last output
     "weight_layers",  # on the longest path from the input to the output
 )
+COMPUTED_QUANTITIES = (  # what a claim's own expression computes
+    "receptive_field",  # side in pixels of the input
+    "stride",  # pixels of the input between neighbouring units
+    "output",  # height x width x channels
+    "ratio",
+    "share",
+    "convolutions",
+    "anchors",
+    "candidate_boxes",
+    "paths",
+    "crops",
+    "megabytes",  # 10^6 bytes, 32 bits a parameter unless the note says otherwise
+    "channels",
+)
 
 
 class LedgerError(ValueError):
@@ -35,7 +49,7 @@ class LedgerError(ValueError):
 class Claim:
     """One number about a network or one of its layers that can be recomputed."""
 
-    quantity: str  # one of QUANTITIES
+    quantity: str  # one of QUANTITIES, or of COMPUTED_QUANTITIES where the claim has an expression
     value: str  # as printed: "60,000", "3.8e9", "0.27M"
     where: str  # table, figure or section; empty where it is not known
     confidence: Confidence
@@ -44,6 +58,8 @@ class Claim:
     unit: str | None = None  # overrides the unit of the last printed digit, for round numbers such as 650,000
     bound: bool = False  # True: printed as "less than" the value
     note: str = ""  # a disputed claim says here why it can't be reproduced
+    compute: str = ""  # an expression of `analysis.expressions`, for what is not a count over layers
+    source: str = ""  # what was read in place of the paper: repository, file and commit of a release or a transcript
 
 
 @dataclass(frozen=True)
