@@ -214,25 +214,6 @@ def on_data(recipe: Recipe, steps_an_epoch: int) -> Recipe:
     return recipe if epochs == recipe.epochs else replace(recipe, epochs=epochs, steps=StatedSteps(count, epochs))
 
 
-def in_steps(recipe: Recipe, count: int, samples: int) -> Recipe:
-    """The recipe with a length of `count` steps, which are so many epochs on the source's samples.
-
-    Example:
-        >>> recipe = in_steps(Recipe("lenet5", "mine", "nobody", 1, 128, SGD(0.1)), 64_000, 50_000)
-        >>> recipe.epochs, length(recipe, 391), length(recipe, 1)
-        (164, (164, 64000), (64000, 64000))
-    """
-    epochs = -(-count // -(-samples // recipe.batch_size))
-    return replace(recipe, epochs=epochs, steps=StatedSteps(count, epochs))
-
-
-def length(recipe: Recipe, steps_an_epoch: int) -> tuple[int, int]:
-    """(epochs, steps) of a run whose epochs have so many steps; the last epoch may be shorter than the others."""
-    if recipe.steps is not None and recipe.epochs == recipe.steps.in_epochs:
-        return -(-recipe.steps.count // steps_an_epoch), recipe.steps.count
-    return recipe.epochs, recipe.epochs * steps_an_epoch
-
-
 def to_toml(recipe: Recipe) -> str:
     return tomli_w.dumps({"format": FORMAT, **plain(recipe)})
 
