@@ -19,14 +19,18 @@ from convatlas.data import (
     PhotometricDistortion,
     RandomCrop,
     RandomResizedCrop,
+    RandomSizedCrop,
     ScaleJitter,
     measured,
     normalise,
 )
+from convatlas.data.cubic_crop import cubic
 from convatlas.data.folder import SUFFIXES
-from convatlas.data.preprocess import pack_mean_image, unpack_mean_image
+from convatlas.data.preprocess import pack_mean_image, prepare, resize, shape, unpack_mean_image
 from convatlas.data.random import table
 from convatlas.errors import ConvatlasError, UsageError
+from convatlas.evaluation import TenCrops
+from convatlas.evaluation.protocols import with_scales
 from convatlas.records import Preprocessing
 from convatlas.training.recipe import SGD, Recipe, read, to_toml
 
@@ -37,6 +41,8 @@ NEW = (
     ColourJitter(hue=0.2),
     PhotometricDistortion(),
     ScaleJitter((20, 20), (24, 48)),
+    RandomSizedCrop((20, 20)),
+    RandomSizedCrop((20, 24), ratio=(8.0, 9.0)),
     RandomCrop((16, 20), within=(24, 24)),
     PadCrop(2, fill=(1, 2, 3)),
 )
@@ -233,3 +239,44 @@ def test_photographs_have_the_published_principal_colours(data_root: Path) -> No
     assert found.eigenvalues == pytest.approx(published.eigenvalues, rel=0.3)
     for mine, its in zip(found.components, published.components, strict=True):
         assert abs(sum(a * b for a, b in zip(mine, its, strict=True))) > 0.97
+
+
+def test_the_window_of_fb_resnet_is_uniform_in_aspect_and_may_lie_down() -> None:
+    crop = RandomSizedCrop((8, 8))
+    u = torch.rand(4000, 32, generator=torch.Generator().manual_seed(1)).tolist()
+    windows = [window for row in u if (window := crop.window((400, 400), row)) is not None]
+    aspects = torch.tensor([width / height for _, _, height, width in windows])
+    assert aspects.min() > 0.72
+    assert aspects.max() < 1.37
+    # half of the aspects a are uniform in 3/4..4/3, the others their inverses: P(a < 1) = (3/7 + 4/7) / 2
+    assert (aspects < 1).float().mean() == pytest.approx(0.5, abs=0.03)
+    assert crop.window((400, 400), [0.5, 1.0, 0.9, *[0.0] * 29])[2:] == (255, 339)  # an area of 0.54 x 160,000
+    assert crop.window((400, 400), [0.5, 1.0, 0.1, *[0.0] * 29])[2:] == (339, 255)
+    assert RandomSizedCrop((8, 8), ratio=(5.0, 6.0), scale=(1.0, 1.0)).window((9, 9), [0.5] * 32) is None
+
+
+def test_the_cubic_interpolation_is_torch7s() -> None:
+    """By hand from `cubicInterpolate` of torch/image: p1 + t/2 (p2 - p0 + t (2p0 - 5p1 + 4p2 - p3 + t (...)))."""
+    line = torch.tensor([10.0, 20.0, 60.0, 0.0])
+    found = cubic(line.view(1, 1, 4).expand(1, 2, 4).contiguous(), (2, 7))[0, 0]
+
+    def between(p0: float, p1: float, p2: float, p3: float, t: float) -> float:
+        return p1 + t / 2 * (p2 - p0 + t * (2 * p0 - 5 * p1 + 4 * p2 - p3 + t * (3 * (p1 - p2) + p3 - p0)))
+
+    # beyond the edges the line goes on: 2 * 10 - 20 = 0 and 2 * 0 - 60 = -60
+    steps = (between(0, 10, 20, 60, 0.5), between(10, 20, 60, 0, 0.5), between(20, 60, 0, -60, 0.5))
+    expected = [10, steps[0], 20, steps[1], 60, steps[2], 0]
+    assert found.tolist() == pytest.approx(expected, abs=1e-4)
+    grey = torch.full((3, 50, 40), 77.0)
+    assert torch.allclose(cubic(grey, (20, 33)), torch.full((3, 20, 33), 77.0), atol=1e-3)
+
+
+def test_the_middle_of_a_test_image_fills_the_input() -> None:
+    """tf.image.central_crop: the margins are whole pixels, equal on opposite sides."""
+    shown = torch.arange(100, dtype=torch.uint8).view(1, 1, 100).expand(1, 80, 100)
+    wide = Preprocessing((8, 8), 1, "stretch", 8, (0.0,), (1.0,), middle=0.875)
+    plain = replace(wide, middle=1.0)
+    assert torch.equal(prepare(shown, wide), prepare(shown[:, 5:75, 6:94], plain))
+    assert with_scales(TenCrops(), wide).scales == (9,)
+    random = shape(shown, wide, "native")  # random crops see the whole image, at the scale of the test's
+    assert random.shape == resize(shown, replace(wide, resize="short_side", resize_to=18, middle=1.0)).shape

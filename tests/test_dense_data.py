@@ -291,7 +291,7 @@ def test_dropped_and_chosen_images_keep_their_masks(tmp_path):
                 write_pairs(path / "images", path / "masks", range(1)),
                 save(path / "masks" / "p0.png", np.zeros((48, 64))),
             ),
-            "hold 1 classes",
+            "hold one value alone, 0; expected 2 to 254 classes",
         ),
         (
             lambda path: (

@@ -3,6 +3,8 @@
 import colorsys
 from collections.abc import Callable
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,12 +15,13 @@ from convatlas.data.detection.augment import (
     YOLO_AUGMENTATION,
     ExposureSaturation,
     Mirror,
-    Photometric,
     SampledCrop,
     ScaleTranslate,
+    ShuffleObjects,
     ZoomOut,
     scale_hsv,
 )
+from convatlas.data.detection.distort import SSDPhotometric
 from convatlas.errors import UsageError
 from convatlas.records import Objects
 
@@ -56,9 +59,9 @@ def test_boxes_masks_and_pixels_move_together(step: Callable) -> None:
             assert difficult == (label == 1)
             edges = masks_to_boxes(mask[None])[0] + torch.tensor([0, 0, 1, 1])
             torch.testing.assert_close(box, edges)
-            if not isinstance(step, (Photometric, ExposureSaturation)):
+            if not isinstance(step, (SSDPhotometric, ExposureSaturation)):
                 assert (image[:, mask] == 200).all()
-    assert changed > 10
+    assert changed > 10 or isinstance(step, ShuffleObjects)
 
 
 @pytest.mark.parametrize("step", EVERY, ids=IDS)
@@ -91,6 +94,50 @@ def test_its_input_stays_as_it_was(step: Callable) -> None:
         step(image, objects, source(seed))
     assert torch.equal(image, scene()[0])
     assert torch.equal(objects.boxes, scene()[1].boxes)
+
+
+def opencv_distortion(bgr: np.ndarray, draws: list[float]) -> np.ndarray:
+    """What `ApplyDistort` of SSD's release makes of an image, all of it by OpenCV."""
+
+    def converted(values: np.ndarray, factor: float, shift: float) -> np.ndarray:
+        return cv2.addWeighted(values, factor, np.zeros_like(values), 0, shift)
+
+    def in_hsv(image: np.ndarray, channel: int, factor: float, shift: float) -> np.ndarray:
+        hsv = list(cv2.split(cv2.cvtColor(image, cv2.COLOR_BGR2HSV)))
+        hsv[channel] = converted(hsv[channel], factor, shift)
+        return cv2.cvtColor(cv2.merge(hsv), cv2.COLOR_HSV2BGR)
+
+    if draws[0] < 0.5:
+        bgr = converted(bgr, 1, -32 + 64 * draws[4])
+    if draws[1] < 0.5 and draws[8] < 0.5:
+        bgr = converted(bgr, 0.5 + draws[5], 0)
+    if draws[2] < 0.5:
+        bgr = in_hsv(bgr, 1, 0.5 + draws[6], 0)
+    if draws[3] < 0.5:
+        bgr = in_hsv(bgr, 0, 1, -18 + 36 * draws[7])
+    return converted(bgr, 0.5 + draws[5], 0) if draws[1] < 0.5 <= draws[8] else bgr
+
+
+def test_ssds_distortions_are_the_releases_byte_for_byte() -> None:
+    rng = np.random.default_rng(0)
+    changed = 0
+    for _ in range(60):
+        rgb, draws = rng.integers(0, 256, (9, 13, 3), dtype=np.uint8), rng.random(11).tolist()
+        found = SSDPhotometric().change(torch.from_numpy(rgb).permute(2, 0, 1), draws).permute(1, 2, 0).numpy()
+        wanted = opencv_distortion(np.ascontiguousarray(rgb[..., ::-1]), draws)[..., ::-1]
+        np.testing.assert_array_equal(found, wanted)
+        changed += not np.array_equal(found, rgb)
+    assert changed > 40
+    swapped = SSDPhotometric(probability=0, reorder=1).change(
+        torch.arange(3, dtype=torch.uint8)[:, None, None], [0.99] * 11
+    )
+    assert swapped.flatten().tolist() == [2, 1, 0]
+
+
+def test_a_cells_object_is_any_of_several() -> None:
+    image, objects = scene()
+    firsts = [ShuffleObjects()(image, objects, source(seed))[1].labels[0].item() for seed in range(200)]
+    assert 70 < sum(firsts) < 130
 
 
 def test_a_mirror_by_hand() -> None:

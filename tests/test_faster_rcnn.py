@@ -93,7 +93,16 @@ def test_half_of_the_anchors_may_be_objects() -> None:
 
 def test_difficult_objects_make_no_anchor_positive() -> None:
     chosen = sample_anchors(torch.tensor([[0.0, 0, 10, 10]]), objects([[0, 0, 10, 10]], [True]), (10, 10))
-    assert chosen.objects.tolist() == [0]
+    assert chosen.objects.tolist() == []
+
+
+def test_anchors_in_a_crowd_are_neither_object_nor_background() -> None:
+    inside = [[float(10 * i), 10.0, 10.0 * i + 20, 30.0] for i in range(8)]  # an IoU of some 0.04 with the crowd
+    anchors = torch.tensor([*inside, [150.0, 150, 170, 170], [0.0, 160, 20, 180]])
+    truth = objects([[0, 0, 100, 100], [0, 160, 20, 180]], [True, False])
+    chosen = sample_anchors(anchors, truth, (200, 200))
+    assert chosen.places.tolist() == [9, 8]
+    assert chosen.objects.tolist() == [1, 0]
 
 
 def outputs_for(scores: list[float], codes: Tensor | None = None) -> AnchorOutputs:

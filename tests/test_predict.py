@@ -146,7 +146,7 @@ def test_python_in_two_lines(run_folder: Path, images: Path) -> None:
 def test_images_are_read_ahead_and_in_order(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     module = importlib.import_module("convatlas.inference.predict")  # whose name in the package is its function
-    monkeypatch.setattr(module, "read_image", lambda path: asked.append(path.name) or _grey())
+    monkeypatch.setattr(module, "read_image", lambda path, *_: asked.append(path.name) or _grey())
     files = [Path(f"{index}.png") for index in range(9)]
     readings = read_ahead(files, Preprocessing(size=(4, 4), channels=1), ahead=3)
     assert asked == []

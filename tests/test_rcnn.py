@@ -1,5 +1,6 @@
 """R-CNN: warped regions by hand, what it is fine-tuned on, its SVMs and box regressions, and what it detects."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from convatlas import registry, weights
 from convatlas.architectures.detection.rcnn import RCNN, warp
 from convatlas.blocks.region_svms import SvmHeads
 from convatlas.errors import ConvatlasError, UsageError
-from convatlas.ops.svm_fitting import SvmSettings, ridge
+from convatlas.ops.svm_fitting import Fitting, SvmSettings, box_regression, ridge
 from convatlas.records import Objects
 
 
@@ -142,11 +143,11 @@ def test_ridge_from_rows_and_from_columns() -> None:
 
 
 def colours_of(image: Tensor, boxes: Tensor, layers: tuple[str, ...]) -> tuple[Tensor, ...]:
-    """The mean colour of a region for the SVMs, and its width for the box regression."""
+    """The mean colour of a region for the SVMs, and its width and left side for the box regression."""
     rows = [image[:, int(y1) : int(y2), int(x1) : int(x2)].mean((1, 2)) for x1, y1, x2, y2 in boxes.tolist()]
     colours = torch.stack(rows) if rows else torch.zeros(0, 3)
     pool5 = torch.zeros(len(boxes), 9216)
-    pool5[:, 0] = boxes[:, 2] - boxes[:, 0]
+    pool5[:, 0], pool5[:, 1] = boxes[:, 2] - boxes[:, 0], boxes[:, 0]
     return tuple(pool5 if layer == "pool5" else colours for layer in layers)
 
 
@@ -154,7 +155,7 @@ def coloured() -> tuple[Tensor, Tensor, Objects]:
     image = torch.zeros(3, 100, 100)
     image[0, 10:40, 10:40] = 1
     image[1, 60:90, 50:90] = 1
-    proposals = torch.tensor([[10.0, 10, 34, 40], [60, 60, 90, 90], [0, 45, 40, 95], [42, 0, 90, 40], [12, 12, 42, 41]])
+    proposals = torch.tensor([[10.0, 10, 34, 40], [60, 60, 90, 90], [0, 45, 40, 95], [42, 0, 90, 40], [12, 12, 40, 41]])
     return image, proposals, objects([[10, 10, 40, 40], [50, 60, 90, 90]], [0, 1])
 
 
@@ -180,10 +181,39 @@ def test_svms_tell_colours_apart(bare: RCNN) -> None:
     heads = fit(bare, [coloured()] * 2)
     colours = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 0]])
     assert (heads(colours) > 0).tolist() == [[True, False], [False, True], [False, False]]
-    # Of class 0, two proposals are near enough: 24 pixels wide at 10, and 30 wide at 12; both are fitted exactly.
-    codes = heads.codes(torch.eye(1, 9216) * torch.tensor([[24.0], [30.0]]))[:, 0]
-    torch.testing.assert_close(codes[:, 0], torch.tensor([3 / 24, -2 / 30]), atol=1e-3, rtol=0)
-    torch.testing.assert_close(codes[:, 2], torch.tensor([30 / 24, 1.0]).log(), atol=1e-3, rtol=0)
+    # Of class 0 two proposals are near enough, 24 px wide at 10 and 28 wide at 12, and the object; all fit exactly.
+    pool5 = torch.zeros(3, 9216)
+    pool5[:, :2] = torch.tensor([[24.0, 10], [28, 12], [30, 10]])
+    codes = heads.codes(pool5)[:, 0]
+    torch.testing.assert_close(codes[:, 0], torch.tensor([3 / 24, -1 / 28, 0]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(codes[:, 2], torch.tensor([30 / 24, 30 / 28, 1.0]).log(), atol=1e-3, rtol=0)
+
+
+def test_a_box_regression_by_the_releases_formulae() -> None:
+    """rcnn_train_bbox_regressor.m and rcnn_predict_bbox_regressor.m, step by step."""
+    rng = np.random.default_rng(0)
+    x, y, scale, strength = rng.random((30, 5)), rng.normal(size=(30, 4)) @ rng.normal(size=(4, 4)) + 3, 1.7, 10.0
+    a = np.c_[x * scale, np.ones(30)]
+    mu = y.mean(0)
+    values, axes = np.linalg.eig((y - mu).T @ (y - mu) / 30)
+    t, t_inv = ((axes * power) @ axes.T for power in ((values + 0.001) ** -0.5, (values + 0.001) ** 0.5))
+    beta = np.linalg.inv(a.T @ a + strength * np.eye(6)) @ a.T @ ((y - mu) @ t)
+    weights = box_regression(np.c_[x, np.ones(30)], y, scale, strength)
+    np.testing.assert_allclose(np.c_[x, np.ones(30)] @ weights.T, a @ beta @ t_inv + mu, atol=1e-9)
+
+
+def test_each_proposal_belongs_to_the_class_of_its_best_object() -> None:
+    fitting = Fitting(2, SvmSettings())
+    fitting.measure(np.full((3, 4), 5.0), np.full((3, 2), 2.0))
+    fitting.gather(np.ones((2, 4), dtype=np.float32), torch.tensor([0, 1]))
+    fitting.end_gathering()
+    assert (fitting.scale, fitting.box_scale) == pytest.approx((20 / 10, 20 / 8**0.5))
+    truth = objects([[0, 0, 100, 100], [0, 0, 100, 110]], [0, 1])  # they overlap by 0.91
+    proposals = torch.tensor([[0.0, 0, 100, 99], [0, 0, 100, 112], [0, 0, 30, 30]])
+    fitting.mine(np.ones((3, 4), dtype=np.float32), np.eye(3, 2, dtype=np.float32), proposals, truth)
+    state = fitting.state()
+    assert [len(state[f"{label}.near"]) for label in (0, 1)] == [1, 1]
+    assert state["1.codes"][0, 3].item() == pytest.approx(math.log(110 / 112))
 
 
 def test_a_class_without_objects_is_never_found(bare: RCNN) -> None:
@@ -202,7 +232,7 @@ def test_images_without_objects_or_without_anything_else(bare: RCNN) -> None:
     bare.load_pass_state({})
     bare.learn(image[None], [truth])
     bare.end_pass(0)
-    bare.learn(image[None], [truth], [truth.boxes[:0]])
+    bare.learn(image[None], [objects([], [])], [truth.boxes[:0]])
     with pytest.raises(ConvatlasError, match="no proposal lies away from the objects"):
         bare.end_pass(1)
 

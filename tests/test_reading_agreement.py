@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import boxes
+import masks
 import people
 import reading
 from convatlas.cli import main
@@ -83,3 +84,38 @@ def test_commands_read_images_within_the_bounds(tmp_path: Path, monkeypatch: pyt
     ):
         with pytest.raises(ConvatlasError, match=r"a\.png: 24 x 20 pixels are more than the limit of 100"):
             act()
+
+
+def test_what_training_refuses_check_names_whatever_is_marked(tmp_path: Path, capsys) -> None:
+    """A folder for testing alone can be looked at and evaluated, and training on it is refused."""
+    boxes.yolo(tmp_path / "boxes", {"a": "0 0.4 0.4 0.3 0.5"}, part="test", yaml="test: images/test\nnames: [cat]\n")
+    masks.write_pairs(tmp_path / "masks" / "test" / "images", tmp_path / "masks" / "test" / "masks", range(3))
+    networks = {"detection": ("boxes", "ssd300"), "segmentation": ("masks", "unet")}
+    for task, (folder, network) in networks.items():
+        data = str(tmp_path / folder)
+        assert main(["data", "check", data, "--task", task]) == 1, task
+        said = " ".join(capsys.readouterr().out.split())
+        assert "refused (1): training refuses the data with this sentence" in said
+        assert main(["train", network, "--data", data, "--out", str(tmp_path / "run"), *QUICK]) == 1, task
+        sentence = " ".join(capsys.readouterr().err.split()).removeprefix("convatlas: error: ")
+        assert sentence in said
+
+
+@pytest.mark.parametrize("name", ["data.yaml", "classes.txt", "labels/train/a.txt"])
+@pytest.mark.parametrize("kind", ["device", "pipe"])
+def test_annotations_that_are_no_files_are_named_and_no_background(name: str, kind: str, tmp_path: Path) -> None:
+    root = boxes.yolo(tmp_path, {"a": "0 0.4 0.4 0.3 0.5", "b": "0 0.4 0.4 0.3 0.5"})
+    if name != "data.yaml":
+        (root / "data.yaml").unlink()
+    (root / name).unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(root / name)
+    else:
+        (root / name).symlink_to("/dev/zero")
+    if name.startswith("labels"):
+        splits, _ = parts(str(root))
+        assert [Path(path).name for path in splits["train"].left_out] == ["a.png"]
+        assert "not a regular file" in splits["train"].problems[0].reason
+    else:
+        with pytest.raises(ConvatlasError, match=f"{name} is not a regular file"):
+            parts(str(root))

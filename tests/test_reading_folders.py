@@ -290,7 +290,58 @@ def test_images_of_mixed_depth_are_named(tmp_path: Path) -> None:
             Image.fromarray(values.astype(np.uint16)).save(tmp_path / name / f"{i}.png")
     found = look(tmp_path)
     assert found.kinds["mixed depth"] == 1
-    assert "0 to 1,023; most images 0 to 4,095" in found.details
+    assert "values up to 900; those of most images stand in 0 to 4,095" in found.details
+
+
+def deep(root: Path, largest: dict[str, int], kind: str = "png") -> Path:
+    """16-bit grey images of a ramp up to a value each."""
+    for name, value in largest.items():
+        path = root / f"{name}.{kind}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.linspace(0, value, 144).astype(np.uint16).reshape(12, 12)).save(path)
+    return root
+
+
+TWELVE = {f"train/{name}/{i}": 4000 for name in TWO for i in range(6)} | {"test/cats/0": 3000, "test/dogs/0": 900}
+
+
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_sixteen_bits_are_read_in_one_range_for_a_data_set(tmp_path: Path, kind: str) -> None:
+    loaded = load(str(deep(tmp_path, TWELVE, kind)))
+    dark = next(i for i, path in enumerate(loaded.test.paths or ()) if "dogs" in path)
+    for split, place, value in (
+        (loaded.train, 0, 4000),
+        (loaded.test, dark, 900),
+        (loaded.test.select([dark]), 0, 900),
+    ):
+        assert int(split.read(place).max()) == round(value / 4095 * 255)
+    assert look(tmp_path).kinds["mixed depth"] == 1
+
+
+def test_a_value_above_the_range_of_the_others_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from convatlas.data import depths
+
+    monkeypatch.setattr(depths, "LOOKED_AT", 4)
+    files = {f"{name}/{i}": 4000 for name in TWO for i in range(6)} | {"cats/5": 60_000}
+    loaded = load(str(deep(tmp_path, files)), test=str(tmp_path))
+    place = next(i for i, path in enumerate(loaded.test.paths or ()) if path.endswith("cats/5.png"))
+    with pytest.raises(ConvatlasError, match=r"16-bit values up to 60,000, where .* stand in 0 to 4,095"):
+        loaded.test.read(place)
+
+
+def test_a_network_reads_sixteen_bits_as_it_was_trained_on(tmp_path: Path) -> None:
+    """Predicted alone, a dark image of 12 bits is not four times as bright as it was in training."""
+    import convatlas
+    from convatlas.inference.images import read_image
+
+    run = tmp_path / "run"
+    assert cli.main(["train", "caffe_lenet", "--data", str(deep(tmp_path / "set", TWELVE)), "--epochs", "1",
+                     "--out", str(run), "--no-report"]) == 0  # fmt: skip
+    preprocessing = convatlas.load(run).preprocessing
+    assert preprocessing.max_sample == 4095
+    dark = tmp_path / "set" / "test" / "dogs" / "0.png"
+    assert int(read_image(dark, preprocessing).max()) == round(900 / 4095 * 255)
+    assert int(read_image(dark).max()) == round(900 / 1023 * 255)
 
 
 @pytest.mark.parametrize("archive", ["x.zip", "x.tar.gz", "x.7z"])

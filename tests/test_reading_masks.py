@@ -15,6 +15,7 @@ from convatlas.data.segmentation.check import HARMFUL, check_masks
 from convatlas.data.segmentation.classes import CAMVID, VOC
 from convatlas.data.segmentation.folders import read_masks
 from convatlas.data.segmentation.reading import read_mask
+from convatlas.data.segmentation.seams import Meetings
 from convatlas.errors import ConvatlasError
 from convatlas.records import VOID
 
@@ -491,3 +492,65 @@ def test_a_mask_that_unfolds_to_gigabytes_is_refused_by_its_header(tmp_path, mon
     write(tmp_path, "a", np.zeros((40, 40), dtype=np.uint8))
     with pytest.raises(ConvatlasError, match="1,000; set CONVATLAS_MAX_PIXELS"):
         open_masks(str(tmp_path))
+
+
+# --- masks that were resized smoothly, told by where classes meet
+
+
+def discs(number: int, count: int) -> np.ndarray:
+    """A mask of 120 x 160 with overlapping discs of each class from 1 on."""
+    rng = np.random.default_rng(number)
+    rows, columns = np.mgrid[:120, :160]
+    mask = np.zeros((120, 160), np.uint8)
+    for label in (*range(1, count), *range(1, count)):
+        row, column, radius = rng.integers(0, 120), rng.integers(0, 160), rng.integers(12, 40)
+        mask[(rows - row) ** 2 + (columns - column) ** 2 < radius**2] = label
+    return mask
+
+
+@pytest.mark.parametrize("count", [3, 4, 8])
+@pytest.mark.parametrize("how", [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC])
+@pytest.mark.parametrize("scale", [0.4, 1.7, 4])
+def test_seams_of_the_numbers_between_tell_a_smooth_resizing(count, how, scale, tmp_path):
+    """All values are classes, and only where they lie says that 1 between 0 and 2 is no object."""
+    for number in range(6):
+        mask = discs(number, count)
+        size = (int(scale * mask.shape[1]), int(scale * mask.shape[0]))
+        write(tmp_path, f"p{number}", Image.fromarray(mask).resize(size, how))
+    with pytest.raises(ConvatlasError, match=r"have a seam of the numbers between, .*nearest neighbours.*classes\.csv"):
+        open_masks(str(tmp_path))
+    table(tmp_path, *(f"{label},c{label},#0000{label:02x}" for label in range(count)))
+    assert len(open_masks(str(tmp_path)).classes.names) == count  # who says that they are objects is believed
+
+
+@pytest.mark.parametrize("count", [3, 8])
+@pytest.mark.parametrize("scale", [0.4, 1, 1.7, 4])
+def test_masks_with_exact_borders_are_not_taken_for_resized_ones(count, scale, tmp_path):
+    for number in range(6):
+        mask = discs(number, count)
+        mask[:, 20 * number + 30] = 1  # a pole
+        mask[:, 20 * number + 31] = 1
+        size = (int(scale * mask.shape[1]), int(scale * mask.shape[0]))
+        write(tmp_path, f"p{number}", Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    assert len(open_masks(str(tmp_path)).classes.names) == count
+
+
+def test_meetings_by_hand():
+    lines = np.array([
+        [0, 0, 0, 2, 2, 2, 255, 255, 255],  # direct; void is no class
+        [0, 0, 0, 1, 2, 2, 2, 1, 0],  # a seam; the second leads to one pixel
+        [0, 0, 0, 3, 3, 2, 2, 2, 2],  # over 3 to 2: no order
+        [0, 0, 0, 1, 1, 1, 2, 2, 2],  # a region of 1
+    ])  # fmt: skip
+    assert Meetings.of(lines) == (1, 1)
+
+
+@pytest.mark.data
+def test_thin_classes_of_real_scenes_are_objects(data_root):
+    files = sorted((data_root / "camvid").glob("*/masks/*.png"))[::8]
+    found = Meetings()
+    for file in files:
+        found = found.plus(Meetings.of(read_mask(file).pixels))
+    assert found.direct > 50_000
+    assert not found.are_smooth
+    assert found.seams < 0.05 * found.direct

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from convatlas.blocks.roi_pool import RoIMaxPool
-from convatlas.ops.regions import Regions, region_losses, sample_regions, whole_image
+from convatlas.ops.regions import Regions, lie_in_difficult, region_losses, sample_regions, whole_image
 from convatlas.ops.selective_search import selective_search
 from convatlas.records import Objects
 
@@ -97,6 +97,38 @@ def test_difficult_objects_are_neither_taught_nor_shunned() -> None:
     truth = objects((0, 0, 10, 10), (50, 50, 60, 60), difficult=(1,))
     found = sample_regions(torch.tensor([[50.0, 50, 60, 60]]), truth)
     assert found.boxes.tolist() == [[0, 0, 10, 10]]
+
+
+CROWD = objects((0, 0, 10, 10), (100, 100, 300, 300), difficult=(1,))
+
+
+def test_what_lies_mostly_in_a_crowd_is_told_by_its_own_area() -> None:
+    boxes = torch.tensor([
+        [120.0, 120, 140, 140],  # an IoU of 0.01 with the crowd, and all of it inside
+        [90, 120, 130, 140],  # three quarters inside
+        [86, 120, 106, 140],  # 30 %
+        [0, 0, 400, 400],  # around it: a quarter of its area is crowd
+        [0, 0, 10, 10],  # in an object that is none
+        [150, 150, 150, 150],  # without area
+    ])  # fmt: skip
+    assert lie_in_difficult(boxes, CROWD).tolist() == [True, True, False, False, False, False]
+    assert lie_in_difficult(boxes[:2], objects((0, 0, 300, 300))).tolist() == [False, False]
+    assert lie_in_difficult(boxes[:0], CROWD).tolist() == []
+
+
+def test_regions_in_a_crowd_are_no_background() -> None:
+    inside = torch.tensor([[100.0 + 5 * i, 120, 120 + 5 * i, 140] for i in range(30)])
+    outside = torch.tensor([[400.0, 400, 420, 420]])
+    found = sample_regions(torch.cat([inside, outside]), CROWD, background_iou=(0.0, 0.5))
+    assert found.boxes[found.classes == 0].tolist() == outside.tolist()
+    assert found.boxes[found.classes > 0].tolist() == [[0, 0, 10, 10]]
+
+
+def test_an_object_inside_a_crowd_is_still_learned() -> None:
+    truth = objects((120, 120, 160, 160), (100, 100, 300, 300), difficult=(1,))
+    found = sample_regions(torch.tensor([[121.0, 120, 160, 160], [200, 200, 220, 220]]), truth)
+    assert sorted(found.boxes.tolist()) == [[120, 120, 160, 160], [121, 120, 160, 160]]
+    assert found.classes.tolist() == [1, 1]
 
 
 def test_a_image_without_objects_gives_background_where_the_range_begins_at_0() -> None:

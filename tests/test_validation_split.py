@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from boxes import yolo
 from convatlas import data
 from convatlas.cli import main
-from convatlas.data import ArraySplit, DataSet, read_division
+from convatlas.data import ArraySplit, DataSet, load, read_division
 from convatlas.data.validation import fold, fold_of, hold_out, reduce
 from convatlas.errors import UsageError
 from convatlas.records import Preprocessing
@@ -19,6 +20,9 @@ from convatlas.training.position import error_of
 from convatlas.training.recipe import SGD
 from convatlas.training.sources import load_data
 from convatlas.training.summary import read, training_seconds
+from masks import write_parts
+from people import write_coco
+from reading import write
 
 TINY = Recipe(
     network="caffe_lenet",
@@ -245,3 +249,31 @@ def test_the_interval_by_hand():
     assert mean == pytest.approx(0.2)
     assert high - mean == pytest.approx(4.30265 * 0.1 / 3**0.5, rel=1e-5)
     assert low == 0  # an error is not negative
+
+
+def test_a_validation_split_that_serves_as_the_test_split_is_said(tmp_path, capsys):
+    files = [f"{part}/{name}/*{count}.png" for part, count in (("train", 6), ("val", 3)) for name in "ab"]
+    folder = write(tmp_path / "set", files)
+    command = ["train", "caffe_lenet", "--data", str(folder), "--epochs", "1", "--out", str(tmp_path / "run")]
+    assert main(command) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "The data have no test split, so their validation split is tested on" in said
+    sentence = "it is of the data's validation split, as they have no test split"
+    assert sentence in said
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["val_serves_as_test"] is True
+    assert sentence.replace("'", "&#39;") in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_every_task_knows_when_validation_serves_as_test(tmp_path):
+    masks = write_parts(tmp_path / "masks")
+    assert load(str(masks), task="segmentation").val_serves_as_test
+    write_coco(tmp_path / "people", "train", 2)
+    write_coco(tmp_path / "people", "val", 1)
+    assert load(str(tmp_path / "people"), task="pose").val_serves_as_test
+    for part in ("train", "val"):
+        yolo(tmp_path / "boxes", {f"{part}{i}": "0 0.4 0.4 0.3 0.5" for i in range(2)}, part=part)
+    (tmp_path / "boxes" / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [cat]\n")
+    loaded = load(str(tmp_path / "boxes"), task="detection")
+    assert loaded.val_serves_as_test
+    assert loaded.val is None
+    assert not load("digits").val_serves_as_test

@@ -16,9 +16,11 @@ DISPUTED = {
     "bn_inception": 2,
     "bn_inception_slim": 1,
     "enet_640x360": 1,
+    "faster_rcnn_zf": 1,
     "fractalnet20_cifar10": 1,
     "fractalnet40": 1,
-    "googlenet": 12,
+    "googlenet": 13,
+    "googlenet_fcn": 1,
     "inception_v2_rethinking": 3,
     "inception_v3": 2,
     "lenet5": 2,
@@ -99,6 +101,31 @@ def test_a_disputed_claim_that_holds_is_not_disputed() -> None:
     claims = (claim("60,000", confidence="disputed", note="no"), claim("61,000", confidence="disputed", note="why"))
     first, second, *_ = judge(replace(lenet5(), claims=claims))
     assert (first.verdict, second.verdict, second.reason) == ("holds", "disputed", "why")
+
+
+@pytest.mark.parametrize(
+    ("quantity", "value", "compute", "verdict", "computed"),
+    [
+        ("ratio", "81%", "49 / 27 - 1", "holds", "0.8148"),
+        ("ratio", "80%", "49 / 27 - 1", "fails", "0.8148"),
+        ("output", "28 x 28 x 6", "output('lenet5', 'C1')", "holds", "28 x 28 x 6"),
+        ("output", "28 x 28 x 7", "output('lenet5', 'C1')", "fails", "28 x 28 x 6"),
+        ("receptive_field", "5", "field('lenet5', 'C1')", "holds", "5"),
+        ("stride", "2", "jump('lenet5', 'S2')", "holds", "2"),
+        ("megabytes", "0.24", "megabytes('lenet5')", "holds", "0.24"),
+    ],
+)
+def test_a_claim_with_an_expression(quantity: str, value: str, compute: str, verdict: str, computed: str) -> None:
+    ledger = replace(lenet5(), claims=(claim(value, quantity=quantity, compute=compute),))
+    row = judge(ledger)[0]
+    assert (row.verdict, row.computed, row.arithmetic) == (verdict, computed, compute)
+
+
+def test_most_printed_claims_were_read_and_each_transcript_is_named() -> None:
+    claims = [claim for paper in facts.papers() for entry in paper.networks.values() for claim in entry.claims]
+    recalled = sum(claim.confidence == "recalled" for claim in claims)
+    assert recalled < len(claims) / 5
+    assert all(" at " in claim.source for claim in claims if claim.source)
 
 
 def test_a_wrong_number_of_a_layer_fails_and_names_it() -> None:

@@ -63,10 +63,10 @@ def test_activations_and_dropout() -> None:
 
 def test_darknets_initialisation() -> None:
     net = registry.build("yolov1_fast_tiny_2015cfg", num_classes=2)
-    for name, fan_in in (("conv2", 16 * 9), ("fc2", 256)):
+    for name, fan_in, bias in (("conv2", 16 * 9, 0.0), ("fc2", 256, math.sqrt(2 / 256))):
         layer = net.get_submodule(name)
         assert layer.get_parameter("weight").abs().max().item() == pytest.approx(math.sqrt(2 / fan_in), rel=1e-2)
-        assert not layer.get_parameter("bias").any()
+        torch.testing.assert_close(layer.get_parameter("bias"), torch.full_like(layer.get_parameter("bias"), bias))
 
 
 def test_the_grid_gathers_what_darknet_keeps_apart() -> None:
@@ -127,13 +127,13 @@ def test_loss_by_hand() -> None:
         "class": 0.75**2 + 0.5**2,
     }
     assert {name: loss.item() for name, loss in losses.items()} == pytest.approx(
-        {k: v / 2 for k, v in expected.items()}
+        {k: v / 4 for k, v in expected.items()}
     )
 
 
 def test_no_objects_at_all() -> None:
     losses = yolo_losses(torch.ones(1, 7, 7, 12), [objects([], [])], SIZE)
-    assert sum(loss.item() for loss in losses.values()) == 0.5 * 98
+    assert sum(loss.item() for loss in losses.values()) == 0.25 * 98
 
 
 def test_no_gradient_through_the_wanted_confidence() -> None:

@@ -11,9 +11,9 @@ from torch import nn
 from convatlas import registry
 from convatlas.analysis.cost import Cost, cost
 from convatlas.analysis.kinds import VIEWS
+from convatlas.analysis.quantities import is_weight_layer, weight_layers
 from convatlas.analysis.receptive_field import ReceptiveField, receptive_fields
 from convatlas.analysis.trace import build_on_meta, trace_network
-from convatlas.analysis.verify import is_weight_layer, weight_layers
 from convatlas.records import LayerRecord, Shape
 
 T = TypeVar("T")

@@ -1,9 +1,9 @@
 """A layer or a module of a registered network, counted like a block that was written by hand."""
 
 from convatlas.analysis.block_count import BYTES, BlockCount, StepCount
+from convatlas.analysis.quantities import QUANTITIES, select_layers
 from convatlas.analysis.receptive_field import path_fields
 from convatlas.analysis.trace import trace_network
-from convatlas.analysis.verify import QUANTITIES, select_layers
 from convatlas.errors import UsageError
 from convatlas.records import LayerRecord
 

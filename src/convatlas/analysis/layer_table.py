@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 
-from convatlas.analysis.verify import is_weight_layer
+from convatlas.analysis.quantities import is_weight_layer
 from convatlas.records import LayerRecord
 
 _NUMBER = re.compile(r"\d+")

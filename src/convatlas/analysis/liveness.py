@@ -6,7 +6,6 @@ residual block keeps its input until it returns, and views and operations in pla
 
 import weakref
 from collections.abc import Iterable
-from typing import Any
 
 from torch import Tensor
 
@@ -19,7 +18,7 @@ class Alive:
         self.bytes = 0
         self.peak_bytes = 0  # since the last `take_peak`
         self.made: dict[int, int] = {}  # id of a living tensor -> index of the record that made it
-        self._references: dict[int, Any] = {}
+        self._references: dict[int, object] = {}
         self._storages: dict[int, list[int]] = {}  # address of a storage -> [tensors that share it, bytes]
         self._elsewhere = {storage(tensor) for tensor in elsewhere}
 

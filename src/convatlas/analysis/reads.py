@@ -103,18 +103,18 @@ def _without_batch(x: Tensor, dim: Any) -> tuple[int, ...] | None:
     return None if -1 in found else found
 
 
-def _mix(dims: int, dim: Any) -> Reads | None:
+def _mix(dims: int, dim: object) -> Reads | None:
     if not isinstance(dim, int) or dim % (dims + 1) == 0:
         return None
     return Reads("mix", (dim % (dims + 1) - 1,))
 
 
-def _reduce(x: Tensor, dim: Any = None, *_: Any, **__: Any) -> Reads | None:
+def _reduce(x: Tensor, dim: object = None, *_: object, **__: object) -> Reads | None:
     dims = tuple(range(-1, x.dim() - 1)) if dim is None else _without_batch(x, dim)
     return None if dims is None or -1 in dims else Reads("mix", dims)
 
 
-def _softmax(x: Tensor, dim: Any = None, *_: Any, **__: Any) -> Reads | None:
+def _softmax(x: Tensor, dim: object = None, *_: object, **__: object) -> Reads | None:
     return _mix(x.dim() - 1, dim)
 
 
@@ -170,7 +170,7 @@ def _narrow(x: Tensor, dim: int, start: int, length: int) -> Reads | None:
     return Reads("slide", dims, (Along("window", padding=-start),)) if dims else None
 
 
-def _parts(x: Tensor, size: Any, dim: int = 0) -> Reads | None:
+def _parts(x: Tensor, size: object, dim: int = 0) -> Reads | None:
     """Chunks and splits: the trace does not tell them apart, so their dimension must not be a spatial one."""
     dims = _without_batch(x, dim)
     return Reads("cat", dims) if dims else None
@@ -204,7 +204,9 @@ def _unfold(x: Tensor, dim: int, size: int, step: int) -> Reads | None:
     return Reads("unfold", dims, (Along("window", kernel=size, stride=step),)) if dims else None
 
 
-def _pool(x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, *_: Any, **__: Any) -> Reads | None:
+def _pool(
+    x: Tensor, kernel_size: object, stride: object = None, padding: object = 0, *_: object, **__: object
+) -> Reads | None:
     axes = x.dim() - 2
     per_axis = [
         v if isinstance(v, (tuple, list)) else (v,) * axes for v in (kernel_size, stride or kernel_size, padding)
@@ -213,7 +215,13 @@ def _pool(x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, *_:
 
 
 def _conv(
-    x: Tensor, weight: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+    x: Tensor,
+    weight: Tensor,
+    bias: object = None,
+    stride: object = 1,
+    padding: object = 0,
+    dilation: object = 1,
+    groups: int = 1,
 ) -> Reads | None:
     axes, kernel = x.dim() - 2, tuple(weight.shape[2:])
     if isinstance(padding, str):
@@ -222,7 +230,7 @@ def _conv(
     return slide(x.dim() - 1, [Along("window", *four) for four in zip(kernel, *per_axis, strict=True)])
 
 
-def _adaptive(x: Tensor, output_size: Any) -> Reads:
+def _adaptive(x: Tensor, output_size: object) -> Reads:
     return slide(x.dim() - 1, [Along("adaptive")] * (x.dim() - 2))
 
 

@@ -295,7 +295,7 @@ class _Tracer(TorchFunctionMode):
             self.see(index, outputs[0])
 
 
-def _tensors(value: Any) -> list[Tensor]:
+def _tensors(value: object) -> list[Tensor]:
     """All tensors in nested tuples, lists and dictionaries, in order."""
     if isinstance(value, Tensor):
         return [value]

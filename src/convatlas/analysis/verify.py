@@ -5,11 +5,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any, Literal
 
 from convatlas import facts, registry
 from convatlas.analysis.arithmetic import arithmetic
 from convatlas.analysis.cost import Cost, cost
+from convatlas.analysis.expressions import agrees, evaluate, show
+from convatlas.analysis.quantities import QUANTITIES, is_weight_layer, select_layers, weight_layers
 from convatlas.analysis.trace import trace_network
 from convatlas.records import LayerRecord, Shape
 
@@ -34,6 +37,7 @@ class Row:
     reason: str = ""
     claim: bool = False  # printed by the paper; otherwise a check that our own derived table is consistent
     arithmetic: str = ""  # of the computed number, in one line
+    source: str = ""  # what was read in place of the paper
 
 
 @dataclass(frozen=True)
@@ -115,43 +119,6 @@ def compare(
     )
 
 
-def is_weight_layer(record: LayerRecord) -> bool:
-    """Whether the operation has connections: convolution, fully connected, and own layers that count themselves."""
-    return bool(record.connections)
-
-
-def weight_layers(records: Sequence[LayerRecord]) -> int:
-    """The weight layers on the longest path, by which papers give a network's depth."""
-    depths: list[int] = []
-    for record in records:
-        before = max((depths[source] for source in record.inputs if source >= 0), default=0)
-        depths.append(before + is_weight_layer(record))
-    return max(depths, default=0)
-
-
-def _weights(record: LayerRecord) -> int:
-    positions = 1 if record.kind == "fc" else math.prod(record.output_shape[1:])
-    return (record.multiply_adds or 0) // positions if record.kind in ("conv", "fc") else 0
-
-
-QUANTITIES: dict[str, Callable[[Sequence[LayerRecord], Shape], int]] = {
-    "parameters": lambda records, _: sum(record.parameters for record in records),
-    "connections": lambda records, _: sum(record.connections or 0 for record in records),
-    "multiply_adds": lambda records, _: sum(record.multiply_adds or 0 for record in records),
-    "convolution_multiply_adds": lambda records, _: sum(
-        record.multiply_adds or 0 for record in records if record.kind in ("conv", "sparse_conv")
-    ),
-    "units": lambda records, _: sum(math.prod(record.output_shape) for record in records if is_weight_layer(record)),
-    "units_with_input": lambda records, shape: math.prod(shape) + QUANTITIES["units"](records, shape),
-    "weights": lambda records, _: sum(map(_weights, records)),
-    "parameters_without_deconvolutions": lambda records, _: sum(
-        record.parameters for record in records if record.kind != "deconv"
-    ),
-    "boxes": lambda records, _: records[-1].output_shape[0],
-    "weight_layers": lambda records, _: weight_layers(records),
-}
-
-
 def _claim(
     network: str,
     claim: facts.Claim,
@@ -159,6 +126,8 @@ def _claim(
     by_name: dict[str, LayerRecord],
     input_shape: Shape,
 ) -> Row:
+    if claim.compute:
+        return _computed_claim(network, claim)
     value, unit = facts.parse_quantity(claim.value)
     if claim.unit:
         unit, _ = facts.parse_quantity(claim.unit)
@@ -178,19 +147,22 @@ def _claim(
     printed = ("< " if claim.bound else "") + claim.value + ("" if claim.printed else " (derived)")
     text = f"{computed:,}" + (f" (to {int(unit):,})" if claim.unit else "")
     row = _row(network, claim.quantity, claim.layer, printed, text, holds, claim.confidence, claim.where, claim.note)
-    return replace(row, claim=claim.printed, arithmetic=steps)
+    return replace(row, claim=claim.printed, arithmetic=steps, source=claim.source)
 
 
-def select_layers(
-    layer: str | None, records: Sequence[LayerRecord], by_name: dict[str, LayerRecord]
-) -> Sequence[LayerRecord]:
-    """The whole network; one layer; all layers below a path; or the sum of such parts, `a + b`."""
-    if layer is None:
-        return records
-    parts = layer.split(" + ")
-    if len(parts) > 1:
-        return [record for part in parts for record in select_layers(part, records, by_name)]
-    return [by_name[layer]] if layer in by_name else [r for r in records if r.name.startswith(f"{layer}.")]
+def _computed_claim(network: str, claim: facts.Claim) -> Row:
+    """A claim that is not a count of layers: a ratio, a receptive field, an output's shape, by its own expression."""
+    where = f"{network}: {claim.quantity}"
+    value = evaluate(claim.compute, where)
+    if claim.bound and isinstance(value, int | float | Fraction):
+        holds = value < Fraction(facts.parse_quantity(claim.value)[0])
+    else:
+        holds = agrees(value, claim.value, claim.unit or "", where)
+    printed = ("< " if claim.bound else "") + claim.value + ("" if claim.printed else " (derived)")
+    row = _row(
+        network, claim.quantity, claim.layer, printed, show(value), holds, claim.confidence, claim.where, claim.note
+    )
+    return replace(row, claim=claim.printed, arithmetic=claim.compute, source=claim.source)
 
 
 def _row(
@@ -267,13 +239,13 @@ def _layer(network: str, layer: facts.LayerFacts, by_name: dict[str, LayerRecord
         if record is None:
             yield _row(network, "operation", name, layer.op, None, False)
     found = [(name, record) for name, record in present if record is not None]
-    for quantity, printed, read, show in _expectations(layer):
+    for quantity, printed, read, as_text in _expectations(layer):
         values = [(name, read(record)) for name, record in found]
         wrong = [(name, value) for name, value in values if value != printed]
         for name, value in wrong:
-            yield _row(network, quantity, name, show(printed), show(value), False)
+            yield _row(network, quantity, name, as_text(printed), as_text(value), False)
         if values and not wrong:
-            yield _row(network, quantity, layer.name, show(printed), show(values[0][1]), True)
+            yield _row(network, quantity, layer.name, as_text(printed), as_text(values[0][1]), True)
 
 
 def _expectations(

@@ -58,6 +58,17 @@ def darknet(weight: Tensor) -> None:
     nn.init.uniform_(weight, -bound, bound)
 
 
+def initialise_as_darknet(net: nn.Module) -> None:
+    """Uniform weights; biases are 0 in convolutions and sqrt(2 / fan-in) in fully connected layers.
+
+    Source: src/convolutional_layer.c and src/connected_layer.c of pjreddie/darknet, November 2015.
+    """
+    initialise(net, darknet)
+    for layer in net.modules():
+        if isinstance(layer, nn.Linear) and layer.bias is not None:
+            nn.init.constant_(layer.bias, (2 / layer.in_features) ** 0.5)
+
+
 def torch7(weight: Tensor) -> None:
     """Uniform in +-1 / sqrt(fan-in): the default of Torch7."""
     bound = weight[0].numel() ** -0.5

@@ -1,7 +1,7 @@
 """The SVMs and box regressions that R-CNN and SPPnet have beside their networks, and fit in two passes over images.
 
-Girshick et al. 2014, section 2.3. The first pass gathers the objects, whose mean norm scales the features; the second
-mines the proposals (`ops.svm_fitting`).
+Girshick et al. 2014, section 2.3. The first pass gathers the objects and measures the norms of some regions' features,
+by which they are scaled; the second mines the proposals (`ops.svm_fitting`).
 
 Shapes   N proposals of an image, K classes, D features, P values of pool5.
 """
@@ -136,12 +136,19 @@ class WithSvms(nn.Module):
         if self._fitting is None:
             self._fitting = Fitting(self.num_svms, self.svm_settings)
         fitting = self._fitting
+        usable = targets if self.svm_settings.difficult else [without_difficult(each) for each in targets]
         if fitting.scale is None:
-            for image, each in zip(images, map(without_difficult, targets), strict=True):
+            for place, (image, each) in enumerate(zip(images, usable, strict=True)):
                 if len(each.boxes):
                     fitting.gather(_numpy(*self.describe(image, each.boxes, (layer,)))[0], each.labels)
+                if fitting.wants_statistics:
+                    given = None if proposals is None else proposals[place : place + 1]
+                    boxes = torch.cat([each.boxes.to(image), *proposals_for(images[place : place + 1], given)])
+                    chosen = torch.from_numpy(fitting.choose(len(boxes))).to(boxes.device)
+                    fitting.measure(*_numpy(*self.describe(image, boxes[chosen], (layer, "pool5"))))
         else:
-            for image, each, boxes in zip(images, targets, proposals_for(images, proposals), strict=True):
+            for image, each, given in zip(images, usable, proposals_for(images, proposals), strict=True):
+                boxes = torch.cat([each.boxes.to(given), given])
                 features, pool5 = _numpy(*self.describe(image, boxes, (layer, "pool5")))
                 fitting.mine(features, pool5, boxes, each)
         self.train(was_training)

@@ -24,12 +24,19 @@ def check_detection(path: str, sheet: Path | None, json: bool) -> None:
     from convatlas.data.detection import parts as open_parts
     from convatlas.data.detection.check import HARMFUL, MEANING, check_boxes
     from convatlas.data.detection.drawing import BoxSheet
+    from convatlas.data.detection.sources import find_refusal
 
     parts, classes = open_parts(path)
     contact = BoxSheet.of(parts, classes) if sheet else None
     others = unmarked(path, parts.values())
     with progress("Reading images") as step:
-        checked = check_boxes(parts, classes, on_progress=step, on_image=contact.take if contact else None)
+        checked = check_boxes(
+            parts,
+            classes,
+            refusal=find_refusal(parts, tuple(classes), path),
+            on_progress=step,
+            on_image=contact.take if contact else None,
+        )
     if contact and sheet:
         contact.draw().save(make_parent(sheet), "png")
     if json:

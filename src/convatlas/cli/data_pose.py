@@ -13,14 +13,14 @@ from convatlas.errors import UsageError
 
 def check_pose(path: str, sheet: Path | None, json: bool) -> None:
     """Ends with 1 if an image or a person can't be used, or an image is in two splits; else with 0."""
-    from convatlas.data.annotated import open_people
+    from convatlas.data.annotated import find_refusal, open_people
     from convatlas.data.pose.check import HARMFUL, MEANING, check_people
 
     if sheet is not None:
         raise UsageError(f"--sheet {sheet}: people are not drawn; expected no sheet for --task pose")
     parts, joints = open_people(path)
     with progress("Reading images") as step:
-        checked = check_people(parts, joints, on_progress=step)
+        checked = check_people(parts, joints, refusal=find_refusal(parts, path), on_progress=step)
     if json:
         print_json({"data": path, "harmful": checked.harmful, **asdict(checked)})
         raise typer.Exit(1 if checked.harmful else 0)

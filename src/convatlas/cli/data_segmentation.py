@@ -21,7 +21,7 @@ SHEET_IMAGES, SHEET_COLUMNS = 24, 6
 
 def check_segmentation(path: str, sheet: Path | None, json: bool) -> None:
     """Ends with 1 if an image or mask can't be used, or an image is in two parts; else with 0."""
-    from convatlas.data.annotated import open_masks
+    from convatlas.data.annotated import find_refusal, open_masks
     from convatlas.data.findings import Finding
     from convatlas.data.segmentation.check import HARMFUL, MEANING, check_masks
 
@@ -42,6 +42,7 @@ def check_segmentation(path: str, sheet: Path | None, json: bool) -> None:
         checked = check_masks(
             opened.parts,
             classes.names,
+            refusal=find_refusal(opened.parts, path),
             on_progress=step,
             on_image=show if sheet else None,
             notes=notes,

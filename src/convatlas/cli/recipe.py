@@ -89,6 +89,7 @@ def lines_of(effect: "EffectiveRecipe") -> list[Line]:
         ("loss", settings_text(effect.loss)),
         *([("auxiliary weight", f"{effect.auxiliary_weight:g}")] if effect.auxiliary_weight else []),
         *([("clip", settings_text(effect.clip))] if effect.clip else []),
+        *([("filters", f"scaled back to a root mean square of {effect.filter_norm:g}")] if effect.filter_norm else []),
         *([("averaging", settings_text(effect.averaging))] if effect.averaging else []),
         ("test protocol", effect.protocol),
         *(("result promised", settings_text(result)) for result in effect.results),

@@ -1,5 +1,6 @@
 """What `convatlas train` is to do: recipe and data, from names, files and options, or from a run that stopped."""
 
+import math
 import os
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -69,7 +70,7 @@ def planned(asked: Asked, data_root: Path | None, download: bool) -> "tuple[Reci
     from convatlas import registry
     from convatlas.data import lasting
     from convatlas.training import adapted, start_from
-    from convatlas.training.recipe import read
+    from convatlas.training.recipe import on_data, read
     from convatlas.training.sources import load_data
 
     network, recipe, weights = asked.network, asked.recipe, asked.weights
@@ -90,14 +91,16 @@ def planned(asked: Asked, data_root: Path | None, download: bool) -> "tuple[Reci
         chosen, preprocessing = choose(card, recipe, weights, loaded)
     if asked.epochs is None and written is None:
         chosen = adapted(chosen, len(loaded.train))
+    if asked.epochs is not None:
+        chosen = replace(chosen, epochs=asked.epochs)
     chosen = replace(
         chosen,
-        epochs=asked.epochs or chosen.epochs,
         preprocessing=chosen.preprocessing or preprocessing,
         seed=seed,
         data=source,
     )
-    return with_options(chosen, asked), loaded
+    chosen = with_options(chosen, asked)
+    return on_data(chosen, math.ceil(len(loaded.train) / chosen.batch_size)), loaded
 
 
 def data_source(asked: Asked, written: "Recipe | None", data_root: Path | None) -> "DataSource":

@@ -22,6 +22,8 @@ def describe(chosen: "Recipe", loaded: Any) -> None:
     say = console().print
     say(f"[bold]{card.name}[/]  {literal(card.summary)}")
     epochs = plural(chosen.epochs, "epoch", "epochs")
+    if chosen.stated_steps is not None:
+        epochs = f"{chosen.stated_steps:,} steps ({epochs})"
     use = "choose the epoch on" if chooses(chosen) else "watch the training by"
     validation = f"{len(loaded.val):,} to {use}, " if loaded.val is not None else ""
     say(
@@ -29,9 +31,14 @@ def describe(chosen: "Recipe", loaded: Any) -> None:
         f"{len(loaded.classes)} {TASKS[card.task].classes}\n"
         f"{literal(chosen.variant)} recipe, {epochs}, batches of {chosen.batch_size:,}: {literal(chosen.source)}"
     )
+    if loaded.val_serves_as_test:
+        say(
+            "  The data have no test split, so their validation split is tested on; --test-data gives another.",
+            style="dim",
+        )
     if loaded.val is None and chooses(chosen):
         say(
-            "  There is no validation split, so the epoch is chosen on the test split, whose error will seem too "
+            "  There is no split to choose on, so the epoch is chosen on the test split, whose error will seem too "
             "low; --val-fraction 0.1 holds one out.",
             style="dim",
         )

@@ -81,7 +81,12 @@ def command(
     counts = Counter(row.verdict for row in rows)
     if json:
         shown = [row for row in rows if row.verdict == "fails"] if failing else rows
-        summary = {"rows": len(rows), **{verdict: counts[verdict] for verdict in STYLES}, **asdict(tally(rows))}
+        summary: dict[str, object] = {
+            "rows": len(rows),
+            **{verdict: counts[verdict] for verdict in STYLES},
+            **asdict(tally(rows)),
+        }
+        summary["confidences"] = dict(count_confidences(rows))
         print_json({"summary": summary, "rows": [asdict(row) for row in shown]})
     else:
         out = console()
@@ -151,10 +156,15 @@ def print_confidences(out: "Console", rows: "Sequence[Row]") -> None:
 
     from convatlas.facts import CONFIDENCE_WORDS
 
-    used = {row.confidence for row in rows if row.claim}
+    counts = count_confidences(rows)
     for word, meaning in CONFIDENCE_WORDS.items():
-        if word in used:
-            out.print(Text(f"{word}: {meaning}", style="dim"))
+        if counts[word]:
+            out.print(Text(f"{counts[word]:,} {word}: {meaning}", style="dim"))
+
+
+def count_confidences(rows: "Sequence[Row]") -> Counter[str]:
+    """Printed claims by how sure the ledger is of them."""
+    return Counter(row.confidence for row in rows if row.claim)
 
 
 def print_reasons(out: "Console", rows: "Sequence[Row]", verdicts: tuple[str, ...]) -> None:

@@ -299,8 +299,9 @@ def print_card(card: dict[str, Any]) -> None:
 def in_words(entry: dict[str, Any]) -> str:
     """ "short side to 256, 227 x 227 from the centre, BGR, (value - mean) / std with values of 0 to 1 ..." """
     ways = {"short_side": "short side to", "fit": "fitted into", "stretch": "stretched to"}
+    middle = f"middle {entry['middle']:.3g} of both sides, " if entry.get("middle", 1) != 1 else ""
     resized = f"{ways[entry['resize']]} {entry['resize_to']}, " if entry["resize"] in ways else ""
     order = "grey" if entry["channels"] == 1 else entry["channel_order"].upper()
     mean, std = ("/".join(f"{255 * value:.5g}" for value in entry[key]) for key in ("mean", "std"))
     height, width = entry["size"]
-    return f"{resized}{height} x {width} from the centre, {order} of 0 to 255, minus {mean}, over {std}"
+    return f"{middle}{resized}{height} x {width} from the centre, {order} of 0 to 255, minus {mean}, over {std}"

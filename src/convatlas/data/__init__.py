@@ -11,6 +11,7 @@ from convatlas.data.augment import (
     PhotometricDistortion,
     RandomCrop,
     RandomResizedCrop,
+    RandomSizedCrop,
     ScaleJitter,
 )
 from convatlas.data.batch import Batch
@@ -47,6 +48,7 @@ __all__ = [
     "PhotometricDistortion",
     "RandomCrop",
     "RandomResizedCrop",
+    "RandomSizedCrop",
     "ScaleJitter",
     "ShardSplit",
     "Source",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from convatlas.data.data_set import DataSet
+from convatlas.data.depths import settle
 from convatlas.data.detection.sources import open_detection
 from convatlas.data.division import divide
 from convatlas.data.pose.annotations import read_people_parts
@@ -54,12 +55,15 @@ def open_masks(spec: str) -> OpenedMasks:
         ConvatlasError: what is there can't be used; the message says why.
     """
     found = _read(spec, "segmentation", read_masks)
+    settle(found.parts.values())
     return OpenedMasks(found.parts, found.classes, found.notes)
 
 
 def open_people(spec: str) -> tuple[Mapping[str, PeopleSplit], tuple[str, ...]]:
     """Annotations of people, as `data check` and training read them: splits by name, and the names of the joints."""
-    return _read(spec, "pose", read_people_parts)
+    found, joints = _read(spec, "pose", read_people_parts)
+    settle(found.values())
+    return found, joints
 
 
 def _segmentation(spec: str) -> _Opened[MaskSplit]:
@@ -102,8 +106,30 @@ def _load(request: DataRequest, read: Callable[[str], _Opened[AnySplit]]) -> Dat
     spec, test = request.spec, request.test
     opened = read(spec)
     other = opened if test is None or test == spec else read(test)
+    if other is not opened:
+        settle((*opened.parts.values(), *other.parts.values()))
     if other.classes != opened.classes:
         raise ConvatlasError(f"{test} has classes {other.classes}; expected those of {spec}, {opened.classes}")
+    return _arrange(request, opened, other)
+
+
+def find_refusal(parts: Mapping[str, AnySplit], spec: str) -> str | None:
+    """The sentence with which `load` refuses masks or people as data to train on; None where it does not.
+
+    Args:
+        parts: as `open_masks` or `open_people` give them.
+        spec: where they lie.
+    """
+    opened = _Opened(parts, ())
+    try:
+        _arrange(DataRequest(spec), opened, opened)
+    except ConvatlasError as error:
+        return str(error)
+    return None
+
+
+def _arrange(request: DataRequest, opened: _Opened[AnySplit], other: _Opened[AnySplit]) -> DataSet:
+    spec, test = request.spec, request.test
     source = spec if test is None else f"{spec}; test: {test}"
     train, held_out, val = opened.parts.get("train"), opened.held_out, opened.parts.get("val")
     if test is not None:
@@ -123,9 +149,10 @@ def _load(request: DataRequest, read: Callable[[str], _Opened[AnySplit]]) -> Dat
     for part, name in ((held_out, "test"),) if test == spec else ((train, "training"), (held_out, "test")):
         if len(part) == 0:
             raise ConvatlasError(f"{spec} has no {name} images; expected at least one")
+    serves = test is None and val is not None and val is held_out
     val = None if val is held_out or val is None or len(val) == 0 else val
     name = Path(spec).expanduser().resolve().name
-    return DataSet(name, train, held_out, opened.classes, source, made, opened.colours, val)
+    return DataSet(name, train, held_out, opened.classes, source, made, opened.colours, val, serves)
 
 
 def _read(spec: str, task: str, reader: Callable[[Path], T]) -> T:

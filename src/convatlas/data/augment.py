@@ -11,6 +11,7 @@ augmentation does its own resizing, and therefore sees the image before the prep
 from convatlas.data.affine import AffineDistortion
 from convatlas.data.colour import ColourJitter, PCANoise, PhotometricDistortion
 from convatlas.data.crops import HorizontalFlip, PadCrop, RandomCrop, RandomResizedCrop, ScaleJitter
+from convatlas.data.cubic_crop import RandomSizedCrop
 from convatlas.data.elastic import ElasticDistortion
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "PhotometricDistortion",
     "RandomCrop",
     "RandomResizedCrop",
+    "RandomSizedCrop",
     "ScaleJitter",
 ]
 
@@ -32,6 +34,7 @@ Augmentation = (
     | HorizontalFlip
     | RandomCrop
     | RandomResizedCrop
+    | RandomSizedCrop
     | ScaleJitter
     | AffineDistortion
     | ElasticDistortion

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from convatlas.data.bit_depth import range_of
 from convatlas.data.decode import inspect, jpeg_complaint
 from convatlas.data.encoded import EncodedSplit
 from convatlas.data.findings import HARMFUL, MEANING, Finding, find_similar_names, finding_of
@@ -27,7 +28,7 @@ _SUFFIXES = {
     "BMP": (".bmp", ".dib"), "WEBP": (".webp",), "TIFF": (".tif", ".tiff"), "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
     "AVIF": (".avif",), "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpf", ".jpx"), "HEIF": (".heic", ".heif"),
 }  # fmt: skip
-_RANGE = re.compile(r"(?<=: 0 to )([\d,]+)(?= become)")
+_VALUES = re.compile(r"^16-bit .* with values up to ([\d,]+):")
 _TASK = 32  # images a thread takes at once
 _AREAS, _ASPECTS = 16, 4
 
@@ -170,7 +171,7 @@ def _read(split: Split, part: str, index: int) -> tuple[Facts, np.ndarray]:
             content = split.encoded(index)
         except OSError as error:
             raise ConvatlasError(error.strerror or str(error)) from error
-        decoded = inspect(content)
+        decoded = inspect(content, white=split.white)
         image, kind, notes = decoded.pixels, decoded.format, decoded.notes
         complaint = jpeg_complaint(content)
     else:
@@ -213,16 +214,22 @@ def _odd_sizes(facts: Sequence[Facts], parts: Mapping[str, Split]) -> Iterator[F
 
 
 def _mixed_depths(facts: Sequence[Facts], parts: Mapping[str, Split]) -> Iterator[Finding]:
-    """16-bit images that were read in another range than most of them."""
-    ranges = {id(one): match[1] for one in facts for note in one.notes if (match := _RANGE.search(note))}
-    counts = Counter(ranges.values())
+    """16-bit images whose values alone would tell another range than most others do."""
+    largest = {
+        id(one): int(match[1].replace(",", ""))
+        for one in facts
+        for note in one.notes
+        if (match := _VALUES.search(note))
+    }
+    counts = Counter(map(range_of, largest.values()))
     if len(counts) < 2:
         return
     usual = counts.most_common(1)[0][0]
     for one in facts:
-        if ranges.get(id(one), usual) != usual:
+        value = largest.get(id(one), usual)
+        if range_of(value) != usual:
             name = parts[one.part].name(one.place)
-            yield Finding("mixed depth", name, f"0 to {ranges[id(one)]}; most images 0 to {usual}")
+            yield Finding("mixed depth", name, f"values up to {value:,}; those of most images stand in 0 to {usual:,}")
 
 
 def _near_leaks(

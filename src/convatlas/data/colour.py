@@ -112,10 +112,10 @@ class ColourJitter:
 
 @dataclass(frozen=True)
 class PhotometricDistortion:
-    """The distortions of SSD's release (Liu et al. 2016): brightness, contrast, saturation, hue, order of channels.
+    """Torchvision's `RandomPhotometricDistort`: brightness, contrast, saturation, hue, order of channels.
 
-    Each happens with probability one half, contrast before or after saturation and hue. Ranges and operations are those
-    of torchvision's `RandomPhotometricDistort`.
+    Each happens with probability one half, contrast before or after saturation and hue. It is built after SSD (Liu et
+    al. 2016), whose release has other operations: `data.detection.distort.SSDPhotometric`.
     """
 
     brightness: tuple[float, float] = (0.875, 1.125)

@@ -22,3 +22,4 @@ class DataSet:
     division: Division | None = None  # where the source brought no test part
     colours: tuple[tuple[int, int, int], ...] | None = None  # of the classes, where they have any
     val: Split | None = None
+    val_serves_as_test: bool = False  # the source has a validation split and no test split

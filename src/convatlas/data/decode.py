@@ -40,7 +40,7 @@ class Decoded:
     notes: tuple[str, ...] = field(default=())  # what was converted or left out
 
 
-def decode(source: str | Path | bytes, *, short_side: int | None = None) -> Tensor:
+def decode(source: str | Path | bytes, *, short_side: int | None = None, white: int | None = None) -> Tensor:
     """The pixels of an image as a person sees it: uint8 (1, H, W) for grey images, (3, H, W) RGB for all others.
 
     EXIF orientation is applied, transparency is laid over white, 16-bit samples are scaled to 8 bits by the range that
@@ -51,15 +51,19 @@ def decode(source: str | Path | bytes, *, short_side: int | None = None) -> Tens
         source: a path, or the bytes of a file.
         short_side: pixels that are needed. A JPEG at least twice as large may come at a half to an eighth of its size,
             both sides still as long as this, for a fraction of the work.
+        white: the largest value of the range that the 16-bit images of a data set stand in (`depths.settle`); None: of
+            the image's own.
 
     Raises:
         ConvatlasError: the image can't be decoded, or has more pixels than the limit; the message is the reason,
             without the path.
     """
-    return inspect(source, short_side=short_side, with_notes=False).pixels
+    return inspect(source, short_side=short_side, white=white, with_notes=False).pixels
 
 
-def inspect(source: str | Path | bytes, *, short_side: int | None = None, with_notes: bool = True) -> Decoded:
+def inspect(
+    source: str | Path | bytes, *, short_side: int | None = None, white: int | None = None, with_notes: bool = True
+) -> Decoded:
     """As `decode`, with the format and what was converted; `with_notes` looks for further frames too."""
     try:
         content = source if isinstance(source, bytes) else read_bytes(source)
@@ -70,7 +74,7 @@ def inspect(source: str | Path | bytes, *, short_side: int | None = None, with_n
             return Decoded(_as_tensor(pixels), "JPEG")
         with open_image(content) as image:
             notes = _frame_notes(image, content) if with_notes else []
-            pixels, further = _eight_bits(image, content)
+            pixels, further = _eight_bits(image, content, white)
             kind = image.format or ""
         return Decoded(_as_tensor(pixels), kind, (*further, *notes))
     except ConvatlasError:
@@ -236,17 +240,17 @@ def _frame_notes(image: Image.Image, content: bytes) -> list[str]:
     return [*notes, "several frames or pages, of which the first is read"]
 
 
-def _eight_bits(image: Image.Image, content: bytes) -> tuple[np.ndarray, list[str]]:
+def _eight_bits(image: Image.Image, content: bytes, white: int | None) -> tuple[np.ndarray, list[str]]:
     """(H, W) or (H, W, 3) uint8, upright, a copy that owns its memory; and what was scaled."""
     orientation = orientation_of(image)
     if image.mode == "F":
         raise ConvatlasError("floating-point pixels; expected 8 or 16 bits")
     if bit_depth.is_deep_grey(image):
-        pixels, note = bit_depth.scale_grey(image)
+        pixels, note = bit_depth.scale_grey(image, white)
         return _turn(pixels, orientation), [note] if note else []
     if bit_depth.is_deep_colour(image, content):
         image.load()  # finds the damage that OpenCV would pass over
-        scaled = bit_depth.scale_colour(content)
+        scaled = bit_depth.scale_colour(content, white)
         if scaled is not None:
             return _turn(_on_white(scaled[0]), orientation), [scaled[1]]
     grey = image.mode in ("1", "L", "LA", "La")

@@ -16,7 +16,12 @@ from convatlas.records import Problem
 
 
 class EncodedSplit(ABC):
-    """A `Split` whose images are encoded files, wherever these lie."""
+    """A `Split` whose images are encoded files, wherever these lie.
+
+    `white` is the largest value of the range that its 16-bit images stand in, where `depths.settle` found some.
+    """
+
+    white: int | None = None
 
     def __init__(self, labels: Tensor, problems: Sequence[Problem] = ()) -> None:
         self.labels = labels.to(torch.int64)
@@ -46,13 +51,15 @@ class EncodedSplit(ABC):
 
     def read(self, index: int, short_side: int | None = None) -> Tensor:
         try:
-            return decode(self.encoded(index), short_side=short_side)
+            return decode(self.encoded(index), short_side=short_side, white=self.white)
         except (ConvatlasError, OSError) as error:
             reason = error.strerror or error if isinstance(error, OSError) else error
             raise ConvatlasError(f"{self.name(index)} can't be read: {reason}") from ConvatlasError(str(reason))
 
     def select(self, indices: Sequence[int]) -> Self:
-        return self._chosen(torch.as_tensor(indices, dtype=torch.int64))
+        chosen = self._chosen(torch.as_tensor(indices, dtype=torch.int64))
+        chosen.white = self.white
+        return chosen
 
     def drop(self, reasons: Mapping[int, str]) -> None:
         kept = survivors(self, reasons)

@@ -27,7 +27,7 @@ MEANING: Mapping[str, str] = {
     "link": "a link that is not followed",
     "odd size": "its area is 16 times that of the median or a 16th, or its sides differ 4 times as much",
     "blank": "all pixels are alike",
-    "mixed depth": "its 16-bit values were taken to stand in another range than those of most images",
+    "mixed depth": "its 16-bit values stand in another range than most; all are read in the one that holds them all",
     "unusual": "not 8 bits in grey or RGB, or one of several frames; it is converted",
 }
 

@@ -53,6 +53,7 @@ def shape(image: Tensor, preprocessing: Preprocessing, framing: Framing) -> Tens
     if framing == "whole":
         return prepare(image, preprocessing)
     image = convert_channels(image, preprocessing.channels)
+    preprocessing = _before_crops(preprocessing)
     if framing == "native" and preprocessing.resize == "short_side":
         short, long = sorted(image.shape[-2:])
         usual = short <= _NATIVE_SCALE * (preprocessing.resize_to or short) and long <= _MAX_ASPECT * short
@@ -66,6 +67,7 @@ def shaped_size(height: int, width: int, preprocessing: Preprocessing, framing: 
     """(H, W) of what `shape` gives for an image of this size, but for images of extreme aspect."""
     if framing == "whole":
         return preprocessing.size
+    preprocessing = _before_crops(preprocessing)
     if framing == "native" and preprocessing.resize == "short_side":
         return resized_size(height, width, _native(preprocessing, min(height, width)))
     height, width = resized_size(height, width, preprocessing)
@@ -78,9 +80,18 @@ def needed_side(preprocessing: Preprocessing, framing: Framing) -> int | None:
     A photograph that is reduced before random crops anyway may come smaller from the decoder. What is tested on, or
     cropped as the papers did, is always decoded in full.
     """
+    preprocessing = _before_crops(preprocessing)
     if framing != "native" or preprocessing.resize != "short_side" or preprocessing.resize_to is None:
         return None
     return 2 * _NATIVE_SCALE * preprocessing.resize_to
+
+
+def _before_crops(preprocessing: Preprocessing) -> Preprocessing:
+    """Where random crops are taken, the whole image, at the scale at which its middle would fill the input."""
+    if preprocessing.middle == 1:
+        return preprocessing
+    side = round(min(preprocessing.size) / preprocessing.middle)
+    return replace(preprocessing, resize="short_side", resize_to=side, middle=1.0)
 
 
 def _native(preprocessing: Preprocessing, short_side: int) -> Preprocessing:
@@ -103,6 +114,7 @@ def convert_channels(image: Tensor, channels: int) -> Tensor:
 
 def resize(image: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Bilinear with antialiasing, to what `preprocessing` asks for: uint8 (..., C, H, W) -> uint8 (..., C, h, w)"""
+    image = middle_part(image, preprocessing.middle)
     if preprocessing.resize == "short_side":  # a line of pixels would otherwise grow to gigabytes
         short = min(image.shape[-2:])
         longest = _MAX_ASPECT * short
@@ -118,6 +130,19 @@ def resize(image: Tensor, preprocessing: Preprocessing) -> Tensor:
         scaled = F.interpolate(batch.float(), target, mode="bilinear", antialias=True)
         scaled = scaled.round_().clamp_(0, 255).to(torch.uint8)
     return scaled if image.ndim == 4 else scaled[0]
+
+
+def middle_part(image: Tensor, part: float) -> Tensor:
+    """The middle of both sides, equally far from opposite edges: (..., H, W) -> (..., h, w)
+
+    Example:
+        >>> middle_part(torch.zeros(3, 100, 80), 0.875).shape
+        torch.Size([3, 88, 70])
+    """
+    for axis in (-2, -1):
+        margin = int((image.shape[axis] - image.shape[axis] * part) / 2)
+        image = image.narrow(axis, margin, image.shape[axis] - 2 * margin)
+    return image
 
 
 def resized_size(height: int, width: int, preprocessing: Preprocessing) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import numpy as np
 from convatlas.data.encoded import ShardSplit
 from convatlas.data.files import SUFFIXES, SourceProblem
 from convatlas.data.labels import are_numbers, indexed
-from convatlas.data.limits import check_regular, parse_json, read_text
+from convatlas.data.limits import check_regular, parse_json, read_text, stands
 from convatlas.errors import ConvatlasError
 from convatlas.records import Problem
 
@@ -47,7 +47,7 @@ def read_shards(files: Sequence[Path]) -> tuple[ShardSplit, tuple[str, ...]]:
     )
     labels, classes = indexed([sample.label for sample in samples])
     listing = files[0].parent / "classes.txt"
-    if listing.is_file() and are_numbers(classes):
+    if stands(listing) and are_numbers(classes):
         names = tuple(line.strip() for line in read_text(listing).splitlines() if line.strip())
         if int(classes[-1]) >= len(names):
             raise ConvatlasError(f"label {classes[-1]} is out of range of the {len(names)} names in {listing}")

@@ -10,6 +10,7 @@ import torch
 
 from convatlas.data.arrays import read_npz
 from convatlas.data.data_set import DataSet
+from convatlas.data.depths import settle
 from convatlas.data.division import Division, divide
 from convatlas.data.folder import read_folder
 from convatlas.data.groups import by_part, expand, in_folder, is_pattern
@@ -75,6 +76,8 @@ def load_labelled(request: DataRequest) -> DataSet:
         seed = _DIGITS_SEED if spec == "digits" else request.seed
         return _divide(source, request.division, test_fraction=request.test_fraction, seed=seed)
     other = source if test == spec else open_source(test, root=root, download=download)
+    if other is not source:
+        settle((*source.parts.values(), *other.parts.values()))
     return _with_test(source, other, test)
 
 
@@ -84,6 +87,7 @@ def _divide(source: Source, division: Division | None, *, test_fraction: float, 
     if len(train.labels.unique()) < 2:
         raise ConvatlasError(f"{source.source} has fewer than two classes; expected at least two to tell apart")
     val, held_out, made = source.parts.get("val"), source.parts.get("test"), None
+    serves = held_out is None and val is not None
     if held_out is None:
         val, held_out = None, val
     if held_out is None:
@@ -96,7 +100,9 @@ def _divide(source: Source, division: Division | None, *, test_fraction: float, 
             f"{source.source} leaves no test images with test_fraction {test_fraction}; expected at least one: two "
             "images of a class, or a test split"
         )
-    return DataSet(source.name, train, held_out, source.class_names, source.source, made, val=val)
+    return DataSet(
+        source.name, train, held_out, source.class_names, source.source, made, val=val, val_serves_as_test=serves
+    )
 
 
 def _with_test(source: Source, other: Source, test: str) -> DataSet:
@@ -153,7 +159,9 @@ def open_source(spec: str, *, root: Path | None = None, download: bool = False) 
     """
     if "\0" in spec:
         raise UsageError(f"data {spec!r} has a NUL in it; expected {_PATHS}")
-    return _open(spec, root, download)
+    source = _open(spec, root, download)
+    settle(source.parts.values())
+    return source
 
 
 def _open(spec: str, root: Path | None, download: bool) -> Source:

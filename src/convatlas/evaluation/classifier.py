@@ -71,7 +71,9 @@ def evaluate(
     seconds = time.perf_counter() - start
     split = loader.split
     found = summarise(every_logit[order], split.labels, total_loss / n, classes, seconds, split.problems)
-    protocol = "one crop" if loader.preprocessing.resize == "short_side" else "one view"  # the whole image
+    protocol = (
+        "one crop" if loader.preprocessing.resize == "short_side" or loader.preprocessing.middle < 1 else "one view"
+    )  # the whole image
     return replace(found, probabilities=found.probabilities.softmax(1), protocol=protocol)
 
 

@@ -98,6 +98,8 @@ def with_scales(protocol: TestTime, preprocessing: Preprocessing) -> TestTime:
     scales = protocol.scales
     if not scales and isinstance(protocol, Crops144):
         scales = tuple(round(scale * min(preprocessing.size) / GOOGLENET_INPUT) for scale in GOOGLENET_SCALES)
+    if not scales and preprocessing.middle < 1:
+        scales = (round(min(preprocessing.size) / preprocessing.middle),)
     if not scales and preprocessing.resize == "short_side" and preprocessing.resize_to is not None:
         scales = (preprocessing.resize_to,)
     if not scales:
@@ -112,7 +114,7 @@ def with_scales(protocol: TestTime, preprocessing: Preprocessing) -> TestTime:
 
 def at_scale(preprocessing: Preprocessing, scale: int) -> Preprocessing:
     """The same network's images with another short side."""
-    return replace(preprocessing, resize="short_side", resize_to=scale)
+    return replace(preprocessing, resize="short_side", resize_to=scale, middle=1.0)
 
 
 def describe(protocol: TestTime | Any) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from convatlas.facts.quantity import parse_quantity
 from convatlas.facts.schema import (
+    COMPUTED_QUANTITIES,
     CONFIDENCES,
     QUANTITIES,
     Claim,
@@ -85,11 +86,13 @@ def _checked(value: Any, annotation: str, where: str) -> Any:
 
 def _claim(table: Any, where: str) -> Claim:
     claim = Claim(**read_fields(Claim, table, where))
-    for field, allowed in (("quantity", QUANTITIES), ("confidence", CONFIDENCES)):
+    quantities = COMPUTED_QUANTITIES if claim.compute else QUANTITIES
+    for field, allowed in (("quantity", quantities), ("confidence", CONFIDENCES)):
         value = getattr(claim, field)
         if value not in allowed:
             raise LedgerError(f"{where}.{field} is {value!r}; expected one of {', '.join(allowed)}")
-    for text in filter(None, (claim.value, claim.unit)):
+    is_shape = bool(claim.compute) and " x " in claim.value
+    for text in filter(None, ("" if is_shape else claim.value, claim.unit)):
         try:
             parse_quantity(text)
         except ValueError as error:

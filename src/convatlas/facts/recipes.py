@@ -47,6 +47,7 @@ RECIPE_QUANTITIES: dict[str, tuple[Form, str]] = {
     "auxiliary_weight": ("number", ""),
     "loss_weight": ("number", "`of` a part of the loss"),
     "clip": ("number", "norm or value at which the gradient is clipped"),
+    "filter_norm": ("number", "root mean square to which larger filters are scaled back after each step"),
     "label_smoothing": ("number", ""),
     "averaging": ("number", "decay of the average of the weights"),
     "protocol": ("text", "how the finished network is tested"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 Confidence = Literal["verified", "stated", "recalled", "disputed"]
 
@@ -25,6 +25,20 @@ QUANTITIES = (
     "boxes",  # default boxes of a detector: rows of its last output
     "weight_layers",  # on the longest path from the input to the output
 )
+COMPUTED_QUANTITIES = (  # what a claim's own expression computes
+    "receptive_field",  # side in pixels of the input
+    "stride",  # pixels of the input between neighbouring units
+    "output",  # height x width x channels
+    "ratio",
+    "share",
+    "convolutions",
+    "anchors",
+    "candidate_boxes",
+    "paths",
+    "crops",
+    "megabytes",  # 10^6 bytes, 32 bits a parameter unless the note says otherwise
+    "channels",
+)
 
 
 class LedgerError(ValueError):
@@ -35,7 +49,7 @@ class LedgerError(ValueError):
 class Claim:
     """One number about a network or one of its layers that can be recomputed."""
 
-    quantity: str  # one of QUANTITIES
+    quantity: str  # one of QUANTITIES, or of COMPUTED_QUANTITIES where the claim has an expression
     value: str  # as printed: "60,000", "3.8e9", "0.27M"
     where: str  # table, figure or section; empty where it is not known
     confidence: Confidence
@@ -44,6 +58,8 @@ class Claim:
     unit: str | None = None  # overrides the unit of the last printed digit, for round numbers such as 650,000
     bound: bool = False  # True: printed as "less than" the value
     note: str = ""  # a disputed claim says here why it can't be reproduced
+    compute: str = ""  # an expression of `analysis.expressions`, for what is not a count over layers
+    source: str = ""  # what was read in place of the paper: repository, file and commit of a release or a transcript
 
 
 @dataclass(frozen=True)
@@ -73,7 +89,9 @@ class LayerFacts:
     macs: int | None = None
     connections: int | None = None
     note: str = ""
-    extra: Mapping[str, Any] = field(default_factory=dict)  # constants of the layer, formulas; see loader.LAYER_EXTRAS
+    extra: Mapping[str, object] = field(
+        default_factory=dict
+    )  # constants of the layer, formulas; see loader.LAYER_EXTRAS
 
 
 @dataclass(frozen=True)
@@ -105,7 +123,7 @@ class NetworkFacts:
     structure_confidence: str = ""
     source: str = ""
     notes: tuple[str, ...] = ()
-    library: Mapping[str, Any] = field(default_factory=dict)  # what libraries ship under a similar name
+    library: Mapping[str, object] = field(default_factory=dict)  # what libraries ship under a similar name
     claims: tuple[Claim, ...] = ()
     layers: tuple[LayerFacts, ...] = ()
 
@@ -134,5 +152,5 @@ class Paper:
     disputed: tuple[str, ...] = ()
     recipe: Mapping[str, str] = field(default_factory=dict)
     results: tuple[Result, ...] = ()
-    tables: Mapping[str, Any] = field(default_factory=dict)  # tables of the paper that fit no other field
+    tables: Mapping[str, object] = field(default_factory=dict)  # tables of the paper that fit no other field
     networks: Mapping[str, NetworkFacts] = field(default_factory=dict)

@@ -1,6 +1,6 @@
 """The survey ledger: what five surveys say about these networks, in our own words, with what settles each statement.
 
-A statement is settled by an expression that `analysis.statements` computes from the live networks, by what the paper
+A statement is settled by an expression that `analysis.expressions` computes from the live networks, by what the paper
 itself prints, or, for claims of cause and taste, by the command that looks at it.
 """
 
@@ -33,7 +33,7 @@ class Statement:
     says: str  # in our own words
     verdict: Judgement
     stated: str = ""  # the number, shape or word that is compared; "yes" for a comparison
-    compute: str = ""  # an expression of `analysis.statements`
+    compute: str = ""  # an expression of `analysis.expressions`
     printed: str = ""  # what the paper prints in its place
     source: str = ""  # where the paper prints it, or where else it can be looked up
     confidence: Literal["", "verified", "stated", "recalled"] = ""  # of `printed`

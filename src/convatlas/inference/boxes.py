@@ -67,7 +67,7 @@ def detect(
 
 @torch.inference_mode()
 def _of_one(source: TrainedNetwork, named: Readable, least_score: float, device: torch.device) -> BoxPrediction:
-    image = read_image(named)
+    image = read_image(named, source.preprocessing)
     where = place((image.shape[1], image.shape[2]), source.preprocessing)
     ready = normalise(shape(image, source.preprocessing, where)[None].to(device), source.preprocessing)
     (found,) = source.net.detect(ready)  # pyright: ignore[reportCallIssue]

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from convatlas import data, evaluation, registry
+from convatlas.data.depths import give
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation import OneCrop, TestTime
 from convatlas.inference.classes import describe, match_labels
@@ -84,7 +85,14 @@ def _evaluate(
 
 
 def load_data(source: TrainedNetwork, spec: str | None, root: Path | None) -> data.DataSet:
-    """The data set that is named, or the run's own."""
+    """The data set that is named, or the run's own; 16-bit images are read in the range of those trained on."""
+    dataset = _load(source, spec, root)
+    if source.preprocessing.max_sample is not None:
+        give((dataset.test,), source.preprocessing.max_sample)
+    return dataset
+
+
+def _load(source: TrainedNetwork, spec: str | None, root: Path | None) -> data.DataSet:
     recipe = source.recipe
     card = registry.card(source.name)
     if spec is not None and (recipe is None or data.lasting(spec) != recipe.data.spec):

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -120,7 +120,7 @@ def check_format(name: str, path: Path) -> None:
         raise UsageError(f"out is {str(path)!r}; expected a name that ends in {FORMATS[name]} for format {name}")
 
 
-def card_of(source: TrainedNetwork, *, pixels: bool, licence: str | None, int8: bool = False) -> dict[str, Any]:
+def card_of(source: TrainedNetwork, *, pixels: bool, licence: str | None, int8: bool = False) -> dict[str, object]:
     """The card of an exported file: that of weights, the kind of input, and the licence."""
     channels = source.preprocessing.channels
     card = weights.make_card(
@@ -151,7 +151,7 @@ def write_program(path: Path, task: Task) -> Path:
     return program
 
 
-def with_card(model: bytes, card: dict[str, Any]) -> bytes:
+def with_card(model: bytes, card: dict[str, object]) -> bytes:
     """An ONNX model with the card in its metadata."""
     import onnx
 
@@ -198,13 +198,13 @@ def noise(source: TrainedNetwork, *, pixels: bool) -> Tensor:
     return values if pixels else normalise(values, source.preprocessing)
 
 
-def _write_program(net: nn.Module, sample: Tensor, card: dict[str, Any], path: Path) -> None:
+def _write_program(net: nn.Module, sample: Tensor, card: dict[str, object], path: Path) -> None:
     with quietly():
         program = torch.export.export(net, (sample,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
         torch.export.save(program, path, extra_files={EXTRA_FILE: json.dumps(card, ensure_ascii=False)})
 
 
-def _write_torchscript(net: nn.Module, sample: Tensor, card: dict[str, Any], path: Path) -> None:
+def _write_torchscript(net: nn.Module, sample: Tensor, card: dict[str, object], path: Path) -> None:
     with quietly(), torch.no_grad():
         traced = torch.jit.trace(net, sample)
         torch.jit.save(traced, str(path), _extra_files={EXTRA_FILE: json.dumps(card, ensure_ascii=False)})

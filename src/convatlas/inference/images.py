@@ -19,7 +19,7 @@ from torch import Tensor
 from convatlas.data import decode
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.inference.image_paths import find_images
-from convatlas.records import Problem
+from convatlas.records import Preprocessing, Problem
 
 ImageInput: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.generic] | Tensor
 Images: TypeAlias = ImageInput | Iterable[ImageInput] | Iterable[Iterable[ImageInput]]
@@ -78,9 +78,10 @@ def collect_images(images: Images) -> tuple[list[Readable], list[Problem]]:
     return readable, problems
 
 
-def read_image(image: Readable, *, short_side: int | None = None) -> Tensor:
-    """uint8 (C, H, W), 1 or 3 channels; errors and `short_side` as for `data.decode`."""
-    return decode(image, short_side=short_side) if isinstance(image, Path) else image.pixels
+def read_image(image: Readable, preprocessing: Preprocessing | None = None) -> Tensor:
+    """uint8 (C, H, W), 1 or 3 channels, its 16 bits as those of the training images; errors as for `data.decode`."""
+    white = None if preprocessing is None else preprocessing.max_sample
+    return decode(image, white=white) if isinstance(image, Path) else image.pixels
 
 
 def _flatten(images: object) -> Iterator[ImageInput]:

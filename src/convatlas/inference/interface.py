@@ -1,7 +1,5 @@
 """What another program has to know of an exported file: how an image becomes its input, and what its outputs mean."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -13,7 +11,7 @@ from convatlas.inference.exporting_detectors import OUTPUTS
 from convatlas.inference.trained import TrainedNetwork
 
 GEOMETRY = {
-    "classification": {
+    "classification": {  # of what `middle` leaves, the part of both sides that is kept around the centre
         "none": "the image keeps its size",
         "short_side": "the short side becomes resize_to pixels, the long one side * long // short",
         "fit": "the long side becomes resize_to pixels, the short one in proportion, rounded",
@@ -33,7 +31,7 @@ OUTPUT_WORDS = {
 }
 
 
-def interface_of(trained: TrainedNetwork, *, pixels: bool) -> dict[str, Any]:
+def interface_of(trained: TrainedNetwork, *, pixels: bool) -> dict[str, object]:
     """As values that JSON can hold, for the card of an exported file.
 
     `scale` and `offset` are those of pixels from 0 to 255: input = pixel * scale + offset, channel by channel in the
@@ -60,6 +58,7 @@ def interface_of(trained: TrainedNetwork, *, pixels: bool) -> dict[str, Any]:
         },
         "geometry": {
             "size": list(preprocessing.size),
+            "middle": preprocessing.middle,
             "resize": preprocessing.resize if task == "classification" else "stretch",
             "resize_to": preprocessing.resize_to,
             "words": shown if isinstance(shown, str) else shown[preprocessing.resize],

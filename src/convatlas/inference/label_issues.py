@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -116,7 +116,7 @@ def _cleanlab() -> Callable[[np.ndarray, np.ndarray], Sequence[int]]:
     def rank(labels: np.ndarray, probabilities: np.ndarray) -> Sequence[int]:
         with warnings.catch_warnings():  # of classes without an image
             warnings.simplefilter("ignore")
-            found: Any = issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
+            found: object = issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
         return [int(row) for row in found]
 
     return rank

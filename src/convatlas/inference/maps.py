@@ -58,7 +58,7 @@ def segment(
     with evaluating(source.net):
         for done, image in enumerate(readable, start=1):
             try:
-                yield look(segmenter, str(image), read_image(image))
+                yield look(segmenter, str(image), read_image(image, source.preprocessing))
             except ConvatlasError as error:
                 yield Problem(str(image), str(error).removeprefix(f"{image}: "))
             if on_progress is not None:

@@ -56,7 +56,7 @@ def find_poses(
     with evaluating(source.net.to(device)):
         for done, image in enumerate(readable, start=1):
             try:
-                yield pose_of(source, str(image), read_image(image), None, device)
+                yield pose_of(source, str(image), read_image(image, source.preprocessing), None, device)
             except ConvatlasError as error:
                 yield Problem(str(image), str(error).removeprefix(f"{image}: "))
             if on_progress is not None:

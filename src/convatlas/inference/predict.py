@@ -141,7 +141,7 @@ def classify(
 def read_prepared(image: Readable, preprocessing: Preprocessing) -> Tensor | Problem:
     """The image as uint8 (C, H, W) in the network's size, or why not."""
     try:
-        return prepare(read_image(image), preprocessing)
+        return prepare(read_image(image, preprocessing), preprocessing)
     except (ConvatlasError, OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip() or type(error).__name__
         return Problem(str(image), reason.removeprefix(f"{image}: "))

@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -114,7 +113,7 @@ def _quantise(model: bytes, inputs: Tensor) -> bytes:
         def __init__(self) -> None:
             self.parts = iter(inputs.split(1))
 
-        def get_next(self) -> dict[str, Any]:
+        def get_next(self) -> dict[str, object]:
             part = next(self.parts, None)
             return {} if part is None else {INPUT: part.numpy()}
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from convatlas.lazy import Lazy
 from convatlas.ops.boxes import BACKGROUND, decode, encode, match_anchors
-from convatlas.ops.regions import sample_places, without_difficult
+from convatlas.ops.regions import lie_in_difficult, sample_places, without_difficult
 from convatlas.records import Objects
 
 ops = Lazy("torchvision.ops")
@@ -151,17 +151,18 @@ def sample_anchors(
 
     Args:
         anchors: (N, 4).
-        objects: of the image.
+        objects: of the image. Anchors that lie in a crowd or a difficult one are neither.
         size: H, W of the image.
         count: of the chosen; background makes up for objects that are not there.
     """
-    objects = without_difficult(objects)
+    every, objects = objects, without_difficult(objects)
     height, width = size
     limits = anchors.new_tensor([width, height])
     inside = ((anchors[:, :2] >= 0) & (anchors[:, 2:] <= limits)).all(1).nonzero().squeeze(1)
     matches = match_anchors(ops.box_iou(objects.boxes, anchors[inside]))
     near = sample_places(matches >= 0, int(positive * count))
-    far = sample_places(matches == BACKGROUND, count - len(near))
+    is_background = (matches == BACKGROUND) & ~lie_in_difficult(anchors[inside], every)
+    far = sample_places(is_background, count - len(near))
     codes = anchors.new_zeros(len(near) + len(far), 4)
     codes[: len(near)] = encode(objects.boxes[matches[near]], anchors[inside[near]])
     is_object = torch.zeros(len(codes), dtype=torch.int64, device=anchors.device)

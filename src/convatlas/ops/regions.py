@@ -35,8 +35,30 @@ class Regions:
     nearest: Tensor  # (N,) int64: which of the `easy` objects each overlaps most; 0 where there is none
 
 
+IGNORED_SHARE = 0.7  # of a box, from which on it counts as lying in a crowd; Detectron's CROWD_FILTER_THRESH
+
+
+def lie_in_difficult(boxes: Tensor, objects: Objects) -> Tensor:
+    """Which boxes lie mostly in a difficult object or a crowd, and are no background therefore.  (N, 4) -> (N,) bool
+
+    COCO's protocol and Detectron's training divide the intersection by the box's own area: a small box anywhere in a
+    crowd lies in it, though its IoU with the crowd is next to nothing.
+    """
+    crowds = objects.boxes[objects.difficult].to(boxes)
+    if not len(crowds) or not len(boxes):
+        return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
+    low = torch.maximum(boxes[:, None, :2], crowds[None, :, :2])
+    high = torch.minimum(boxes[:, None, 2:], crowds[None, :, 2:])
+    shared = (high - low).clamp(min=0).prod(2)
+    own = (boxes[:, 2:] - boxes[:, :2]).prod(1).clamp(min=torch.finfo(boxes.dtype).tiny)
+    return (shared / own[:, None] > IGNORED_SHARE).any(1)
+
+
 def without_difficult(objects: Objects) -> Objects:
-    """Without the objects that are marked as difficult, which the releases leave out in training."""
+    """Without the objects that are marked as difficult, which the releases leave out in training.
+
+    What lies in them must not become background either: see `lie_in_difficult`.
+    """
     usable = ~objects.difficult
     masks = None if objects.masks is None else objects.masks[usable]
     return Objects(objects.boxes[usable], objects.labels[usable], objects.difficult[usable], masks)
@@ -51,6 +73,7 @@ def sample_regions(
     foreground: float = 0.25,
     foreground_iou: float = 0.5,
     background_iou: tuple[float, float] = (0.1, 0.5),
+    difficult: bool = False,
 ) -> Regions:
     """A random choice among the proposals and the objects themselves (section 2.3).
 
@@ -59,9 +82,11 @@ def sample_regions(
         objects: of the same image.
         count: regions; fewer where there are not enough.
         foreground: at most this part of them have an IoU of at least `foreground_iou` with an object.
-        background_iou: the others have a largest IoU in this half-open range.
+        background_iou: the others have a largest IoU in this half-open range, and do not lie in a crowd or in a
+            difficult object that does not count.
+        difficult: whether objects that are marked as difficult count, as in R-CNN's release alone.
     """
-    objects = without_difficult(objects)
+    every, objects = objects, objects if difficult else without_difficult(objects)
     boxes = torch.cat([objects.boxes, proposals.to(objects.boxes)])
     classes = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
     codes = torch.zeros_like(boxes)
@@ -71,7 +96,10 @@ def sample_regions(
         largest, nearest = ops.box_iou(boxes, objects.boxes).max(1)
     low, high = background_iou
     near = sample_places(largest >= foreground_iou, round(foreground * count))
-    far = sample_places((largest >= low) & (largest < high), count - len(near))
+    is_background = (largest >= low) & (largest < high)
+    if not difficult:
+        is_background &= ~lie_in_difficult(boxes, every)
+    far = sample_places(is_background, count - len(near))
     if len(near):
         classes[near] = objects.labels[nearest[near]] + 1
         codes[near] = encode(objects.boxes[nearest[near]], boxes[near], variances=SSD_VARIANCES)

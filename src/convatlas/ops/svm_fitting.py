@@ -4,7 +4,10 @@ Girshick et al. 2014, sections 2.3 and 3.5, appendices B and C, with the constan
 
 Positives are the objects themselves; negatives are proposals with an IoU below 0.3 with every object of the class.
 Negatives are mined: an image's proposals that an SVM scores above -1 join its set, and when enough have joined it is
-fitted again. Box regressions are ridge regressions on pool5, fitted on proposals with an IoU above 0.6.
+fitted again. Features are scaled to a mean norm of 20, measured on up to 200 regions of each of 200 images.
+Box regressions are ridge regressions on pool5, scaled alike, fitted on proposals with an IoU above 0.6: each belongs to
+the class of the object that it overlaps most. Their targets are centred and decorrelated, class by class, as
+`rcnn_train_bbox_regressor.m` does. Objects are proposals too, as in the release's lists of regions.
 
 Shapes   N proposals of an image, G objects, K classes, D features, P values of pool5.
 """
@@ -21,12 +24,15 @@ from torch import Tensor
 from convatlas.errors import ConvatlasError
 from convatlas.lazy import Lazy
 from convatlas.ops.boxes import encode
+from convatlas.ops.regions import lie_in_difficult
 from convatlas.records import Objects
 
 ops = Lazy("torchvision.ops")
 
-MEAN_NORM = 20.0  # to which features are scaled before the SVMs see them
-HARD, EASY = -1.0, -1.2  # a negative above the first is taken, one below the second is put away again
+MEAN_NORM = 20.0  # to which features are scaled
+STATISTICS = 200  # images, and regions of each, whose features' norms are averaged
+SPREAD = 0.001  # added to the variances of the targets before they are made equal
+HARD, EASY = -1.0001, -1.2  # a negative above the first is taken, one below the second is put away again
 _NEVER = -2.0  # the margin of a class that had no object, below every threshold
 _ROWS = ("positives", "negatives", "near", "codes")
 
@@ -43,6 +49,7 @@ class SvmSettings:
     refit_after: int = 2000  # negatives that have joined
     box_iou: float = 0.6
     ridge: float = 1000.0
+    difficult: bool = True  # whether objects that are marked as difficult are learned
 
 
 class Fitted(NamedTuple):
@@ -98,6 +105,8 @@ class Fitting:
     def __init__(self, num_classes: int, settings: SvmSettings) -> None:
         self.settings = settings
         self.scale: float | None = None  # of the features; None while objects are gathered
+        self.box_scale: float | None = None  # of pool5
+        self._norms: list[np.ndarray] = []  # (n, 2) of an image: of its regions' features and of their pool5
         self._classes = [_Class() for _ in range(num_classes)]
 
     def gather(self, features: np.ndarray, labels: Tensor) -> None:
@@ -105,13 +114,26 @@ class Fitting:
         for label, row in zip(labels.tolist(), features, strict=True):
             self._classes[label].positives.append(row[None])
 
+    @property
+    def wants_statistics(self) -> bool:
+        """Whether too few images' regions have been measured yet; a run sees images in random order."""
+        return len(self._norms) < STATISTICS
+
+    def choose(self, count: int) -> np.ndarray:
+        """Which of an image's regions are measured: at most 200, at random but always the same for a run's image."""
+        return np.random.default_rng(len(self._norms)).permutation(count)[:STATISTICS]
+
+    def measure(self, features: np.ndarray, pool5: np.ndarray) -> None:
+        """Takes the norms of an image's regions.  (n, D), (n, P)"""
+        self._norms.append(np.stack([np.linalg.norm(values, axis=1) for values in (features, pool5)], 1))
+
     def end_gathering(self) -> None:
-        """Scales the objects to their mean norm."""
-        rows = [row for each in self._classes for row in each.positives]
-        if not rows:
+        """Scales features to the mean norm, the gathered objects at once."""
+        if not any(each.positives for each in self._classes):
             raise ConvatlasError("no image has an object; expected at least one to fit SVMs on")
-        mean = float(np.linalg.norm(np.concatenate(rows), axis=1).mean())
-        self.scale = MEAN_NORM / max(mean, 1e-12)
+        if not self._norms or not len(norms := np.concatenate(self._norms)):
+            raise ConvatlasError("no region was measured; expected at least one to scale the features by")
+        self.scale, self.box_scale = (MEAN_NORM / max(float(mean), 1e-12) for mean in norms.mean(0))
         for each in self._classes:
             each.positives = [row * np.float32(self.scale) for row in each.positives]
 
@@ -119,12 +141,15 @@ class Fitting:
         """The proposals of an image.  (N, D), (N, P), (N, 4)"""
         assert self.scale is not None
         scaled = (features * np.float32(self.scale)).astype(np.float64)
+        is_ignored = lie_in_difficult(proposals, objects).cpu() & (not self.settings.difficult)
+        overlaps = ops.box_iou(proposals, objects.boxes).cpu()
+        labels = objects.labels.cpu()
         for label, each in enumerate(self._classes):
-            own = objects.boxes[objects.labels == label]
-            overlaps = ops.box_iou(proposals, own).cpu()
             if each.positives:
-                self._mine(each, scaled[(overlaps < self.settings.negative_iou).all(1).numpy()])
-            self._gather_boxes(each, pool5, proposals, own, overlaps)
+                is_far = (overlaps[:, labels == label] < self.settings.negative_iou).all(1) & ~is_ignored
+                self._mine(each, scaled[is_far.numpy()])
+        if len(labels):
+            self._gather_boxes(pool5, proposals.cpu(), objects.boxes.cpu(), labels, overlaps)
 
     def _mine(self, each: _Class, far: np.ndarray) -> None:
         """Takes the negatives that are still hard; of the first image, all."""
@@ -137,14 +162,16 @@ class Fitting:
             each.negatives = [negatives[each.margins(negatives) >= EASY]] if each.plane is not None else [negatives]
             each.joined = 0
 
-    def _gather_boxes(self, each: _Class, pool5: np.ndarray, proposals: Tensor, own: Tensor, overlaps: Tensor) -> None:
-        """Takes the proposals near an object for the class's box regression."""
-        if not len(own):
-            return
+    def _gather_boxes(
+        self, pool5: np.ndarray, proposals: Tensor, boxes: Tensor, labels: Tensor, overlaps: Tensor
+    ) -> None:
+        """Takes the proposals near an object for the box regression of the class of the object that is nearest."""
         largest, nearest = overlaps.max(1)
-        near = largest > self.settings.box_iou
-        each.near.append(np.pad(pool5[near.numpy()], ((0, 0), (0, 1)), constant_values=1.0))
-        each.codes.append(encode(own.cpu()[nearest[near]], proposals.cpu()[near]).numpy())
+        for label in labels.unique().tolist():
+            near = (largest > self.settings.box_iou) & (labels[nearest] == label)
+            rows = np.pad(pool5[near.numpy()], ((0, 0), (0, 1)), constant_values=1.0)
+            self._classes[label].near.append(rows)
+            self._classes[label].codes.append(encode(boxes[nearest[near]], proposals[near]).numpy())
 
     def result(self) -> Fitted:
         """The SVMs of all that was seen. A class without objects gets one that finds nothing.
@@ -153,6 +180,7 @@ class Fitting:
             ConvatlasError: no proposal lay away from the objects.
         """
         assert self.scale is not None
+        assert self.box_scale is not None
         for each in self._classes:
             each.fit(self.settings)
         planes = [each.plane for each in self._classes if each.plane is not None]
@@ -166,13 +194,17 @@ class Fitting:
             near, codes = (
                 np.concatenate([np.zeros((0, n)), *rows]) for n, rows in ((width, each.near), (4, each.codes))
             )
-            boxes.append(ridge(near, codes, self.settings.ridge).T)
+            boxes.append(box_regression(near, codes, self.box_scale, self.settings.ridge))
         parts = (table[:, :-1] * self.scale, table[:, -1], np.stack(boxes))
         return Fitted(*(torch.from_numpy(np.ascontiguousarray(part)).float() for part in parts))
 
     def state(self) -> dict[str, Tensor]:
         """All that was gathered, by name."""
-        state = {} if self.scale is None else {"scale": torch.tensor(self.scale, dtype=torch.float64)}
+        scales = {"scale": self.scale, "box_scale": self.box_scale}
+        state = {name: torch.tensor(v, dtype=torch.float64) for name, v in scales.items() if v is not None}
+        if self._norms:
+            state["norms"] = torch.from_numpy(np.concatenate(self._norms))
+            state["measured"] = torch.tensor([len(norms) for norms in self._norms])
         for label, each in enumerate(self._classes):
             for name in _ROWS:
                 if rows := getattr(each, name):
@@ -183,7 +215,13 @@ class Fitting:
         return state
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        self.scale = float(state["scale"]) if "scale" in state else None
+        if ("scale" in state) != ("box_scale" in state):
+            raise ConvatlasError("the fitting was begun by an older version, without the scale of pool5; begin it anew")
+        self.scale, self.box_scale = (float(state[name]) if name in state else None for name in ("scale", "box_scale"))
+        self._norms = []
+        if "norms" in state:
+            ends = np.cumsum(state["measured"].numpy())[:-1]
+            self._norms = list(np.split(state["norms"].numpy(), ends))
         for label, each in enumerate(self._classes):
             for name in _ROWS:
                 rows = state.get(f"{label}.{name}")
@@ -191,6 +229,27 @@ class Fitting:
             plane = state.get(f"{label}.plane")
             each.plane = None if plane is None else plane.numpy()
             each.joined = int(state[f"{label}.joined"])
+
+
+def box_regression(near: np.ndarray, codes: np.ndarray, scale: float, strength: float) -> np.ndarray:
+    """The box regression of one class, for features and codes as they are.  (N, P + 1), (N, 4) -> (4, P + 1)
+
+    Features times `scale` are fitted to the codes, centred and decorrelated, and the result is brought back to both.
+    Of no proposals it is 0: boxes stay as they are.
+
+    Source: `rcnn_train_bbox_regressor.m` and `rcnn_predict_bbox_regressor.m` of rbgirshick/rcnn.
+    """
+    if not len(codes):
+        return np.zeros((4, near.shape[1]))
+    scales = np.append(np.full(near.shape[1] - 1, scale), 1.0)  # the constant stays 1
+    mean = codes.mean(0, dtype=np.float64)
+    centred = codes - mean
+    variances, axes = np.linalg.eigh(centred.T @ centred / len(codes))
+    deviations = np.sqrt(np.maximum(variances, 0) + SPREAD)
+    whitening, back = ((axes * values) @ axes.T for values in (1 / deviations, deviations))
+    weights = (ridge(near * scales, centred @ whitening, strength) @ back).T * scales
+    weights[:, -1] += mean
+    return weights
 
 
 def ridge(x: np.ndarray, y: np.ndarray, strength: float) -> np.ndarray:

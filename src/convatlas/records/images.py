@@ -14,8 +14,14 @@ class Preprocessing:
     aspect), or each side ("stretch"), to `resize_to` pixels, bilinear with antialiasing. Then the image is cropped or
     padded around its centre to `size`. Values in [0, 1] become (value - mean) / std, channel by channel.
 
+    Before all that, `middle` keeps the middle part of both sides: 0.875, stretched to the input, is how TensorFlow's
+    release of Inception looks at a test image.
+
     `mean_image` replaces `mean` by a value for each pixel: "training" asks for the mean of the training images, and
     becomes the packed values (`data.measured`), which the weights' card then carries.
+
+    `max_sample` is what white is in 16-bit images, of the data that were trained on (`data.depths.settle`): a dark
+    image of 12 bits is as dark to the network as it was among them. None: each image by its own largest value.
     """
 
     size: tuple[int, int]  # H, W
@@ -26,6 +32,8 @@ class Preprocessing:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     channel_order: Literal["rgb", "bgr"] = "rgb"
     mean_image: str | None = None
+    max_sample: int | None = None
+    middle: float = 1.0  # part of both sides that is kept
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ OWN = """@software{convatlas,
 # what is said of a recipe, what the data decide, and how fast it is computed
 NOT_TRAINING = (
     "network", "variant", "source", "expected", "results", "cost", "notes", "small_data_epochs", "preprocessing",
-    "seed", "data", "compile", "channels_last", "shard", "fine_tune",
+    "seed", "data", "compile", "channels_last", "shard", "fine_tune", "steps",
 )  # fmt: skip
 _DEPARTS = re.compile(r"^Departs +(.*?)(?=^[A-Z]\w+ {2,}|^\s*$|\Z)", re.MULTILINE | re.DOTALL)
 
@@ -115,8 +115,9 @@ def _of_recipe(recipe: Recipe, epochs: int) -> Iterator[str]:
         return
     if recipe.variant != published.variant:
         yield f"The recipe is {recipe.variant}, not the published one ({published.source})."
+    as_stated = published.stated_steps is not None and recipe.stated_steps == published.stated_steps
     for name, theirs in vars(published).items():
-        if name not in NOT_TRAINING:
+        if name not in NOT_TRAINING and not (name == "epochs" and as_stated):
             yield from _changes(name.replace("_", " "), theirs, vars(recipe)[name])
     if recipe.fine_tune != published.fine_tune and recipe.fine_tune is not None:
         yield f"Training started from the weights {Path(recipe.fine_tune.weights).name}."

@@ -150,7 +150,8 @@ def compare(
     else:
         if changed := [field for field in SETTINGS if getattr(recipe, field) != getattr(original, field)]:
             differences.append(f"this run changed the published {' and '.join(changed)}")
-        if original.epochs != epochs:
+        as_stated = original.stated_steps is not None and recipe.stated_steps == original.stated_steps
+        if original.epochs != epochs and not as_stated:
             planned = plural(original.epochs, "epoch", "epochs")
             differences.append(f"the published recipe makes {planned}, this run {epochs:,}")
     if not same_protocol(published, protocol):

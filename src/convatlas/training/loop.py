@@ -1,5 +1,6 @@
 """The training loop, to be read in one sitting. What a step does is in `step`, how a run survives in `session`."""
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -125,7 +126,7 @@ def fit(
     ):
         at = session.position
         kept: AnyEvaluation | None = None
-        while at.epoch < recipe.epochs and not (recipe.stop and recipe.stop.reached(at.errors)):
+        while at.epoch < setup.recipe.epochs and not (recipe.stop and recipe.stop.reached(at.errors)):
             row = _pass(setup, session, at, on_progress)
             started = time.perf_counter()
             evaluation, is_result = _compare(setup, session, at)
@@ -136,7 +137,7 @@ def fit(
             row["protocol"] = evaluation.protocol
             at.end_epoch(row)
             session.log(row)
-            session.save(at.epoch * setup.steps)
+            session.save(min(at.epoch * setup.steps, setup.all_steps))
             if on_epoch:
                 on_epoch(row)
         evaluation = _test(setup, session, data, kept, on_note)
@@ -159,7 +160,7 @@ def _pass(setup: Setup, session: Session, at: Position, on_progress: OnProgress 
     errors = at.errors
 
     def rate(step: int) -> float:
-        return recipe.schedule.rate(base, step, recipe.epochs * steps, errors)
+        return recipe.schedule.rate(base, step, setup.all_steps, errors)
 
     def settle() -> None:
         """Brings the position up to date, so that it can be saved."""
@@ -168,7 +169,8 @@ def _pass(setup: Setup, session: Session, at: Position, on_progress: OnProgress 
         at.epoch_seconds = before + time.perf_counter() - started
 
     try:
-        for batch in session.batches(at):
+        left = setup.all_steps - at.epoch * steps - at.index
+        for batch in itertools.islice(session.batches(at), left):
             step = at.epoch * steps + at.index
             found, loss = learner.learn(batch, step, rate(step))
             sums += found
@@ -190,11 +192,12 @@ def _pass(setup: Setup, session: Session, at: Position, on_progress: OnProgress 
         raise session.not_finite(error) from error
     loss_sum, wrong = at.sums
     error = {} if math.isnan(wrong) else {"train_error": wrong / at.seen}
+    done = min((at.epoch + 1) * steps, setup.all_steps)
     return {
         "epoch": at.epoch + 1,
-        "step": (at.epoch + 1) * steps,
+        "step": done,
         "images": at.seen,
-        "learning_rate": rate((at.epoch + 1) * steps - 1),
+        "learning_rate": rate(done - 1),
         "train_loss": loss_sum / at.seen,
         **error,
         "images_per_s": at.seen / at.epoch_seconds,

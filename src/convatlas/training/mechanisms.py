@@ -23,6 +23,21 @@ class ParameterGroup:
 
 
 @dataclass(frozen=True)
+class StatedSteps:
+    """A length that the source states in steps, whatever the number of samples.
+
+    It holds while the recipe's `epochs` are `in_epochs`: whoever sets other epochs gets these.
+    """
+
+    count: int
+    in_epochs: int  # that the steps take on the source's data, the last one perhaps in part
+
+    def __post_init__(self) -> None:
+        check_range("count", self.count, least=1)
+        check_range("in_epochs", self.in_epochs, least=1)
+
+
+@dataclass(frozen=True)
 class Ema:
     """The result is an exponential moving average of the weights: a = d a + (1 - d) w after each step.
 
@@ -67,6 +82,19 @@ class ClipValue:
 
     def __post_init__(self) -> None:
         check_range("value", self.value, above=0)
+
+
+@dataclass(frozen=True)
+class FilterNorm:
+    """After each step every filter of a convolution whose root mean square exceeds `rms` is scaled back to it.
+
+    Zeiler and Fergus 2013, section 3, with a radius of 0.1, so that no few filters of the first layer dominate.
+    """
+
+    rms: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_range("rms", self.rms, above=0)
 
 
 @dataclass(frozen=True)

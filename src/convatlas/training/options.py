@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from convatlas import registry
-from convatlas.data.augment import RandomCrop, RandomResizedCrop, ScaleJitter
+from convatlas.data.augment import RandomCrop, RandomResizedCrop, RandomSizedCrop, ScaleJitter
 from convatlas.errors import UsageError
 from convatlas.records import Preprocessing
 from convatlas.sizes import find_sizes
@@ -41,7 +41,7 @@ def with_size(recipe: Recipe, size: Pair) -> Recipe:
         return max(1, round(sides[0] * size[0] / before.size[0])), max(1, round(sides[1] * size[1] / before.size[1]))
 
     def changed(step: Any) -> Any:
-        if isinstance(step, RandomResizedCrop):
+        if isinstance(step, RandomResizedCrop | RandomSizedCrop):
             return replace(step, size=scaled(step.size))
         if isinstance(step, RandomCrop):
             return replace(step, size=scaled(step.size), within=None if step.within is None else scaled(step.within))

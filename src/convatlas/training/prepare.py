@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
+from convatlas.blocks.dims import CONVS
 from convatlas.errors import UsageError
 from convatlas.records import LearnsByItself
 from convatlas.training import finetuning
 from convatlas.training.losses import CrossEntropy
-from convatlas.training.mechanisms import ParameterGroup
+from convatlas.training.mechanisms import FilterNorm, ParameterGroup
 from convatlas.training.optimizers import KrizhevskySGD, StochasticDiagonalLM, TensorFlowRMSProp
 from convatlas.training.recipe import SGD, Adam, AdamW, DiagonalLM, OwnRule, Recipe, RMSProp
 
@@ -71,6 +72,31 @@ def make_optimizer(recipe: Recipe, net: nn.Module) -> Optimizer | None:
             settings = {"momentum": sgd.momentum, "weight_decay": sgd.weight_decay, "nesterov": sgd.nesterov}
             plain = recipe.shard or recipe.precision == "fp16"  # fused, it takes steps that the scaler leaves out
             return torch.optim.SGD(groups, lr=sgd.lr, fused=not plain, **settings)
+
+
+def set_batch_norm_momentum(net: nn.Module, momentum: float | None) -> None:
+    """Sets the share of the new batch in all running statistics; None leaves the network's own."""
+    for layer in net.modules():
+        if momentum is not None and isinstance(layer, _BatchNorm):
+            layer.momentum = momentum
+
+
+@torch.no_grad()
+def renormalise_filters(net: nn.Module, rule: FilterNorm) -> None:
+    """Scales the filters of all convolutions down to the rule's root mean square where theirs is larger.
+
+    Example:
+        >>> conv = nn.Conv2d(1, 2, 1, bias=False)
+        >>> _ = conv.weight.data.copy_(torch.tensor([0.4, 0.05]).view(2, 1, 1, 1))
+        >>> renormalise_filters(conv, FilterNorm(0.1))
+        >>> conv.weight.flatten().tolist()
+        [0.10000000149011612, 0.05000000074505806]
+    """
+    for layer in net.modules():
+        if isinstance(layer, CONVS):
+            filters = layer.weight.flatten(1)
+            rms = filters.square().mean(dim=1).sqrt()
+            layer.weight.mul_((rule.rms / rms.clamp_min(rule.rms)).view(-1, *[1] * (layer.weight.dim() - 1)))
 
 
 def parameter_groups(

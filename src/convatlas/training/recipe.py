@@ -2,7 +2,7 @@
 
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import tomli_w
@@ -24,8 +24,10 @@ from convatlas.training.mechanisms import (
     ClipValue,
     EarlyStopping,
     Ema,
+    FilterNorm,
     ParameterGroup,
     Polyak,
+    StatedSteps,
     check_range,
     check_rates,
 )
@@ -154,6 +156,8 @@ class Recipe:
     groups: tuple[ParameterGroup, ...] = ()  # parameters with a learning rate or weight decay of their own
     averaging: Ema | Polyak | None = None  # of the weights; the averaged ones are tested and are the result
     clip: ClipNorm | ClipValue | None = None
+    filter_norm: FilterNorm | None = None  # of the filters, after each step
+    batch_norm_momentum: float | None = None  # the share of the new batch; None: the network's own
     accumulate: int = 1  # parts that a batch is computed in, one after another; the gradient stays the whole batch's
     sampling: typing.Literal["shuffled", "balanced"] = "shuffled"
     # of masks also SegNet's "median_frequency" and ENet's "inverse_log"; "balanced": 1 / frequency, mean 1
@@ -166,13 +170,46 @@ class Recipe:
     shard: bool = False  # parameters and optimiser are spread over the processes (FSDP)
     seed: int = 0
     data: DataSource = field(default_factory=DataSource)
+    steps: StatedSteps | None = None  # the length, where the source states it in steps
 
     def __post_init__(self) -> None:
         check_range("epochs", self.epochs, least=1)
         check_range("batch_size", self.batch_size, least=1)
+        if self.batch_norm_momentum is not None:
+            check_range("batch_norm_momentum", self.batch_norm_momentum, least=0, most=1)
         check_range("accumulate", self.accumulate, least=1, most=self.batch_size)
         check_range("seed", self.seed, least=0, most=2**63 - 1)
         check_range("auxiliary_weight", self.auxiliary_weight, least=0)
+
+    @property
+    def stated_steps(self) -> int | None:
+        """The length in steps, where the source states it so and nobody has set other epochs."""
+        return None if self.steps is None or self.steps.in_epochs != self.epochs else self.steps.count
+
+
+def in_steps(recipe: Recipe, count: int, samples: int) -> Recipe:
+    """The recipe with a length of `count` steps, which are so many epochs on the source's samples.
+
+    Example:
+        >>> recipe = in_steps(Recipe("lenet5", "mine", "nobody", 1, 128, SGD(0.1)), 64_000, 50_000)
+        >>> recipe.epochs, length(recipe, 391), length(recipe, 1)
+        (164, (164, 64000), (64000, 64000))
+    """
+    epochs = -(-count // -(-samples // recipe.batch_size))
+    return replace(recipe, epochs=epochs, steps=StatedSteps(count, epochs))
+
+
+def length(recipe: Recipe, steps_an_epoch: int) -> tuple[int, int]:
+    """(epochs, steps) of a run whose epochs have so many steps; the last epoch may be shorter than the others."""
+    if recipe.steps is not None and recipe.epochs == recipe.steps.in_epochs:
+        return -(-recipe.steps.count // steps_an_epoch), recipe.steps.count
+    return recipe.epochs, recipe.epochs * steps_an_epoch
+
+
+def on_data(recipe: Recipe, steps_an_epoch: int) -> Recipe:
+    """The recipe with the epochs that its stated steps take on the data; one without stated steps stays as it is."""
+    epochs, count = length(recipe, steps_an_epoch)
+    return recipe if epochs == recipe.epochs else replace(recipe, epochs=epochs, steps=StatedSteps(count, epochs))
 
 
 def to_toml(recipe: Recipe) -> str:

@@ -46,6 +46,53 @@ class Drops:
 
 
 @dataclass(frozen=True)
+class StepDrops:
+    """Divided by `divisor` after each of the steps `at` of a published run of `of` steps; a shorter run shrinks them.
+
+    Args:
+        warm_up: steps at a tenth of the rate, at the beginning.
+
+    Example:
+        >>> schedule = StepDrops(at=(32_000, 48_000), of=64_000)
+        >>> [schedule.rate(0.1, step, 64_000) for step in (31_999, 32_000)]
+        [0.1, 0.01]
+    """
+
+    at: tuple[int, ...]
+    of: int
+    divisor: float = 10.0
+    warm_up: int = 0
+
+    def rate(self, base: float, step: int, steps: int, errors: Errors = ()) -> float:
+        published = step * self.of // max(steps, 1)
+        if published < self.warm_up:
+            return base / 10
+        return base / self.divisor ** sum(published >= point for point in self.at)
+
+
+@dataclass(frozen=True)
+class Multistep:
+    """Multiplied by a factor of its own after each of these steps of a published run of `of` steps.
+
+    Darknet's policy "steps"; other runs go through it in proportion.
+
+    Example:
+        >>> [Multistep((2, 5), (10, 0.1), of=10).rate(1.0, step, 10) for step in (0, 2, 5)]
+        [1.0, 10.0, 1.0]
+    """
+
+    at: tuple[int, ...]
+    factors: tuple[float, ...]
+    of: int
+
+    def rate(self, base: float, step: int, steps: int, errors: Errors = ()) -> float:
+        done = step * self.of // max(steps, 1)
+        for point, factor in zip(self.at, self.factors, strict=True):
+            base *= factor if done >= point else 1.0
+        return base
+
+
+@dataclass(frozen=True)
 class Inverse:
     """Caffe's "inv": base (1 + gamma step)^-power, the steps counted on a run of `published_steps`."""
 
@@ -114,4 +161,4 @@ class Plateau:
         return found
 
 
-Schedule = Constant | Passes | Drops | Inverse | Cosine | Polynomial | Staircase | Plateau
+Schedule = Constant | Passes | Drops | StepDrops | Multistep | Inverse | Cosine | Polynomial | Staircase | Plateau

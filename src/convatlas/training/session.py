@@ -178,6 +178,7 @@ class Session:
             chosen_on=chosen_on,
             protocol=evaluation.protocol,
             scores=evaluation.scores(),
+            val_serves_as_test=self.setup.val_serves_as_test,
         )
         if self.setup.processes.first:
             summary.write(self.run.summary)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from convatlas import registry, weights
 from convatlas.analysis.trace import trace_network
 from convatlas.blocks.region_svms import WithSvms
 from convatlas.data import DataSet, LabelAssembly, Loader, Split, default_preprocessing, measured
+from convatlas.data.depths import white_of
 from convatlas.errors import UsageError
 from convatlas.ops.selective_search import REMEMBERED
 from convatlas.records import Preprocessing
@@ -20,8 +21,8 @@ from convatlas.training import compiling, finetuning
 from convatlas.training.distributed import Processes
 from convatlas.training.optimizers import StochasticDiagonalLM
 from convatlas.training.own_losses import OwnLosses
-from convatlas.training.prepare import make_optimizer
-from convatlas.training.recipe import OwnRule, Recipe, RegionSvms
+from convatlas.training.prepare import make_optimizer, set_batch_norm_momentum
+from convatlas.training.recipe import OwnRule, Recipe, RegionSvms, length, on_data
 from convatlas.training.sharding import shard
 from convatlas.training.step import Learner
 from convatlas.training.summary import Compared
@@ -46,6 +47,8 @@ class Setup:
     card: dict[str, Any]  # of the weights
     preprocessing: Preprocessing
     before_pass: Callable[[int], None] | None  # called with the epoch
+    all_steps: int  # of the run
+    val_serves_as_test: bool = False
 
     @property
     def steps(self) -> int:
@@ -85,7 +88,7 @@ def set_up(
     network, device = registry.card(recipe.network), processes.device
     preprocessing = recipe.preprocessing or default_preprocessing(network, data.train)
     check_channels(preprocessing)
-    preprocessing = measured(preprocessing, data.train)
+    preprocessing = replace(measured(preprocessing, data.train), max_sample=white_of(data.train))
     card = weights.make_card(
         network.name,
         num_classes=len(data.classes),
@@ -97,6 +100,7 @@ def set_up(
         card["colours"] = [list(colour) for colour in data.colours]
     torch.manual_seed(recipe.seed)
     net = registry.build(recipe.network, num_classes=len(data.classes), in_channels=preprocessing.channels).to(device)
+    set_batch_norm_momentum(net, recipe.batch_norm_momentum)
     if recipe.fine_tune:
         finetuning.start(net, network.name, data.classes, recipe.fine_tune)
         started_from = weights.read_card(recipe.fine_tune.weights, network.name) or {}
@@ -118,6 +122,8 @@ def set_up(
         net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if joins_statistics(recipe, processes.count):
         net = synchronise(net, device)
+    if sharded and recipe.filter_norm:
+        raise UsageError("filter_norm has no place in a network that is spread over processes; expected shard=False")
     if sharded:
         net = shard(net, recipe, processes)
     optimizer = make_optimizer(recipe, net)
@@ -132,19 +138,24 @@ def set_up(
             device=device,
         )
         before_pass = partial(estimate_curvature, optimizer, patterns, recipe)
+    recipe = on_data(recipe, len(parts.train))
+    _, all_steps = length(recipe, len(parts.train))
     input_shape = (preprocessing.channels, *preprocessing.size)
     learner = Learner(
         recipe,
         net,
         optimizer,
         processes,
-        steps=recipe.epochs * len(parts.train),
+        steps=all_steps,
         wrong=None if isinstance(recipe.loss, OwnLosses) else TASKS[network.task].count_wrong,
         class_weights=parts.class_weights,
         compile_with=compiling.choose(recipe, input_shape, len(data.train), device, on_note),
     )
     score, final = (parts.test, None) if parts.val is None else (parts.val, parts.test)
-    return Setup(recipe, processes, parts.train, score, final, learner, card, preprocessing, before_pass)
+    serves = data.val_serves_as_test
+    return Setup(
+        recipe, processes, parts.train, score, final, learner, card, preprocessing, before_pass, all_steps, serves
+    )
 
 
 def check_channels(preprocessing: Preprocessing) -> None:

@@ -24,6 +24,7 @@ from convatlas.training.losses import CrossEntropy
 from convatlas.training.mechanisms import ClipNorm, ClipValue
 from convatlas.training.mistakes import wrong_labels
 from convatlas.training.own_losses import LossesOf, OwnLosses
+from convatlas.training.prepare import renormalise_filters
 from convatlas.training.recipe import OutputLoss, OwnRule, Recipe
 
 
@@ -193,6 +194,8 @@ class Learner:
             self.scaler.update()
         else:
             optimizer.step()
+        if self.recipe.filter_norm:
+            renormalise_filters(self.net, self.recipe.filter_norm)
         optimizer.zero_grad()
 
     @torch.no_grad()

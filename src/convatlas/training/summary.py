@@ -29,10 +29,17 @@ class Summary:
     chosen_on: Compared | None  # the split that the epoch was chosen on; None: nothing was chosen
     protocol: str = ""
     scores: dict[str, float] = field(default_factory=dict)
+    val_serves_as_test: bool = False  # the data have a validation split and no test split
 
     @property
     def selection(self) -> str:
-        """Which epoch the number is of, and what it was chosen on."""
+        """Which epoch the number is of, what it was chosen on, and which split it was measured on."""
+        return self._choice + (
+            "; it is of the data's validation split, as they have no test split" if self.val_serves_as_test else ""
+        )
+
+    @property
+    def _choice(self) -> str:
         which = f"epoch {self.epoch} of {self.epochs}"
         if self.chosen_on is None:
             return f"{which}, the last; no epoch was chosen by its error"
@@ -40,7 +47,7 @@ class Summary:
         if self.chosen_on == "val":
             return f"{which}, {how} on the validation split; the test split was seen once"
         return (
-            f"{which}, {how} on the test split itself, as there is no validation split: the error is likely to be "
+            f"{which}, {how} on the test split itself, as there is no other to choose on: the error is likely to be "
             "higher on new images"
         )
 

@@ -6,7 +6,7 @@ maximum came from, and sums where overlapping windows chose the same place. Only
 """
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -27,11 +27,11 @@ class _RectifySignal(Function):
     """Goes down as the deconvnet does: the signal itself is rectified, whatever the image did here."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rectifier: Callable[[Tensor], Tensor]) -> Tensor:
+    def forward(ctx: object, x: Tensor, rectifier: Callable[[Tensor], Tensor]) -> Tensor:
         return rectifier(x)
 
     @staticmethod
-    def backward(ctx: Any, *signals: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: object, *signals: Tensor) -> tuple[Tensor, None]:
         return signals[0].clamp(min=0), None
 
 
@@ -53,11 +53,11 @@ class _Pass(Function):
     """Goes down unchanged."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    def forward(ctx: object, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         return function(x)
 
     @staticmethod
-    def backward(ctx: Any, *signals: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: object, *signals: Tensor) -> tuple[Tensor, None]:
         return signals[0], None
 
 
@@ -112,7 +112,7 @@ def forward(net: nn.Module, x: Tensor, layer: str = "", rule: Rule = GRADIENT) -
         UsageError: the network has no such layer, or the layer gives no tensor.
     """
     module = find_layer(net, layer)
-    kept: list[Any] = []
+    kept: list[object] = []
     x = x.detach().clone().requires_grad_()
     with ExitStack() as stack:
         stack.enter_context(evaluating(net))
@@ -123,7 +123,7 @@ def forward(net: nn.Module, x: Tensor, layer: str = "", rule: Rule = GRADIENT) -
     return Forward(x, checked(kept, layer), logits.detach())
 
 
-def checked(kept: list[Any], layer: str) -> Tensor:
+def checked(kept: Sequence[object], layer: str) -> Tensor:
     """The last output of a layer. Raises UsageError where there is none that could be looked at."""
     if not kept or not isinstance(kept[-1], Tensor):
         what = "does not run in evaluation mode" if not kept else f"gives a {type(kept[-1]).__name__}, no tensor"

@@ -5,8 +5,6 @@ So saliency, Grad-CAM and occlusion answer for them too. For a map it is the mea
 for a detector the most certain of its boxes, or what it says of the whole image as one region.
 """
 
-from typing import Any
-
 from torch import Tensor, nn
 
 from convatlas.errors import UsageError
@@ -18,7 +16,7 @@ def as_classifier(net: nn.Module) -> nn.Module:
     return net
 
 
-def evidence(outputs: Any) -> Tensor:
+def evidence(outputs: object) -> Tensor:
     """The outputs of a network of any task -> (B, K)
 
     Raises:

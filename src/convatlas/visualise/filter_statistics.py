@@ -8,7 +8,6 @@ of 4, and took smaller filters and a stride of 2.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -78,7 +77,7 @@ def never_positive(net: nn.Module, batches: Iterable[Tensor]) -> list[Dead]:
     """For each rectifier in the order of the forward pass, the maps or units that no image x (B, C, H, W) excites."""
     alive: dict[str, Tensor] = {}
 
-    def watch(name: str, _: nn.Module, __: Any, output: Tensor) -> None:
+    def watch(name: str, _: nn.Module, __: object, output: Tensor) -> None:
         positive = (output > 0).transpose(0, 1).flatten(1).any(dim=1)
         alive[name] = positive | alive[name] if name in alive else positive
 

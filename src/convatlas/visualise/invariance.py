@@ -8,7 +8,6 @@ at a low and a high layer; the probability of the true class.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -75,7 +74,7 @@ def move(x: Tensor, motion: str, amount: float) -> Tensor:
 
 def features(net: nn.Module, x: Tensor, layers: Sequence[str]) -> tuple[dict[str, Tensor], Tensor]:
     """(layer -> its output, logits) in evaluation mode, without gradient. Raises UsageError for an unknown layer."""
-    kept: dict[str, list[Any]] = {layer: [] for layer in layers}
+    kept: dict[str, list[object]] = {layer: [] for layer in layers}
     handles = []
     try:
         for layer in layers:

@@ -98,7 +98,7 @@ def without_residuals(net: nn.Module, ends: Sequence[str]) -> Iterator[None]:
         yield
 
 
-def _zeros(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+def _zeros(_: nn.Module, __: object, output: Tensor) -> Tensor:
     return torch.zeros_like(output)
 
 
@@ -127,7 +127,7 @@ def exchanged(net: nn.Module, order: dict[str, str]) -> Iterator[None]:
 
 def exchangeable(net: nn.Module, blocks: Sequence[str]) -> list[list[str]]:
     """Groups of blocks with identity shortcuts and equal weights' shapes: those that may change places."""
-    groups: dict[tuple[Any, ...], list[str]] = {}
+    groups: dict[tuple[object, ...], list[str]] = {}
     for block in blocks:
         module = net.get_submodule(block)
         if isinstance(module, Residual) and isinstance(module.shortcut, nn.Identity):
@@ -219,8 +219,8 @@ def paths(net: nn.Module, x: Tensor, targets: Tensor, *, draws: int = 20, seed: 
     through: set[str] = set()
     entered: list[Tensor] = []
 
-    def branch(block: str, residual: bool) -> Callable[[nn.Module, Any, Tensor], Tensor]:
-        def hook(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+    def branch(block: str, residual: bool) -> Callable[[nn.Module, object, Tensor], Tensor]:
+        def hook(_: nn.Module, __: object, output: Tensor) -> Tensor:
             output = output.clone()  # an identity gives the block's own input, which feeds the residual too
             output.register_hook(lambda signal: signal * float((block in through) == residual))
             return output

@@ -6,7 +6,6 @@ grow with the data set: of every map only the strongest activations so far are k
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -63,7 +62,7 @@ def strongest(
         ConvatlasError: there is no image.
     """
     best: tuple[Tensor, Tensor, Tensor] | None = None
-    kept: list[Any] = []
+    kept: list[object] = []
     seen, width, height, lowest = 0, 1, 1, float("inf")
     handle = backward.find_layer(net, layer).register_forward_hook(lambda _, __, output: kept.append(output))
     try:

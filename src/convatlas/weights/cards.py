@@ -25,7 +25,7 @@ def make_card(
     preprocessing: Preprocessing | None = None,
     settings: Settings | None = None,
     source: str | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The card of a network's weights.
 
     Args:
@@ -33,7 +33,7 @@ def make_card(
         settings: what these weights want otherwise than the network's code (`convatlas.weights.settings`).
         source: the format and release that they came from.
     """
-    card: dict[str, Any] = {
+    card: dict[str, object] = {
         "format": FORMAT,
         "network": network,
         "num_classes": num_classes,
@@ -79,13 +79,13 @@ def check_card(card: Any, source: object) -> dict[str, Any]:
     return card
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     """At most 60 characters of a value for a message. Numbers of thousands of digits have no text."""
     text = "a number of thousands of digits" if type(value) is int and abs(value) >= 1 << 200 else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _check_classes(card: Mapping[str, Any], source: object) -> None:
+def _check_classes(card: Mapping[str, object], source: object) -> None:
     classes, colours = card["classes"], card.get("colours")
     if classes is not None:
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
@@ -105,7 +105,7 @@ def _check_classes(card: Mapping[str, Any], source: object) -> None:
         )
 
 
-def _check_preprocessing(entry: Any, source: object) -> None:
+def _check_preprocessing(entry: object, source: object) -> None:
     """Raises ConvatlasError unless the entry has the fields of `Preprocessing`, with values that can be meant."""
     known = {field.name for field in fields(Preprocessing)}
     if not isinstance(entry, Mapping) or "size" not in entry or entry.keys() - known:
@@ -120,7 +120,10 @@ def _check_preprocessing(entry: Any, source: object) -> None:
         "resize_to": _is_side(entry["resize_to"]) if entry.get("resize_to") is not None
         else entry.get("resize", "none") == "none",
         "channel_order": entry.get("channel_order", "rgb") in ("rgb", "bgr"),
+        "middle": _is_part(entry.get("middle", 1.0)),
         "mean_image": entry.get("mean_image") is None or isinstance(entry["mean_image"], str),
+        "max_sample": entry.get("max_sample") is None
+        or (type(entry["max_sample"]) is int and 1 <= entry["max_sample"] <= 65535),
         "mean": _is_of_channels(entry.get("mean", (0.0,) * 3), channels),
         "std": _is_of_channels(entry.get("std", (1.0,) * 3), channels) and all(entry.get("std", (1.0,))),
     }  # fmt: skip
@@ -131,11 +134,15 @@ def _check_preprocessing(entry: Any, source: object) -> None:
             )
 
 
-def _is_side(value: Any) -> bool:
+def _is_part(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1
+
+
+def _is_side(value: object) -> bool:
     return type(value) is int and 1 <= value <= MAX_SIDE
 
 
-def _is_of_channels(values: Any, channels: int) -> bool:
+def _is_of_channels(values: object, channels: int) -> bool:
     """Whether these are a finite number for each channel."""
     return (
         isinstance(values, (list, tuple))

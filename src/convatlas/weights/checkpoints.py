@@ -9,7 +9,6 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor
 
@@ -39,7 +38,7 @@ class _Choice:
     notes: list[str] = field(default_factory=list)
 
 
-def unwrap(content: Any, source: object, take: str | None = None) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+def unwrap(content: object, source: object, take: str | None = None) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The named tensors of one network, and what was done to find them, in words.
 
     Args:
@@ -66,7 +65,7 @@ def unwrap(content: Any, source: object, take: str | None = None) -> tuple[dict[
     return tensors, tuple(choice.notes)
 
 
-def _descend(content: Any, choice: _Choice) -> Any:
+def _descend(content: object, choice: _Choice) -> object:
     """Down the entries of a checkpoint to the one that holds the network."""
     for _ in range(_MAX_DEPTH):
         entries = _entries(content)
@@ -111,7 +110,7 @@ def _pick(raw: list[str], averaged: list[str], choice: _Choice) -> str:
     return candidates[0]
 
 
-def _alike(candidate: Any, networks: Mapping[str, Any], raw: list[str]) -> bool:
+def _alike(candidate: object, networks: Mapping[str, object], raw: list[str]) -> bool:
     """Whether averaged weights have names, and where raw ones are beside them the same for the most part."""
     names = strip_prefixes(_flatten(candidate))[0].keys()
     if not names:
@@ -147,23 +146,23 @@ def _choose_by_name(tensors: dict[str, Tensor], choice: _Choice) -> dict[str, Te
     return groups[_pick(raw, averaged, choice)]
 
 
-def _entries(content: Any) -> dict[str, Any]:
+def _entries(content: object) -> dict[str, object]:
     """The entries of a checkpoint with tensors somewhere below them, but no tensors themselves."""
     return {key: value for key, value in _items(content) if not isinstance(value, Tensor) and _holds_tensors(value)}
 
 
-def _holds_tensors(value: Any) -> bool:
+def _holds_tensors(value: object) -> bool:
     return next(_leaves(value), None) is not None
 
 
-def _flatten(content: Any) -> dict[str, Tensor]:
+def _flatten(content: object) -> dict[str, Tensor]:
     """Nested dictionaries as one, with their keys joined by dots."""
     return dict(_leaves(content))
 
 
-def _leaves(content: Any) -> Iterator[tuple[str, Tensor]]:
+def _leaves(content: object) -> Iterator[tuple[str, Tensor]]:
     """(name, tensor) of all tensors below; what contains itself, or lies very deep, is left."""
-    stack: list[tuple[str, Any, tuple[int, ...]]] = [("", content, ())]
+    stack: list[tuple[str, object, tuple[int, ...]]] = [("", content, ())]
     seen: set[int] = set()
     visits = 0
     while stack:
@@ -180,7 +179,7 @@ def _leaves(content: Any) -> Iterator[tuple[str, Tensor]]:
         stack += [(name, item, (*above, id(value))) for name, item in reversed(inner)]
 
 
-def _items(value: Any) -> list[tuple[str, Any]]:
+def _items(value: object) -> list[tuple[str, object]]:
     """The entries of a dictionary, of a list of dictionaries, and the tensors and children of a pickled module."""
     if isinstance(value, OrderedDict) and vars(value) and not value:  # an object that was left inert
         fields = vars(value)
@@ -197,9 +196,9 @@ def _items(value: Any) -> list[tuple[str, Any]]:
     return []
 
 
-def _is_module(value: Any) -> bool:
+def _is_module(value: object) -> bool:
     return isinstance(value, OrderedDict) and {"_parameters", "_modules"} <= vars(value).keys()
 
 
-def _listed(entries: Mapping[str, Any]) -> str:
+def _listed(entries: Mapping[str, object]) -> str:
     return f": {', '.join(entries)}" if entries else ""

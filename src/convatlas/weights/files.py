@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -73,7 +72,7 @@ def check_file(path: Path) -> None:
                      else f"weights {path}: {kind}; expected a weights file")  # fmt: skip
 
 
-def read_file_card(path: Path) -> dict[str, Any] | None:
+def read_file_card(path: Path) -> dict[str, object] | None:
     """The card in the metadata of a .safetensors file, without reading its tensors. Raises as `read_file`."""
     try:
         with safetensors.safe_open(path, "pt") as file:
@@ -83,7 +82,7 @@ def read_file_card(path: Path) -> dict[str, Any] | None:
     return _card(metadata, path)
 
 
-def save(path: str | Path, weights: nn.Module | Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
+def save(path: str | Path, weights: nn.Module | Mapping[str, Tensor], card: Mapping[str, object]) -> None:
     """Writes a network's state dict and its card (`make_card`) as .safetensors, completely or not at all.
 
     Raises:
@@ -116,7 +115,7 @@ def _own_memory(tensor: Tensor) -> Tensor:
     return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object] | None]:
     card = read_file_card(path)
     try:
         return safetensors.torch.load_file(path), card
@@ -125,7 +124,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | N
         raise ConvatlasError(f"weights {path} can't be read: {error}") from error
 
 
-def _card(metadata: Mapping[str, str] | None, path: Path) -> dict[str, Any] | None:
+def _card(metadata: Mapping[str, str] | None, path: Path) -> dict[str, object] | None:
     text = (metadata or {}).get(_KEY)
     if text is None:
         return None
@@ -151,7 +150,7 @@ def _read_pickled(path: Path, take: str | None) -> Contents:
     )
 
 
-def _unwrapped(format_name: str, content: Any, path: Path, take: str | None) -> Contents:
+def _unwrapped(format_name: str, content: object, path: Path, take: str | None) -> Contents:
     tensors, notes = unwrap(content, path, take)
     tensors, said = plain_numbers(tensors, path)
     return Contents(format_name, tensors, notes=(*notes, *said))

@@ -44,21 +44,21 @@ _WAY_OUT = "torch.save(torch.load(FILE, weights_only=False), OUT)"
 class Inert:
     """Stands for a class or function of a file: called or built, it gives a dictionary with the fields it is given."""
 
-    def __new__(cls, *_: Any, **__: Any) -> Any:
+    def __new__(cls, *_: object, **__: object) -> object:
         return OrderedDict()
 
 
 class InertState:
     """The same for those whose fields are no dictionary, such as numpy's numbers."""
 
-    def __init__(self, *_: Any, **__: Any) -> None:
+    def __init__(self, *_: object, **__: object) -> None:
         pass
 
-    def __setstate__(self, _: Any) -> None:
+    def __setstate__(self, _: object) -> None:
         pass
 
 
-def read_pickled(path: Path) -> tuple[Any, tuple[str, ...]]:
+def read_pickled(path: Path) -> tuple[object, tuple[str, ...]]:
     """The contents of a file of `torch.save`, on the CPU, and the names of Python objects that were left inert.
 
     Raises:

@@ -24,7 +24,7 @@ _LIMITS: dict[str, tuple[type, float, float]] = {  # attribute -> its type, leas
 }
 
 
-def check_settings(settings: Any, source: object) -> Settings:
+def check_settings(settings: object, source: object) -> Settings:
     """The settings themselves, if every one is an attribute and a value that may be set.
 
     Raises:

@@ -23,7 +23,7 @@ from convatlas.blocks.region_svms import LAYERS, SvmHeads, WithSvms
 from convatlas.errors import UsageError
 from convatlas.lazy import Lazy
 from convatlas.ops.boxes import decode
-from convatlas.ops.regions import sample_regions, without_difficult
+from convatlas.ops.regions import lie_in_difficult, sample_regions, without_difficult
 from convatlas.ops.selective_search import proposals_for
 from convatlas.records import Objects, Traits
 from convatlas.registry import register
@@ -121,7 +121,7 @@ class RCNN(WithSvms, CaffeNet):
             return self._hinge(images, targets, given)
         count = max(AT_ONCE // len(images), 1)
         regions = [
-            sample_regions(boxes, each, count=count, background_iou=(0.0, 0.5))
+            sample_regions(boxes, each, count=count, background_iou=(0.0, 0.5), difficult=True)
             for boxes, each in zip(given, targets, strict=True)
         ]
         windows = torch.cat([warp(image, each.boxes) for image, each in zip(images, regions, strict=True)])
@@ -129,8 +129,10 @@ class RCNN(WithSvms, CaffeNet):
 
     def _hinge(self, images: Tensor, targets: list[Objects], given: list[Tensor]) -> dict[str, Tensor]:
         windows, signs = [], []
-        for image, each, boxes in zip(images, map(without_difficult, targets), given, strict=True):
-            far = boxes[(ops.box_iou(boxes, each.boxes) < 0.3).all(1)]
+        for image, every, boxes in zip(images, targets, given, strict=True):
+            each = without_difficult(every)
+            is_far = (ops.box_iou(boxes, each.boxes) < 0.3).all(1) & ~lie_in_difficult(boxes, every)
+            far = boxes[is_far]
             far = far[torch.randperm(len(far), device=far.device)[: max(AT_ONCE // len(images), 1)]]
             windows.append(warp(image, torch.cat([each.boxes, far])))
             right = F.one_hot(each.labels, self.get_submodule("fc8").get_parameter("bias").numel())

@@ -4,10 +4,12 @@ He, Zhang, Ren, Sun, "Spatial Pyramid Pooling in Deep Convolutional Networks for
 2014 (ECCV 2014).
 
 Follows  Section 4 and the appendix: five scales, of which each window takes the one where it is nearest to 224 x 224
-         pixels; its corners go to the map's cells whose centres lie inside. Only the fully connected layers are
-         fine-tuned. The SVMs and the box regression are those of `blocks.region_svms`.
+         pixels, or in training any, as `random_scale = 1` in the release's spp_finetune_voc.m; its corners go to the
+         map's cells whose centres lie inside. Only the fully connected layers are fine-tuned. The SVMs and the box
+         regression are those of `blocks.region_svms`.
 Departs  The paper fine-tunes on 128 windows of all images, here they are of the images of a step. Its positives are
-         the objects themselves; here also proposals with an IoU of at least 0.5.
+         the objects themselves; here, as in the release, also proposals with an IoU of at least 0.5. The release's
+         fourth scale is 874, the paper's 864.
 Shapes   B batch, C channels, H x W image, h x w map, N windows of one image, K classes, D features.
 """
 
@@ -83,7 +85,7 @@ class SPPDetector(WithSvms, Network):
         widths = [layer.out_features for layer in trunk.head.values() if isinstance(layer, nn.Linear)]
         self.fc6 = nn.Linear(width * sum(bins * bins for bins in LEVELS), widths[0])
         self.fc8 = nn.Linear(widths[-1], num_classes + 1)
-        initialise((self.fc6, self.fc8), gaussian(0.01))
+        initialise((self.fc6, self.fc8), gaussian(0.01), bias=1.0)
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
@@ -122,10 +124,15 @@ class SPPDetector(WithSvms, Network):
             outputs[name] = x = self.get_submodule(name)(x)
         return tuple(outputs[layer.replace("fc", "relu")] for layer in layers)
 
-    def pyramids(self, image: Tensor, boxes: Tensor) -> Tensor:
-        """Each window pooled at its own scale; a scale that no window takes costs nothing.  -> (N, 12800)"""
+    def pyramids(self, image: Tensor, boxes: Tensor, *, random_scale: bool = False) -> Tensor:
+        """Each window pooled at its own scale, or at one at random.  -> (N, 12800)
+
+        A scale that no window takes costs nothing.
+        """
         height, width = image.shape[1:]
         chosen = nearest_scale(boxes, min(height, width), self.scales)
+        if random_scale:
+            chosen = torch.randint(len(self.scales), (len(boxes),)).to(boxes.device)
         pooled = boxes.new_zeros(len(boxes), self.fc6.in_features)
         for place in chosen.unique().tolist():
             factor = self.scales[place] / min(height, width)
@@ -139,13 +146,19 @@ class SPPDetector(WithSvms, Network):
     def losses(
         self, images: Tensor, targets: list[Objects], proposals: Sequence[Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Fine-tuning's, on 128 windows in all, a quarter of them objects.  (B, C, H, W), B objects, B times (N, 4)"""
+        """Fine-tuning's, on 128 windows in all, a quarter of them objects.  (B, C, H, W), B objects, B times (N, 4)
+
+        In train mode each window is looked at in a scale of its own, drawn at random.
+        """
         given = proposals_for(images, proposals)
         regions = [
             sample_regions(boxes, each, count=max(128 // len(images), 1), background_iou=(0.1, 0.5))
             for boxes, each in zip(given, targets, strict=True)
         ]
-        pooled = [self.pyramids(image, each.boxes) for image, each in zip(images, regions, strict=True)]
+        pooled = [
+            self.pyramids(image, each.boxes, random_scale=self.training)
+            for image, each in zip(images, regions, strict=True)
+        ]
         scores, classes = self.classify(torch.cat(pooled)), torch.cat([each.classes for each in regions])
         return {"classes": F.cross_entropy(scores, classes) if len(classes) else scores.sum()}
 

@@ -5,10 +5,10 @@ arXiv:1506.02640.
 
 Follows  Figure 3 and equations 1 to 3; cfg/yolo.cfg and cfg/yolo-tiny.cfg of the authors' Darknet in November 2015 for
          what the paper does not tell: the paddings, the fully connected layers of the fast net (the first without
-         activation), the initialisation, and what a responsible box is where none overlaps its object. As in the
+         activation), the initialisation, and what a responsible box is where none overlaps its object. The loss is
+         half the sum of equation 3, whose gradient is Darknet's, and its mean over the images of a batch. As in the
          authors' lists of objects, difficult ones are not learned.
-Departs  Darknet's gradient is that of half the sum of equation 3. We take the sum, as printed, and its mean over the
-         images of a batch. That Darknet's tiny net is the paper's Fast YOLO is not confirmed; its name says so.
+Departs  That Darknet's tiny net is the paper's Fast YOLO is not confirmed; its name says so.
 Shapes   B batch, C channels, S x S cells of the grid, P boxes a cell, K classes.
 """
 
@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from convatlas.blocks.init import darknet, initialise
+from convatlas.blocks.init import initialise_as_darknet
 from convatlas.lazy import Lazy
 from convatlas.network import Network
 from convatlas.ops.boxes import paired_iou, suppress
@@ -99,7 +99,10 @@ class Marked(NamedTuple):
 
 
 def mark(targets: Sequence[Objects], size: tuple[int, int]) -> Marked:
-    """Of several objects in one cell the first in the list counts, as in Darknet; images have (H, W) pixels."""
+    """Of several objects in one cell the first in the list counts; images have (H, W) pixels.
+
+    Darknet shuffles the list whenever it reads it: `data.detection.augment.ShuffleObjects`.
+    """
     scale = targets[0].boxes.new_tensor([size[1], size[0], size[1], size[0]])
     places, boxes, labels = [], [], []
     for image, target in enumerate(targets):
@@ -132,9 +135,10 @@ def responsible(predicted: Tensor, marked: Tensor) -> Tensor:
 
 
 def yolo_losses(grid: Tensor, targets: Sequence[Objects], size: tuple[int, int]) -> dict[str, Tensor]:
-    """Equation 3, in its five sums, averaged over the images.  (B, S, S, K + 5 P), images of (H, W) pixels
+    """Half of equation 3, in its five sums, averaged over the images.  (B, S, S, K + 5 P), images of (H, W) pixels
 
-    The confidence of a responsible box is to be its IoU with the object, as it is now.
+    The confidence of a responsible box is to be its IoU with the object, as it is now. The gradient of an image is what
+    Darknet's `forward_detection_layer` writes into `delta`, but for the sign.
     """
     predictions, (places, boxes, labels) = cells(grid), mark(targets, size)
     each = torch.arange(len(labels), device=grid.device)
@@ -156,7 +160,7 @@ def yolo_losses(grid: Tensor, targets: Sequence[Objects], size: tuple[int, int])
         "no_object": EMPTY_WEIGHT * predictions.confidences[empty].square().sum(),
         "class": class_error.square().sum(),
     }
-    return {name: value / len(targets) for name, value in sums.items()}
+    return {name: value / (2 * len(targets)) for name, value in sums.items()}
 
 
 class YOLO(Network, nn.Sequential):
@@ -183,7 +187,7 @@ class YOLO(Network, nn.Sequential):
         pretrained = {f"conv{place}" for place in range(1, 21)}
         weighted = [name for name, layer in self.named_children() if isinstance(layer, (nn.Conv2d, nn.Linear))]
         self.own_layers = tuple(f"{name}." for name in weighted if name not in pretrained)
-        initialise(self, darknet)
+        initialise_as_darknet(self)
 
     def start_from(self, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
         """Copies the layers of the same names: of a `pretraining_net` its convolutions (section 2.2).
@@ -193,7 +197,7 @@ class YOLO(Network, nn.Sequential):
         return transplant(self, tensors)
 
     def losses(self, images: Tensor, targets: Sequence[Objects]) -> dict[str, Tensor]:
-        """The sums of equation 3, scalars whose sum is minimised.  (B, C, H, W), B images' objects"""
+        """Half the sums of equation 3, scalars whose sum is minimised.  (B, C, H, W), B images' objects"""
         return yolo_losses(self(images), targets, (images.shape[2], images.shape[3]))
 
     @torch.no_grad()
@@ -252,7 +256,7 @@ def pretraining_net(*, num_classes: int = 1000, in_channels: int = 3) -> nn.Sequ
             fc=nn.Linear(1024, num_classes),
         )
     )
-    initialise(net, darknet)
+    initialise_as_darknet(net)
     return net
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convatlas.data.colour import PhotometricDistortion
+from convatlas.data.detection.distort import SSDPhotometric
 from convatlas.errors import UsageError
 from convatlas.lazy import Lazy
 from convatlas.records import Objects
@@ -41,7 +42,7 @@ class Mirror:
 
 @dataclass(frozen=True)
 class Photometric:
-    """Brightness, contrast, saturation, hue and the order of channels: `data.colour.PhotometricDistortion`."""
+    """Torchvision's form of SSD's distortions: `data.colour.PhotometricDistortion`; the release's: `SSDPhotometric`."""
 
     distortion: PhotometricDistortion = field(default_factory=PhotometricDistortion)
 
@@ -81,8 +82,9 @@ class SampledCrop:
     """A crop that overlaps some object by at least so much, or the whole image.
 
     For every entry of `overlaps` up to 50 crops of 0.3 to 1 of the image's side and of half to twice its aspect are
-    tried; the first whose IoU with some object is at least the entry is a candidate. One of the candidates and the
-    whole image is taken, all equally often. An object stays if its centre is in the crop, and is clipped to it.
+    tried, the aspect drawn evenly and then cut to what fits; the first whose IoU with some object is at least the entry
+    is a candidate. One of the candidates and the whole image is taken, all equally often. An object stays if its centre
+    is in the crop, and is clipped to it.
     """
 
     overlaps: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
@@ -111,8 +113,8 @@ class SampledCrop:
     def _crops(self, draws: Tensor, size: tuple[int, int]) -> Tensor:
         """Whole pixels inside an image of (H, W), of at least one pixel.  (..., 4) in [0, 1) -> (..., 4) xyxy"""
         scale = self.scale[0] + draws[..., 0] * (self.scale[1] - self.scale[0])
-        low, high = scale.square().clamp(min=self.aspect[0]), scale.pow(-2).clamp(max=self.aspect[1])
-        root = (low + draws[..., 1] * (high - low)).sqrt()
+        aspect = self.aspect[0] + draws[..., 1] * (self.aspect[1] - self.aspect[0])
+        root = torch.minimum(torch.maximum(aspect, scale.square()), scale.pow(-2)).sqrt()
         width = (scale * root * size[1]).round().clamp(1, size[1])
         height = (scale / root * size[0]).round().clamp(1, size[0])
         left, top = (draws[..., 2] * (size[1] - width + 1)).floor(), (draws[..., 3] * (size[0] - height + 1)).floor()
@@ -120,10 +122,27 @@ class SampledCrop:
 
 
 @dataclass(frozen=True)
+class ShuffleObjects:
+    """Brings the objects into a random order, so that of several in one cell of a grid any may be learned.
+
+    Source: `randomize_boxes` in src/data.c of pjreddie/darknet, which exchanges each entry with one at random.
+    """
+
+    def __call__(self, image: Tensor, objects: Objects, generator: torch.Generator) -> tuple[Tensor, Objects]:
+        count = len(objects.boxes)
+        order = list(range(count))
+        for place, draw in enumerate(torch.rand(count, generator=generator, dtype=torch.float64).tolist()):
+            other = int(draw * count)
+            order[place], order[other] = order[other], order[place]
+        return image, _chosen(objects, torch.tensor(order, dtype=torch.int64))
+
+
+@dataclass(frozen=True)
 class ScaleTranslate:
     """Moves each edge of the image in or out by up to a part of its length; what is outside is black.
 
-    As in Darknet, objects are clipped, and gone where under a hundredth of the new width or height is left of them.
+    As in Darknet, shifts are whole pixels, cut off towards 0; objects are clipped, and gone where under a hundredth of
+    the new width or height is left of them.
     """
 
     most: float = 0.2
@@ -134,8 +153,9 @@ class ScaleTranslate:
 
     def __call__(self, image: Tensor, objects: Objects, generator: torch.Generator) -> tuple[Tensor, Objects]:
         H, W = image.shape[1:]
-        draws = (2 * torch.rand(4, generator=generator, dtype=torch.float64) - 1) * self.most
-        left, top, right, bottom = (draws * torch.tensor([W, H, W, H])).round().long().tolist()
+        limits = (self.most * torch.tensor([W, H, W, H], dtype=torch.float64)).long()
+        draws = 2 * torch.rand(4, generator=generator, dtype=torch.float64) - 1
+        left, top, right, bottom = (draws * limits).long().tolist()
         image = F.pad(image, (-left, right, -top, bottom))
         kept = _cropped(objects, (left, top, W + right, H + bottom), by_centre=False)
         sides = kept.boxes[:, 2:] - kept.boxes[:, :2]
@@ -159,7 +179,9 @@ class ExposureSaturation:
         return scale_hsv(image, saturation, exposure), objects
 
 
-BoxAugmentation = Mirror | Photometric | ZoomOut | SampledCrop | ScaleTranslate | ExposureSaturation
+BoxAugmentation = (
+    Mirror | Photometric | SSDPhotometric | ZoomOut | SampledCrop | ShuffleObjects | ScaleTranslate | ExposureSaturation
+)
 
 
 def scale_hsv(image: Tensor, saturation: float, value: float) -> Tensor:
@@ -211,5 +233,5 @@ def _cropped(objects: Objects, window: tuple[int, int, int, int], *, by_centre: 
     return _chosen(Objects(clipped, objects.labels, objects.difficult, masks), inside)
 
 
-SSD_AUGMENTATION = (Photometric(), ZoomOut(), SampledCrop(), Mirror())
-YOLO_AUGMENTATION = (ScaleTranslate(), ExposureSaturation(), Mirror())
+SSD_AUGMENTATION = (SSDPhotometric(), ZoomOut(), SampledCrop(), Mirror())
+YOLO_AUGMENTATION = (ShuffleObjects(), ScaleTranslate(), ExposureSaturation(), Mirror())

@@ -20,10 +20,11 @@ from convatlas.errors import ConvatlasError
 from convatlas.records import Objects
 
 HARMFUL = (
-    "damaged", "turned", "empty", "reversed", "outside", "not a number", "units", "unknown class", "bad object",
-    "bad mask", "no image", "no annotation", "leak",
+    "refused", "damaged", "turned", "empty", "reversed", "outside", "not a number", "units", "unknown class",
+    "bad object", "bad mask", "no image", "no annotation", "leak",
 )  # fmt: skip
 MEANING: Mapping[str, str] = {
+    "refused": "training refuses the data with this sentence",
     "damaged": "an image or an annotation that can't be used; training leaves the image out",
     "turned": "an image that EXIF turns, with boxes that may not be turned; training leaves the image out",
     "no image": "an annotation whose image is not there; training passes over it",
@@ -83,6 +84,7 @@ def check_boxes(
     parts: Mapping[str, DetectionSplit],
     classes: Sequence[str],
     *,
+    refusal: str | None = None,
     on_progress: Progress | None = None,
     on_image: Callable[[str, int, Tensor, Objects], None] | None = None,
 ) -> CheckedBoxes:
@@ -91,6 +93,7 @@ def check_boxes(
     Args:
         parts: by name; "trainval" is passed over where "train" and "val" are there.
         classes: their names, in the order of the labels.
+        refusal: the sentence with which training refuses the data, if it does.
         on_progress: called with (done, total).
         on_image: called with part, index, pixels uint8 (C, H, W) and objects of each whole image.
 
@@ -104,6 +107,7 @@ def check_boxes(
         for split in parts.values()
         for problem in (*split.problems, *split.notes)
     ]
+    findings += [] if refusal is None else [Finding("refused", "the data", refusal)]
     findings += [Finding("similar names", name, f"and {other!r}") for other, name in find_similar_names(classes)]
     first: dict[bytes, tuple[str, str]] = {}  # pixels -> part and name
     whole: dict[str, list[int]] = {part: [] for part in parts}

@@ -7,6 +7,7 @@ from typing import Any
 from convatlas.data.detection import coco, exports, table, voc, yolo
 from convatlas.data.detection.annotations import Source
 from convatlas.data.folder import SUFFIXES
+from convatlas.data.limits import stands
 from convatlas.data.part_names import part_in, part_of
 from convatlas.errors import ConvatlasError, UsageError
 
@@ -35,9 +36,9 @@ def open_source(path: Path) -> Source:
         raise UsageError(f"{path} holds {' and '.join(folder.name for folder in inner)}; expected one of them as data")
     if inner:
         return voc.read_layout(inner[0])
-    if files := [path / name for name in ("data.yaml", "data.yml", "dataset.yaml") if (path / name).is_file()]:
+    if files := [path / name for name in ("data.yaml", "data.yml", "dataset.yaml") if stands(path / name)]:
         return yolo.read_yaml(files[0])
-    if (path / "obj.names").is_file():
+    if stands(path / "obj.names"):
         return yolo.read_darknet(path)
     if contents := _json_files(path):
         return _open_json(contents, path)
@@ -45,7 +46,7 @@ def open_source(path: Path) -> Source:
         return voc.read_loose(path, loose)
     if tables := [file for file in sorted((*path.glob("*.csv"), *path.glob("*.tsv"))) if table.is_table(file)]:
         return _open_tables(tables)
-    if (path / "classes.txt").is_file() or next(path.glob("**/labels"), None) is not None or _has_texts(path):
+    if stands(path / "classes.txt") or next(path.glob("**/labels"), None) is not None or _has_texts(path):
         return yolo.read_folders(path)
     raise UsageError(f"folder {str(path)!r} holds no boxes of a known format; expected {FORMS}")
 
@@ -131,4 +132,4 @@ def _has_texts(folder: Path) -> bool:
     """Whether an image of the folder, or of a split's folder in it, has a text of its name beside it."""
     homes = [folder, *(home for home in folder.iterdir() if home.is_dir() and part_of(home.name))]
     images = (file for home in homes for file in home.iterdir() if file.suffix.lower() in SUFFIXES)
-    return any(file.with_suffix(".txt").is_file() for file in images)
+    return any(stands(file.with_suffix(".txt")) for file in images)

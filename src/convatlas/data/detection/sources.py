@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from convatlas.data.depths import settle
 from convatlas.data.detection.annotations import Fault, judge, occurring
 from convatlas.data.detection.recognise import FORMS, open_source
 from convatlas.data.detection.split import DetectionData, DetectionSplit
@@ -54,13 +55,47 @@ def open_detection(
     if not 0 < test_fraction < 1:
         raise UsageError(f"test_fraction is {test_fraction}; expected a number between 0 and 1")
     found, names = parts(spec, classes=classes, masks=masks)
-    source = spec
+    others = None if test is None else parts(test, classes=names, masks=masks)[0]
+    if others is not None:
+        settle((*found.values(), *others.values()))
+    return _arrange(spec, found, names, _Wish(test, others, test_fraction, seed, division, select_on))
+
+
+def find_refusal(found: Mapping[str, DetectionSplit], names: tuple[str, ...], spec: str) -> str | None:
+    """The sentence with which `open_detection` refuses what `parts` gave as data to train on; None where it does not.
+
+    Args:
+        found: splits by name.
+        names: of the classes.
+        spec: where they lie.
+    """
+    try:
+        _arrange(spec, found, names, _Wish())
+    except ConvatlasError as error:
+        return str(error)
+    return None
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """The arguments of `open_detection` that say what is tested on."""
+
+    test: str | None = None
+    others: Mapping[str, DetectionSplit] | None = None  # the splits of `test`
+    test_fraction: float = 0.2
+    seed: int = 0
+    division: Division | None = None
+    select_on: str | None = None
+
+
+def _arrange(spec: str, found: Mapping[str, DetectionSplit], names: tuple[str, ...], wish: _Wish) -> DetectionData:
+    source, test, select_on = spec, wish.test, wish.select_on
     if select_on is not None and select_on not in found:
         raise UsageError(f"{spec} has no part {select_on!r}; expected one of {', '.join(found)}")
     chosen = _choose(found, select_on)
     trained, val, tested, made = chosen.train, chosen.val, chosen.test, None
-    if test is not None:
-        others, _ = parts(test, classes=names, masks=masks)
+    if wish.others is not None:
+        others = wish.others
         order = [part for part in ("test", "val", "train", "trainval") if part in others]
         tested = others[next((part for part in order if _is_marked(others[part])), order[0])]
         source = f"{spec}; test: {test}"
@@ -70,7 +105,7 @@ def open_detection(
     if not is_same:
         _refuse_losses(trained, "training", source)
     if tested is None:
-        made = division or divide(trained, test_fraction=test_fraction, seed=seed)
+        made = wish.division or divide(trained, test_fraction=wish.test_fraction, seed=wish.seed)
         problems = trained.problems
         trained, tested = made.apply(trained)
         trained.problems.extend(problems)
@@ -83,7 +118,9 @@ def open_detection(
             first = f"; the first problem: {problem.path}: {problem.reason}" if problem else ""
             raise ConvatlasError(f"no object is marked on the {part} images of {source}; expected at least one{first}")
     name = Path(spec).expanduser().resolve().stem
-    return DetectionData(name, trained, tested, names, source, made, val if val is not None and len(val) else None)
+    val = val if val is not None and len(val) else None
+    serves = test is None and select_on is None and tested is not None and tested is found.get("val")
+    return DetectionData(name, trained, tested, names, source, made, val, serves)
 
 
 def parts(
@@ -114,6 +151,7 @@ def parts(
         splits[name] = DetectionSplit(
             found.pages, found.faults, masks=masks, left_out=found.left_out, notes=found.notes
         )
+    settle(splits.values())
     return splits, names
 
 
@@ -176,4 +214,6 @@ def _join(splits: Sequence[DetectionSplit]) -> DetectionSplit:
     pages = {page.path: page for split in splits for page in split.pages}
     problems = [problem for split in splits for problem in split.problems]
     left_out = [path for split in splits for path in split.left_out]
-    return DetectionSplit(list(pages.values()), problems, masks=any(s.masks for s in splits), left_out=left_out)
+    joined = DetectionSplit(list(pages.values()), problems, masks=any(s.masks for s in splits), left_out=left_out)
+    joined.white = splits[0].white
+    return joined

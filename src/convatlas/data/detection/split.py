@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -24,6 +23,8 @@ class TurnedError(ConvatlasError):
 class DetectionSplit:
     """N images with their objects. `problems` names images and objects that are not among them.
 
+    `white` is the largest value of the range that its 16-bit images stand in, where `depths.settle` found some.
+
     Args:
         pages: one an image.
         problems: what was left out.
@@ -31,6 +32,8 @@ class DetectionSplit:
         left_out: images that are not among the pages because of an object that can't be used; `problems` says why.
         notes: what else is to be known; nothing is left out for it.
     """
+
+    white: int | None = None
 
     def __init__(
         self,
@@ -68,6 +71,10 @@ class DetectionSplit:
     def name(self, index: int) -> str:
         return self.pages[index].path
 
+    def encoded(self, index: int) -> bytes:
+        """The bytes of an image's file. Raises OSError."""
+        return limits.read_bytes(self.pages[index].path)
+
     def objects(self, index: int) -> Objects:
         """What is marked, without looking at the image; labels 0..K-1, boxes in the image's pixels."""
         page = self.pages[index]
@@ -82,8 +89,8 @@ class DetectionSplit:
         """
         page = self.pages[index]
         try:
-            content = limits.read_bytes(Path(page.path))
-            image, orientation = decode(content), exif_orientation(content)
+            content = self.encoded(index)
+            image, orientation = decode(content, white=self.white), exif_orientation(content)
         except (ConvatlasError, OSError) as error:
             reason = str(error.strerror or error) if isinstance(error, OSError) else str(error)
             raise ConvatlasError(f"{page.path} can't be read: {reason}") from ConvatlasError(reason)
@@ -96,7 +103,9 @@ class DetectionSplit:
 
     def select(self, indices: Sequence[int]) -> "DetectionSplit":
         """A new split of these images in this order, without problems."""
-        return DetectionSplit([self.pages[int(index)] for index in indices], masks=self.masks)
+        chosen = DetectionSplit([self.pages[int(index)] for index in indices], masks=self.masks)
+        chosen.white = self.white
+        return chosen
 
     def drop(self, reasons: Mapping[int, str]) -> None:
         """Takes damaged images out, in place, and adds them to `problems`.
@@ -118,6 +127,7 @@ class DetectionData:
     source: str  # where it came from, for the run's record
     division: Division | None = None  # where the source brought no test part
     val: DetectionSplit | None = None
+    val_serves_as_test: bool = False  # the source has a validation split and no test split
 
 
 _REMEDY = "so that it is shown turned; save it upright and see to its boxes"

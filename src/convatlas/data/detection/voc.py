@@ -35,7 +35,7 @@ def read_layout(folder: Path) -> Source:
         ConvatlasError: none of the four lists is there, or one can't be read.
     """
     lists = {name: folder / "ImageSets" / "Main" / f"{name}.txt" for name in LISTS}
-    present = {name: file for name, file in lists.items() if file.is_file()}
+    present = {name: file for name, file in lists.items() if limits.stands(file)}
     if not present:
         found = sorted((folder / "ImageSets" / "Main").glob("*.txt"))
         present = {part: file for file in reversed(found) if (part := part_of(file.stem)) and file.stem in PLAIN}
@@ -104,7 +104,7 @@ def _gather(found: Iterable[tuple[Page | None, list[Fault]]]) -> Part:
 def listed_classes(folder: Path) -> tuple[str, ...] | None:
     """The lines of classes.txt, where there is one."""
     file = folder / "classes.txt"
-    if not file.is_file():
+    if not limits.stands(file):
         return None
     names = tuple(_lines(file))
     if twice := [name for name in names if names.count(name) > 1]:

@@ -57,7 +57,7 @@ def read_darknet(folder: Path) -> Source:
     parts = {}
     for name, part in PARTS.items():
         file = folder / f"{name}.txt"
-        if file.is_file():
+        if limits.stands(file):
             parts[part] = _read_listed(file, folder, names)
     if not parts:
         raise ConvatlasError(f"{folder} has obj.names and no train.txt; expected the list of its images")
@@ -69,7 +69,8 @@ def read_folders(folder: Path) -> Source:
 
     Or `images` and `labels` below `train`, `valid` and `test`. Without classes.txt classes are called by numbers.
     """
-    listed = next((folder / name for name in ("classes.txt", "labels/classes.txt") if (folder / name).is_file()), None)
+    lists = (folder / name for name in ("classes.txt", "labels/classes.txt"))
+    listed = next((file for file in lists if limits.stands(file)), None)
     names = _lines(listed) if listed is not None else None
     found: dict[str, list[str]] = {}
     tops = [folder / name for name in _IMAGES if (folder / name).is_dir()]
@@ -98,7 +99,7 @@ def text_of(image: str) -> Path:
 
 def _in_any_case(text: Path) -> Path:
     upper = text.with_suffix(".TXT")
-    return upper if upper.is_file() and not text.is_file() else text
+    return upper if upper.is_file() and not limits.stands(text) else text
 
 
 def _read(images: Sequence[str], names: Sequence[str] | None, *, has_points: bool = False) -> Part:
@@ -146,7 +147,7 @@ def _read_listed(file: Path, folder: Path, names: Sequence[str]) -> Part:
 
 
 def _add(part: Part, image: str, text: Path, names: Sequence[str] | None, *, has_points: bool = False) -> None:
-    if not text.is_file():
+    if not limits.stands(text):
         part.pages.append(Page(image, None, [], str(text)))
         return
     drawn: list[Drawn] = []

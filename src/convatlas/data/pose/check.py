@@ -14,8 +14,9 @@ from convatlas.data.splits import problem_of
 from convatlas.data.store import Progress, threads
 from convatlas.errors import ConvatlasError
 
-HARMFUL = ("damaged", "left out", "leak")
+HARMFUL = ("refused", "damaged", "left out", "leak")
 MEANING: Mapping[str, str] = {
+    "refused": "training refuses the data with this sentence",
     "damaged": "an image that can't be used; training leaves its people out",
     "left out": "a person who can't be used, or whose image is not there; training leaves the person out",
     "leak": "the same pixels in two splits",
@@ -51,13 +52,18 @@ class _Seen:
 
 
 def check_people(
-    parts: Mapping[str, PeopleSplit], joints: tuple[str, ...], *, on_progress: Progress | None = None
+    parts: Mapping[str, PeopleSplit],
+    joints: tuple[str, ...],
+    *,
+    refusal: str | None = None,
+    on_progress: Progress | None = None,
 ) -> CheckedPeople:
     """Reads every image once and looks at every person.
 
     Args:
         parts: by name.
         joints: their names.
+        refusal: the sentence with which training refuses the data, if it does.
         on_progress: called with (images done, images).
 
     Raises:
@@ -67,7 +73,7 @@ def check_people(
     firsts = {part: list({path: place for place, path in reversed(list(enumerate(split.paths)))}.values())
               for part, split in parts.items()}  # fmt: skip
     total = sum(map(len, firsts.values()))
-    findings: list[Finding] = []
+    findings: list[Finding] = [] if refusal is None else [Finding("refused", "the data", refusal)]
     first: dict[bytes, tuple[str, str]] = {}
     people, images, marked = {}, {}, {}
     for part, split in parts.items():

@@ -17,8 +17,9 @@ from convatlas.data.store import Progress, threads
 from convatlas.errors import ConvatlasError
 from convatlas.records import VOID, Problem
 
-HARMFUL = ("damaged", "turned", "no mask", "no image", "leak")
+HARMFUL = ("refused", "damaged", "turned", "no mask", "no image", "leak")
 MEANING: Mapping[str, str] = {
+    "refused": "training refuses the data with this sentence",
     "damaged": "an image or mask that can't be used, or the two differ in size; training leaves the image out",
     "turned": "EXIF turns the image and perhaps not what is drawn on it; training leaves the image out",
     "no mask": "an image without one, or with several that could be its; training leaves it out",
@@ -66,6 +67,7 @@ def check_masks(
     parts: Mapping[str, MaskSplit],
     classes: tuple[str, ...],
     *,
+    refusal: str | None = None,
     on_progress: Progress | None = None,
     on_image: Callable[[Tensor, Tensor], None] | None = None,
     notes: Sequence[Finding] = (),
@@ -74,6 +76,7 @@ def check_masks(
 
     Args:
         parts: by name, "train" first.
+        refusal: the sentence with which training refuses the data, if it does.
         on_progress: called with (images done, images).
         on_image: called with the image, uint8 (C, H, W), and the mask of the first whole ones.
         notes: what is known already.
@@ -88,7 +91,7 @@ def check_masks(
     void: dict[str, float] = {}
     sizes: dict[tuple[int, int], int] = {}
     seen: dict[bytes, tuple[str, str]] = {}
-    findings: list[Finding] = list(notes)
+    findings: list[Finding] = [*notes, *([] if refusal is None else [Finding("refused", "the data", refusal)])]
     for part, split in parts.items():
         findings += [Finding(_kind(problem), problem.path, problem.reason) for problem in split.problems]
         counts, found, empty, whole = torch.zeros(2, len(classes), dtype=torch.int64), 0, 0, 0

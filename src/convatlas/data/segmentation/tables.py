@@ -34,7 +34,7 @@ def find_table(folder: Path) -> MaskClasses | None:
     by_name = {entry.name.lower(): entry for entry in sorted(folder.iterdir(), reverse=True)}
     for name in _TABLES:
         path = by_name.get(name)
-        if path is not None and path.is_file():
+        if path is not None and limits.stands(path):
             return _read(path)
     return None
 

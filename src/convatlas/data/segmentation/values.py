@@ -11,12 +11,14 @@ import numpy as np
 
 from convatlas.data.segmentation.classes import MAX_CLASSES, MaskClasses, alike, voc_colours
 from convatlas.data.segmentation.reading import MaskFile, read_mask
+from convatlas.data.segmentation.seams import Meetings
 from convatlas.data.store import threads
 from convatlas.errors import ConvatlasError
 from convatlas.records import VOID
 
 LOOKED_AT = 1000  # masks, evenly spaced, whose values tell the classes
 _CAMVID_NAMES = re.compile(r"(0001TP|0006R0|0016E5|Seq05VD)_f?\d+")  # of the images of its four sequences
+_SEAMS_OF = 200  # masks whose borders are looked at
 _FEW = 0.1  # part of the masks; a value in no more of them may be a stray
 _EDGES = 2  # values that only ever lie along borders, from which on they are taken for a smooth resizing's
 _TABLE = "write classes.csv with columns value, name (void for pixels to leave out) and perhaps colour"
@@ -31,6 +33,7 @@ class Survey:
     solid: frozenset[int]  # values that fill a square of 3 x 3 pixels somewhere
     first_reason: str | None  # why the first of the others can't be read
     has_bilevel: bool
+    meetings: Meetings  # of the first masks
 
     def holding(self, value: int) -> list[str]:
         return [file for file, values in zip(self.files, self.values, strict=True) if value in values]
@@ -92,6 +95,13 @@ def tell_classes(path: Path, masks: Sequence[str]) -> tuple[MaskClasses, tuple[s
             f"the masks of {path} hold {_shown(kept)}, of which {_shown(sorted(edges))} lie along borders alone, as a "
             f"smooth resizing makes them; resize masks with nearest neighbours, or {_TABLE}"
         )
+    if survey.meetings.are_smooth:
+        direct, seams = survey.meetings
+        raise ConvatlasError(
+            f"in the masks of {path}, {seams:,} of {seams + direct:,} borders between classes whose numbers are not "
+            f"neighbours, such as 0 and 2, have a seam of the numbers between, as a smooth resizing makes them; resize "
+            f"masks with nearest neighbours, or, if the seams are objects, {_TABLE}"
+        )
     void = () if VOID in kept else (VOID,)
     classes = MaskClasses(tuple(map(str, kept)), voc_colours(len(kept)), tuple(kept), void)
     return classes, tuple(_doubts(kept, every))
@@ -126,7 +136,7 @@ def _classes(values: frozenset[int], survey: Survey) -> list[int] | None:
 def _survey(path: Path, masks: Sequence[str]) -> Survey:
     files, values, reason = [], [], None
     solid: set[int] = set()
-    has_bilevel = False
+    has_bilevel, meetings = False, Meetings()
     for file, mask in _read_all(masks):
         if isinstance(mask, str):
             reason = reason or f"{file}: {mask}"
@@ -141,8 +151,10 @@ def _survey(path: Path, masks: Sequence[str]) -> Survey:
         files.append(file)
         values.append(frozenset(np.unique(numbers).tolist()))
         solid |= _solid(numbers)
+        if len(files) <= _SEAMS_OF and len(values[-1]) > 2:
+            meetings = meetings.plus(Meetings.of(numbers))
         has_bilevel |= mask.is_bilevel
-    return Survey(tuple(files), tuple(values), frozenset(solid), reason, has_bilevel)
+    return Survey(tuple(files), tuple(values), frozenset(solid), reason, has_bilevel, meetings)
 
 
 def _read_all(masks: Sequence[str]) -> Iterable[tuple[str, MaskFile | str]]:
@@ -175,8 +187,10 @@ def _solid(numbers: np.ndarray) -> set[int]:
 
 def _refuse_few(path: Path, every: frozenset[int], survey: Survey) -> NoReturn:
     first = f"; the first problem: {survey.first_reason}" if survey.first_reason else ""
+    if not survey.files:
+        raise ConvatlasError(f"none of the masks of {path} can be used{first}")
     raise ConvatlasError(
-        f"the masks of {path} hold {len(every)} classes ({sorted(every)}); expected 2 to {MAX_CLASSES}{first}"
+        f"the masks of {path} hold one value alone, {_shown(sorted(every))}; expected 2 to {MAX_CLASSES} classes{first}"
     )
 
 

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -135,7 +134,7 @@ def run_in_open_vino(model: bytes, batch_size: int) -> Run:
     return in_batches_of(batch_size, run)
 
 
-def _try_apart(model: bytes, batch_size: int, settings: dict[str, Any]) -> None:
+def _try_apart(model: bytes, batch_size: int, settings: dict[str, object]) -> None:
     """Some quantised networks OpenVINO 2026.4 never finishes compiling, or dies of: not this process.
 
     Raises:

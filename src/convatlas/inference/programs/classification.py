@@ -8,6 +8,8 @@
 def predict(model, file, top_k=5):
     session, card = open_model(model)
     image, how = open_image(file, card), card["interface"]["geometry"]
+    margins = [int((length - length * how.get("middle", 1)) / 2) for length in image.size]
+    image = image.crop((*margins, image.width - margins[0], image.height - margins[1]))
     (height, width), side, (w, h) = how["size"], how["resize_to"], image.size
     if how["resize"] == "short_side":
         w, h = (side * w // h, side) if h <= w else (side, side * h // w)

@@ -71,6 +71,8 @@ def input_of(recipe: Recipe, card: NetworkCard, data: DataSet | None) -> InputEf
     resize = preprocessing.resize if preprocessing.resize_to is None else (
         f"{preprocessing.resize} to {preprocessing.resize_to}"
     )  # fmt: skip
+    if preprocessing.middle < 1:
+        resize = f"{resize}, after the middle {preprocessing.middle:g} of both sides"
     grey = shown[1]
     return InputEffect(
         preprocessing.size, _order(preprocessing), black, level, white, mean, resize,

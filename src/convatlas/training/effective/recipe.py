@@ -26,8 +26,9 @@ from convatlas.training.effective.updates import (
     stand_in,
 )
 from convatlas.training.plain import plain
-from convatlas.training.prepare import make_optimizer
-from convatlas.training.recipe import Recipe
+from convatlas.training.prepare import make_optimizer, set_batch_norm_momentum
+from convatlas.training.recipe import Recipe, length
+from convatlas.training.schedules import StepDrops
 from convatlas.training.tasks import TASKS
 
 # Training samples of the published data sets, by the beginning of the name that results print.
@@ -86,6 +87,7 @@ class EffectiveRecipe:
     loss: dict[str, Any]
     auxiliary_weight: float
     clip: dict[str, Any] | None
+    filter_norm: float | None  # root mean square to which larger filters are scaled back after each step
     averaging: dict[str, Any] | None
     class_weights: Any
     keep: str
@@ -125,16 +127,18 @@ def effective_recipe(
         raise UsageError(f"samples is {samples}; expected at least 1")
     number = samples or (len(data.train) if data is not None else published_samples(recipe))
     net, drawn = build_watched(card, len(data.classes) if data is not None else None)
+    set_batch_norm_momentum(net, recipe.batch_norm_momentum)
     stand_in(net)
     optimizer = make_optimizer(recipe, net)
     an_epoch = None if number is None else ceil(number / recipe.batch_size)
-    steps = None if an_epoch is None else an_epoch * recipe.epochs
-    length = steps or recipe.epochs * 1_000
-    changes, continuous = changes_of(recipe, length)
+    stated = None if recipe.steps is None else recipe.steps.count
+    epochs, steps = (recipe.epochs, stated) if an_epoch is None else length(recipe, an_epoch)
+    reach = steps or recipe.epochs * 1_000
+    changes, continuous = changes_of(recipe, reach)
     if steps is None:
         changes = changes[:1]
     waits = plateau_rates(recipe)
-    last = waits[-1] if waits else recipe.schedule.rate(recipe_rate(recipe), length - 1, length)
+    last = waits[-1] if waits else recipe.schedule.rate(recipe_rate(recipe), reach - 1, reach)
     rates = [*(change.rate for change in changes), *waits]
     return EffectiveRecipe(
         network=card.name,
@@ -142,7 +146,7 @@ def effective_recipe(
         source=recipe.source,
         optimizer=type(recipe.optimizer).__name__ if optimizer is None else type(optimizer).__name__,
         groups=groups_of(net, optimizer, rates),
-        policy=type(recipe.schedule).__name__.lower(),
+        policy=policy_of(recipe),
         changes=changes,
         continuous=continuous,
         after_plateaus=waits,
@@ -152,7 +156,7 @@ def effective_recipe(
         samples=number,
         steps_an_epoch=an_epoch,
         steps=steps,
-        epochs=recipe.epochs,
+        epochs=epochs,
         input=input_of(recipe, card, data),
         augmentation=operations(recipe.augment),
         initialisation=drawn,
@@ -161,6 +165,7 @@ def effective_recipe(
         loss=plain(recipe.loss),
         auxiliary_weight=recipe.auxiliary_weight,
         clip=None if recipe.clip is None else plain(recipe.clip),
+        filter_norm=None if recipe.filter_norm is None else recipe.filter_norm.rms,
         averaging=None if recipe.averaging is None else plain(recipe.averaging),
         class_weights=plain(recipe.class_weights),
         keep=recipe.keep,
@@ -180,6 +185,11 @@ def published_samples(recipe: Recipe) -> int | None:
             return int((row.means or row.paper or row.release).replace(",", ""))
     names = [name for result in recipe.results[:1] for name in SAMPLES if result.data.startswith(name)]
     return SAMPLES[max(names, key=len)] if names else None
+
+
+def policy_of(recipe: Recipe) -> str:
+    """The schedule by its kind: "drops", whether they are stated in parts of the run or in steps."""
+    return "drops" if isinstance(recipe.schedule, StepDrops) else type(recipe.schedule).__name__.lower()
 
 
 def norms_of(net: nn.Module) -> tuple[NormEffect, ...]:

@@ -221,6 +221,7 @@ def _plain_value(effect: EffectiveRecipe, quantity: str) -> Any:
         "auxiliary_weight": effect.auxiliary_weight,
         "label_smoothing": effect.loss.get("label_smoothing"),
         "clip": None if effect.clip is None else effect.clip.get("norm", effect.clip.get("value")),
+        "filter_norm": effect.filter_norm,
         "averaging": None if effect.averaging is None else effect.averaging.get("decay"),
         "protocol": effect.protocol,
     }

@@ -9,6 +9,7 @@ CIFAR10 = "CIFAR-10 test"
 
 CAFFE_MEAN = (123 / 255, 117 / 255, 104 / 255)  # of ImageNet, RGB, as Caffe's examples subtract it
 CIFAR10_MEAN = (125, 123, 114)
+PIXELS = (1 / 255, 1 / 255, 1 / 255)  # deviations that leave values of 0..255
 
 PAD_AND_MIRROR = (PadCrop(4, fill=CIFAR10_MEAN), HorizontalFlip())
 """The CIFAR augmentation of He et al. 2015; zeros around an image whose mean is subtracted are the mean colour."""
@@ -26,6 +27,9 @@ def pixels(
         return Preprocessing((side, side), mean_image="training", **scale)  # pyright: ignore[reportArgumentType]
     return Preprocessing((side, side), mean=mean, **scale)  # pyright: ignore[reportArgumentType]
 
+
+CAFFE_INPUT = Preprocessing((224, 224), mean=CAFFE_MEAN, std=PIXELS, channel_order="bgr")
+"""Images as Caffe's OpenCV reads them: blue first, 0..255 minus the mean; for `replace`, which sets the size."""
 
 CAFFE_BIASES = (ParameterGroup(of="bias", lr_scale=2.0, weight_decay=0.0),)
 """The two `param` of each layer in Caffe's files: biases learn twice as fast and do not decay."""

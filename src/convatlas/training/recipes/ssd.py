@@ -1,38 +1,41 @@
 """How SSD was trained, and how the one on SqueezeNet is, without a GPU."""
 
+from dataclasses import replace
+
 from convatlas.data.detection.augment import SSD_AUGMENTATION, Mirror, Photometric, SampledCrop
 from convatlas.training.mechanisms import ParameterGroup
 from convatlas.training.own_losses import OwnLosses
-from convatlas.training.recipe import SGD, AdamW, Recipe
-from convatlas.training.recipes.common import CAFFE_BIASES, CAFFE_MEAN, pixels
+from convatlas.training.recipe import SGD, AdamW, Recipe, in_steps
+from convatlas.training.recipes.common import CAFFE_BIASES, CAFFE_INPUT
 from convatlas.training.schedules import Cosine, Drops
 
-PASSES = 232  # 120,000 steps of 32 of the 16,551 images of VOC 2007 and 2012
+STEPS, VOC0712 = 120_000, 16_551  # images of VOC 2007 and 2012 trainval
 HELD = ("conv1.*", "fire2.*", "fire3.*")
 SLOW = tuple(f"fire{place}.*" for place in range(4, 10))
 
 
 def _published(network: str, side: int, result: str) -> Recipe:
     """ssd_pascal.py of the release: 80,000 steps at 1e-3, 20,000 at 1e-4, 20,000 at 1e-5."""
-    return Recipe(
+    recipe = Recipe(
         network=network,
         variant="published",
         source="Liu et al. 2016, sections 3.1 and 3.6; examples/ssd/ssd_pascal.py of the release",
         expected=f"{result} mAP on VOC 2007 test, from VOC 2007 and 2012 trainval",
         cost="120,000 steps of 32 images",
-        epochs=PASSES,
+        epochs=1,
         batch_size=32,
         optimizer=SGD(lr=1e-3, momentum=0.9, weight_decay=5e-4),
         schedule=Drops(at=(80 / 120, 100 / 120)),
         loss=OwnLosses(),
         augment=SSD_AUGMENTATION,
-        preprocessing=pixels(side, mean=CAFFE_MEAN, resize="stretch", resize_to=side),
+        preprocessing=replace(CAFFE_INPUT, size=(side, side), resize="stretch", resize_to=side),
         groups=CAFFE_BIASES,
         notes=(
-            "The paper starts from VGG-16 (vgg_d): start from its file. Caffe's files want BGR images.",
+            "The paper starts from VGG-16 (vgg_d): start from its file.",
             "The release chooses among five ways of interpolation when it resizes; here it is bilinear.",
         ),
     )
+    return in_steps(recipe, STEPS, VOC0712)
 
 
 RECIPES = (

@@ -3,7 +3,6 @@
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor
 
@@ -26,7 +25,7 @@ class Contents:
     layers: tuple[str, ...] = ()  # all layers in the file's order, where it lists them
     preprocessing: Preprocessing | None = None  # where the file states it
     classes: tuple[str, ...] | None = None
-    card: Mapping[str, Any] | None = field(default=None)  # only our own files bring one
+    card: Mapping[str, object] | None = field(default=None)  # only our own files bring one
     notes: tuple[str, ...] = ()  # what was done to find the tensors: wrappers taken off, a choice between two networks
 
 
@@ -88,11 +87,13 @@ class Cursor:
         """On to the next multiple of `size`; the padding of a last element may be absent."""
         self.position = min(len(self.data), -(-self.position // size) * size)
 
-    def number(self, code: str) -> Any:
-        """One value by its `struct` code, such as "i" or "d"."""
-        layout = self.order + code
-        return struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
+    def integer(self, code: str = "i") -> int:
+        """One whole number by its `struct` code, such as "i" or "Q"."""
+        return self.integers(code, 1)[0]
 
-    def numbers(self, code: str, count: int) -> tuple[Any, ...]:
+    def integers(self, code: str, count: int) -> tuple[int, ...]:
         layout = f"{self.order}{max(count, 0)}{code}"
         return struct.unpack(layout, self.take(struct.calcsize(layout)))
+
+    def double(self) -> float:
+        return struct.unpack(f"{self.order}d", self.take(8))[0]

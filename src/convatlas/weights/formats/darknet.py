@@ -33,11 +33,11 @@ def read(data: memoryview, source: object) -> Contents:
         ConvatlasError: shorter than its header, or no whole number of values.
     """
     cursor = Cursor(data, source)
-    major, minor, _ = cursor.numbers("i", 3)
+    major, minor, _ = cursor.integers("i", 3)
     if not (0 <= major <= 2 * _FLAG and 0 <= minor <= 2 * _FLAG):
         raise damaged(source, f"version {major}.{minor}; expected a Darknet file")
     wide = major * 10 + minor >= 2 and major < _FLAG and minor < _FLAG
-    cursor.number("q" if wide else "i")  # the images seen in training
+    cursor.integer("q" if wide else "i")  # the images seen in training
     if cursor.left == 0 or cursor.left % 4:
         raise damaged(source, f"{cursor.left} bytes behind the header; expected float32 values")
     tensors = {VALUES: torch.from_numpy(np.frombuffer(cursor.take(cursor.left), "<f4").astype(np.float32))}

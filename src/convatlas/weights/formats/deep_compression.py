@@ -47,7 +47,7 @@ def read(data: memoryview, source: object, table: Table) -> Contents:
     if not fits(data, table):
         raise damaged(source, f"its {len(data)} bytes are not what {len(table)} compressed layers of these sizes take")
     cursor = Cursor(data, source)
-    counts = cursor.numbers("I", len(table))
+    counts = cursor.integers("I", len(table))
     tensors = {}
     for (layer, shape), count in zip(table.items(), counts, strict=True):
         codebook = np.frombuffer(cursor.take(4 * CODEBOOK), "<f4")

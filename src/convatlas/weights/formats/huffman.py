@@ -84,9 +84,9 @@ def read(data: memoryview, source: object) -> Contents:
     magic = bytes(cursor.take(len(MAGIC)))
     if magic != MAGIC:
         raise damaged(source, f"it begins with {magic!r}, expected {MAGIC!r}")
-    if cursor.number("I") != zlib.crc32(data[cursor.position :]):
+    if cursor.integer("I") != zlib.crc32(data[cursor.position :]):
         raise damaged(source, "its checksum is not that of its contents")
-    card, shapes = _header(bytes(cursor.take(cursor.number("I"))), source)
+    card, shapes = _header(bytes(cursor.take(cursor.integer("I"))), source)
     tensors, room = {}, Room(source, len(data))
     for name, shape in shapes.items():
         tensors[f"{name}.weight"], tensors[f"{name}.bias"] = _layer(cursor, name, shape, room)
@@ -115,11 +115,11 @@ def _header(text: bytes, source: object) -> tuple[Any, dict[str, tuple[int, ...]
 
 def _layer(cursor: Cursor, name: str, shape: tuple[int, ...], room: Room) -> tuple[Tensor, Tensor]:
     source, size = f"{cursor.source}, layer {name}", math.prod(shape)
-    count, shared = cursor.number("I"), cursor.number("B")
+    count, shared = cursor.integer("I"), cursor.integer("B")
     codebook = np.frombuffer(bytes(4) + cursor.take(4 * shared), "<f4").astype(np.float32)
     biases = np.frombuffer(cursor.take(4 * shape[0]), "<f4").astype(np.float32)
     lengths = [list(cursor.take(alphabet)) for alphabet in (shared + 1, _SPAN)]
-    streams = [cursor.take(length) for length in cursor.numbers("I", 2)]
+    streams = [cursor.take(length) for length in cursor.integers("I", 2)]
     if not count <= size < _SPAN * (count + 1):
         raise damaged(source, f"{count} stored weights and their gaps can't be {size} weights")
     room.take(4 * size)

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -88,7 +87,7 @@ def torch_name(name: str, array: np.ndarray, bias: np.ndarray | None, kind: str)
     return _NAMES.get(name, name)
 
 
-def children(config: Any, depth: int = 0) -> dict[str, LayerName]:
+def children(config: object, depth: int = 0) -> dict[str, LayerName]:
     """The layers of a model by their keys in the file, from its config; {} where that lists none."""
     inner = config.get("config") if isinstance(config, Mapping) else None
     layers = inner.get("layers") if isinstance(inner, Mapping) else None

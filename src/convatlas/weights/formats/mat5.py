@@ -66,13 +66,13 @@ class _Reader:
 
     def element(self, cursor: Cursor) -> tuple[int, memoryview]:
         """(type, bytes) of the next element; a small one has both in its tag."""
-        first = cursor.number("I")
+        first = cursor.integer("I")
         if first >> 16:
             body = cursor.take(4)
             if first >> 16 > len(body):
                 raise damaged(self.source, f"a small element of {first >> 16} bytes")
             return first & 0xFFFF, body[: first >> 16]
-        body = cursor.take(cursor.number("I"))
+        body = cursor.take(cursor.integer("I"))
         if first != _COMPRESSED:
             cursor.skip_to_multiple(8)
         return first, body

@@ -48,7 +48,7 @@ def read(data: memoryview, source: object) -> Contents:
     )
 
 
-def _list(value: Any) -> Sequence[Any]:
+def _list(value: object) -> Sequence[object]:
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
@@ -76,7 +76,7 @@ def _layers(net: Mapping[str, Any]) -> Iterator[tuple[str, str, list[Any]]]:
             yield str(name), str(layer.get("type", "")).lower(), arrays
 
 
-def _tensors(name: str, kind: str, arrays: list[Any], source: object) -> dict[str, Tensor]:
+def _tensors(name: str, kind: str, arrays: list[object], source: object) -> dict[str, Tensor]:
     values = [torch.from_numpy(np.ascontiguousarray(array, np.float32)) for array in arrays]
     if ("norm" in kind or len(values) == 3) and len(values) in (2, 3):
         tensors = {f"{name}.weight": values[0].flatten(), f"{name}.bias": values[1].flatten()}
@@ -97,7 +97,7 @@ def _tensors(name: str, kind: str, arrays: list[Any], source: object) -> dict[st
     return tensors
 
 
-def _preprocessing(entry: Any) -> Preprocessing | None:
+def _preprocessing(entry: object) -> Preprocessing | None:
     """None where the entry is absent, or is not as MatConvNet writes it."""
     if not isinstance(entry, Mapping):
         return None
@@ -123,7 +123,7 @@ def _preprocessing(entry: Any) -> Preprocessing | None:
     )
 
 
-def _classes(entry: Any) -> tuple[str, ...] | None:
+def _classes(entry: object) -> tuple[str, ...] | None:
     described = entry.get("description") if isinstance(entry, Mapping) else None
     if not isinstance(described, list) or not all(isinstance(name, str) for name in described):
         return None

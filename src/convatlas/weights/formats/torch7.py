@@ -88,20 +88,20 @@ class _Reader:
     def value(self, depth: int) -> Any:
         if depth > _MAX_DEPTH:
             raise damaged(self.source, f"nested deeper than {_MAX_DEPTH} at byte {self.cursor.position}")
-        kind = self.cursor.number("i")
+        kind = self.cursor.integer()
         if kind == _NIL:
             return None
         if kind == _NUMBER:
-            return self.cursor.number("d")
+            return self.cursor.double()
         if kind == _STRING:
             return self.text()
         if kind == _BOOLEAN:
-            return self.cursor.number("i") == 1
+            return self.cursor.integer() == 1
         if kind == _FUNCTION:
             return self.function(depth)
         if kind not in (_TABLE, _OBJECT, _OLD_FUNCTION, _RECURSIVE_FUNCTION):
             raise damaged(self.source, f"type {kind} before byte {self.cursor.position}; expected a Torch7 file")
-        index = self.cursor.number("i")
+        index = self.cursor.integer()
         if index in self.known:
             return self.known[index]
         if kind == _TABLE:
@@ -112,16 +112,16 @@ class _Reader:
         return self.function(depth)
 
     def text(self) -> str:
-        return str(self.cursor.take(self.cursor.number("i")), "latin-1")
+        return str(self.cursor.take(self.cursor.integer()), "latin-1")
 
     def function(self, depth: int) -> None:
-        self.cursor.take(self.cursor.number("i"))  # its code
+        self.cursor.take(self.cursor.integer())  # its code
         self.value(depth + 1)  # its surroundings
 
     def table(self, index: int, depth: int) -> dict[Any, Any]:
         table: dict[Any, Any] = {}
         self.known[index] = table
-        for _ in range(self.cursor.number("i")):
+        for _ in range(self.cursor.integer()):
             key = self.value(depth + 1)
             value = self.value(depth + 1)
             if isinstance(key, (str, float)) and key == key:
@@ -145,16 +145,16 @@ class _Reader:
         return instance
 
     def storage(self, code: str) -> Tensor:
-        size = self.cursor.number("q") * np.dtype(code).itemsize
+        size = self.cursor.integer("q") * np.dtype(code).itemsize
         return torch.from_numpy(np.frombuffer(bytearray(self.cursor.take(size)), code))
 
     def tensor(self, depth: int) -> Tensor:
-        axes = self.cursor.number("i")
+        axes = self.cursor.integer()
         if not 0 <= axes <= _MAX_AXES:
             raise damaged(self.source, f"a tensor of {axes} axes before byte {self.cursor.position}")
-        shape = self.cursor.numbers("q", axes)
-        strides = self.cursor.numbers("q", axes)
-        offset = self.cursor.number("q") - 1
+        shape = self.cursor.integers("q", axes)
+        strides = self.cursor.integers("q", axes)
+        offset = self.cursor.integer("q") - 1
         storage = self.value(depth + 1)
         if not isinstance(storage, Tensor):  # an empty tensor has none
             return torch.zeros(0)

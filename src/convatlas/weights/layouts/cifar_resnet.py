@@ -6,7 +6,6 @@ permuted. The inner channels of a block are not part of it and keep their order.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,7 +35,7 @@ def stream_orders(widths: tuple[int, int, int]) -> list[list[int]]:
     return orders
 
 
-def translate(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+def translate(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, object]] | None:
     """Our names, our order of channels and the card, or None: not this layout (nor is one with projections)."""
     if not {"conv1.weight", "linear.weight", *(f"{stage}.0.conv2.weight" for stage in _STAGES)} <= tensors.keys():
         return None

@@ -5,7 +5,6 @@ import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +17,7 @@ from convatlas.weights.layouts.classes import class_names
 from convatlas.weights.layouts.naming import rename_layers
 
 _MAX_HEAD = 3  # layers: VGG's three
-Translated = tuple[dict[str, Tensor], dict[str, Any]]
+Translated = tuple[dict[str, Tensor], dict[str, object]]
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,7 @@ def card_for(
     preprocessing: Preprocessing | None,
     settings: Mapping[str, Mapping[str, float | bool]],
     source: str,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The card of tensors under our names; the last and first layer tell the numbers of classes and channels."""
     net, published = skeleton(network), registry.card(network)
     weights = [name for name, parameter in net.named_parameters() if parameter.ndim > 1]

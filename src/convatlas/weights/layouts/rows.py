@@ -15,9 +15,10 @@ from convatlas.weights.layouts.caffe import GOOGLENET_MEAN, images
 from convatlas.weights.layouts.layout import Translated, card_for, pairs, skeleton
 
 FORMATS = ("Darknet", "Deep Compression")
-_YOLO = Preprocessing((448, 448), 3, "stretch", 448, (0.0,) * 3, (1.0,) * 3)
+# Darknet's crop layer makes 2x - 1 of values in 0..1, in all three cfg files
+_YOLO = Preprocessing((448, 448), 3, "stretch", 448, (0.5,) * 3, (0.5,) * 3)
 _DARKNET = {
-    "vgg_d": ("vgg-16", Preprocessing((224, 224), 3, "short_side", 224, (0.0,) * 3, (1.0,) * 3)),
+    "vgg_d": ("vgg-16", Preprocessing((224, 224), 3, "stretch", 256, (0.5,) * 3, (0.5,) * 3)),
     "yolov1": ("yolo of 2015", _YOLO),
     "yolov1_fast_tiny_2015cfg": ("yolo-tiny of 2015", _YOLO),
 }
