@@ -11,7 +11,7 @@ from convatlas.data import Augmentation
 from convatlas.data.dense.augment import JointAugmentation
 from convatlas.data.detection.augment import BoxAugmentation
 from convatlas.data.limits import load_toml
-from convatlas.data.pose.assembly import TurnAndScale
+from convatlas.data.pose.assembly import PoseAugmentation
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation import OneCrop, TestTime
 from convatlas.ops.svm_fitting import SvmSettings
@@ -143,7 +143,7 @@ class Recipe:
         | OwnLosses
     ) = field(default_factory=CrossEntropy)
     auxiliary_weight: float = 0.0  # of each auxiliary head's loss
-    augment: tuple[Augmentation | JointAugmentation | BoxAugmentation | TurnAndScale, ...] = ()
+    augment: tuple[Augmentation | JointAugmentation | BoxAugmentation | PoseAugmentation, ...] = ()
     preprocessing: Preprocessing | None = None  # None: the default for the network and the data
     test_time: TestTime = field(default_factory=OneCrop)  # how the finished network looks at a test image
     expected: str = ""

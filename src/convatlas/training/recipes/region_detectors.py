@@ -8,7 +8,7 @@ from convatlas.training.mechanisms import ParameterGroup
 from convatlas.training.own_losses import OwnLosses
 from convatlas.training.recipe import SGD, AdamW, Recipe, RegionSvms, in_steps
 from convatlas.training.recipes.common import CAFFE_BIASES, CAFFE_INPUT, CAFFE_MEAN, PIXELS
-from convatlas.training.schedules import Cosine, Drops, Multistep
+from convatlas.training.schedules import Cosine, Multistep, StepDrops
 
 # PIXEL_MEANS of the releases, there in BGR
 MEAN = (122.7717 / 255, 115.9465 / 255, 102.9801 / 255)
@@ -19,7 +19,7 @@ VOC07 = 5_011  # images of VOC 2007 trainval
 IMAGENET = "The paper starts from the classifier trained on ImageNet; start from its file."
 
 
-def _regions(network: str, result: str, cost: str, source: str, *, steps: int, drop: float, accumulate: int) -> Recipe:
+def _regions(network: str, result: str, cost: str, source: str, *, steps: int, drop: int, accumulate: int) -> Recipe:
     """Two images a gradient."""
     recipe = Recipe(
         network=network,
@@ -31,7 +31,7 @@ def _regions(network: str, result: str, cost: str, source: str, *, steps: int, d
         batch_size=2,
         accumulate=accumulate,
         optimizer=SGD(lr=0.001, momentum=0.9, weight_decay=5e-4),
-        schedule=Drops(at=(drop,)),
+        schedule=StepDrops(at=(drop,), of=steps),
         loss=OwnLosses(),
         augment=(Mirror(),),
         preprocessing=VOC_600,
@@ -43,13 +43,13 @@ def _regions(network: str, result: str, cost: str, source: str, *, steps: int, d
 
 def _fast(network: str, result: str, cost: str) -> Recipe:
     source = "Girshick 2015, sections 2.3 and 4; solver.prototxt of the release"
-    return _regions(network, result, cost, source, steps=40_000, drop=0.75, accumulate=1)
+    return _regions(network, result, cost, source, steps=40_000, drop=30_000, accumulate=1)
 
 
 def _faster(network: str, result: str) -> Recipe:
     """`iter_size: 2`: the gradients of two images, each by itself, are added."""
     source = "Ren et al. 2015, section 3.2; faster_rcnn_end2end/solver.prototxt of the release"
-    return _regions(network, result, "a day on one GPU", source, steps=70_000, drop=50 / 70, accumulate=2)
+    return _regions(network, result, "a day on one GPU", source, steps=70_000, drop=50_000, accumulate=2)
 
 
 def _svms(
@@ -92,7 +92,7 @@ RCNN = in_steps(
         epochs=1,
         batch_size=2,
         optimizer=SGD(lr=0.001, momentum=0.9, weight_decay=5e-4),
-        schedule=Drops(at=(2 / 7, 4 / 7, 6 / 7)),
+        schedule=StepDrops(at=(20_000, 40_000, 60_000), of=70_000),
         loss=OwnLosses(),
         augment=(Mirror(),),
         preprocessing=WARPED,
@@ -120,7 +120,7 @@ SPPNET = in_steps(
         epochs=1,
         batch_size=2,
         optimizer=SGD(lr=1e-4, momentum=0.9, weight_decay=5e-4),
-        schedule=Drops(at=(250 / 300,)),
+        schedule=StepDrops(at=(250_000,), of=300_000),
         loss=OwnLosses(),
         augment=(Mirror(),),
         preprocessing=VOC_600,
