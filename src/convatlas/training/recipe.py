@@ -20,6 +20,7 @@ from convatlas.training.dense_losses import BorderCrossEntropy, HeatmapSquaredEr
 from convatlas.training.finetuning import FineTune
 from convatlas.training.losses import CrossEntropy, MaximumAPosteriori, SquaredError
 from convatlas.training.mechanisms import (
+    After,
     ClipNorm,
     ClipValue,
     EarlyStopping,
@@ -173,6 +174,7 @@ class Recipe:
     seed: int = 0
     data: DataSource = field(default_factory=DataSource)
     steps: StatedSteps | None = None  # the length, where the source states it in steps
+    after: After | None = None  # the stage that is trained first
 
     def __post_init__(self) -> None:
         check_range("epochs", self.epochs, least=1)
