@@ -63,9 +63,12 @@ def proposer(net: FasterRCNN, path: str) -> Propose:
     """Makes the regions of images as rpn_generate.py does: by the weights of `path`, or by the network's own layers."""
     other = None
     if path:
-        other = weights.create("", weights=path)
+        card = weights.read_card(path)
+        if card is None:
+            raise UsageError(f"loss.proposals {path} carries no card; expected weights that a run wrote")
+        other = weights.create(card["network"], weights=path)
         if not isinstance(other, FasterRCNN):
-            raise UsageError(f"loss.proposals {path} are weights of {type(other).__name__}; expected a Faster R-CNN's")
+            raise UsageError(f"loss.proposals {path} are weights of {card['network']}; expected a Faster R-CNN's")
 
     @torch.no_grad()
     def propose(images: Tensor) -> list[Tensor]:

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 Fit = Callable[..., "Trained"]  # (recipe, out, overwrite=, resume=)
 
 
-def folder_of(out: Path, variant: str) -> Path:
-    """Where the stage before a run in `out` is trained: beside it, by the name of its recipe."""
-    return out.with_name(f"{out.name}-{variant}")
+def folder_of(out: Path, recipe: Recipe) -> Path:
+    """Where the stage before a run of `recipe` in `out` is trained: beside it, by the name of the stage's recipe."""
+    assert recipe.after is not None
+    return out.with_name(f"{out.name.removesuffix(f'-{recipe.variant}')}-{recipe.after.variant}")
 
 
 def stage_before(recipe: Recipe) -> Recipe:
@@ -33,13 +34,14 @@ def stage_before(recipe: Recipe) -> Recipe:
     """
     assert recipe.after is not None
     stage = find(recipe.network, recipe.after.variant)
-    asked = {
-        "data": recipe.data,
-        "seed": recipe.seed,
-        "preprocessing": recipe.preprocessing,
-        "precision": recipe.precision,
-    }
-    stage = replace(stage, fine_tune=recipe.fine_tune, **asked)
+    stage = replace(
+        stage,
+        fine_tune=recipe.fine_tune,
+        data=recipe.data,
+        seed=recipe.seed,
+        preprocessing=recipe.preprocessing,
+        precision=recipe.precision,
+    )
     shortened = recipe.steps is not None and recipe.stated_steps is None
     return replace(stage, epochs=recipe.epochs) if shortened else stage
 
@@ -56,7 +58,7 @@ def train_before(recipe: Recipe, out: Path, fit: Fit, note: Callable[[str], None
         note: told which stage comes next.
     """
     assert recipe.after is not None
-    stage, folder = stage_before(recipe), folder_of(out, recipe.after.variant)
+    stage, folder = stage_before(recipe), folder_of(out, recipe)
     run = RunFolder(folder)
     if overwrite or not run.summary.is_file():
         note(f"{recipe.variant} comes after {stage.variant}, which is trained first, in {folder}")
