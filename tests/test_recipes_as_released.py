@@ -319,6 +319,8 @@ def test_the_stage_before_is_trained_first_and_once(tmp_path: Path) -> None:
     assert calls == [("alternating-rpn-2", "run-alternating-rpn-2", 2)]
     assert recipe.fine_tune is not None
     assert recipe.fine_tune.anew == ("cls_score", "bbox_pred")
+    assert stages.goes_on(recipe, tmp_path / "run")
+    assert not stages.goes_on(short, tmp_path / "run")
     stages.train_before(short, tmp_path / "run", fit, notes.append, overwrite=False)  # pyright: ignore
     assert len(calls) == 1
     fast = stages.stage_before(stages.stage_before(short))

@@ -25,7 +25,7 @@ from convatlas.training.recipe import OwnRule, Recipe
 from convatlas.training.run import RunFolder
 from convatlas.training.session import Session
 from convatlas.training.setup import Setup, set_up
-from convatlas.training.stages import train_before
+from convatlas.training.stages import goes_on, train_before
 from convatlas.training.step import NotFiniteError
 from convatlas.training.summary import Summary
 from convatlas.training.trackers import check_trackers
@@ -105,7 +105,7 @@ def fit(
         ConvatlasError: the loss is no longer finite, the disk is full, or another process of the run died.
         InterruptedRunError: SIGTERM or Ctrl-C came, and the run is saved.
     """
-    if recipe.after is not None:
+    if recipe.after is not None and not (resume and goes_on(recipe, out)):
         settings = {"device": device, "workers": workers, "save_every": save_every, "trackers": trackers}
         shown = {"on_loading": on_loading, "on_progress": on_progress, "on_epoch": on_epoch, "on_note": on_note}
 

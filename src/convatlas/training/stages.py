@@ -46,6 +46,16 @@ def stage_before(recipe: Recipe) -> Recipe:
     return replace(stage, epochs=recipe.epochs) if shortened else stage
 
 
+def goes_on(recipe: Recipe, out: Path) -> bool:
+    """Whether the recipe, as a run that stopped has it, names what it took from the stage before."""
+    assert recipe.after is not None
+    folder = str(folder_of(out, recipe))
+    start = recipe.fine_tune.weights if recipe.fine_tune else ""
+    regions = recipe.loss.proposals if isinstance(recipe.loss, OwnLosses) else ""
+    taken = ((recipe.after.weights, start), (recipe.after.proposals, regions))
+    return all(path.startswith(folder) for needed, path in taken if needed)
+
+
 def train_before(recipe: Recipe, out: Path, fit: Fit, note: Callable[[str], None], *, overwrite: bool) -> Recipe:
     """Trains the stage before, unless it is done, and returns the recipe as it goes on from there.
 

@@ -91,6 +91,7 @@ class EffectiveRecipe:
     averaging: dict[str, Any] | None
     class_weights: Any
     keep: str
+    after: dict[str, Any] | None  # the stage that is trained first, and what this one takes from it
     protocol: str
     results: tuple[dict[str, Any], ...]
     expected: str
@@ -170,6 +171,7 @@ def effective_recipe(
         averaging=None if recipe.averaging is None else plain(recipe.averaging),
         class_weights=plain(recipe.class_weights),
         keep=recipe.keep,
+        after=None if recipe.after is None else plain(recipe.after),
         protocol=describe(recipe.test_time) if card.task == "classification" else f"the task's own: {card.task}",
         results=tuple(plain(result) for result in recipe.results),
         expected=recipe.expected,
