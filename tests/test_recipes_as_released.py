@@ -266,7 +266,7 @@ def test_selective_search_gets_the_decoded_image() -> None:
     image = torch.randint(0, 256, (1, 3, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     net, seen = RegionSearch(), list[Tensor]()
     net.shown = shown
-    net.regions(normalise(image, shown), None, search=lambda picture: (seen.append(picture), torch.zeros(0, 4))[1])
+    net.regions(normalise(image, shown), None, search=lambda image: (seen.append(image), torch.zeros(0, 4))[1])
     torch.testing.assert_close(seen[0], image[0].float(), rtol=0, atol=0)
 
 

@@ -20,8 +20,8 @@ def decoded(image: Tensor, shown: Preprocessing) -> Tensor:
 
     Example:
         >>> caffe = Preprocessing((1, 1), mean=(0.5, 0.4, 0.2), std=(1 / 255,) * 3, channel_order="bgr")
-        >>> decoded(torch.tensor([-51.0, -2.0, 127.5]).view(3, 1, 1), caffe).flatten().tolist()
-        [255.0, 100.0, 0.0]
+        >>> decoded(torch.tensor([-50.0, -2.0, 127.5]).view(3, 1, 1), caffe).flatten().tolist()
+        [255.0, 100.0, 1.0]
     """
     mean, std = (image.new_tensor(values).view(-1, 1, 1) for values in (shown.mean, shown.std))
     ordered = image.flip(0) if shown.channel_order == "bgr" else image
@@ -49,8 +49,8 @@ class RegionSearch(nn.Module):
         Raises:
             UsageError: they are of another number of images.
         """
-        return proposals_for(images, proposals, otherwise=lambda image: search(self._picture(image)))
+        return proposals_for(images, proposals, otherwise=lambda image: search(self._decoded(image)))
 
-    def _picture(self, image: Tensor) -> Tensor:
+    def _decoded(self, image: Tensor) -> Tensor:
         with torch.no_grad():
             return image if self.shown is None else decoded(image, self.shown)
