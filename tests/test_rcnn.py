@@ -13,7 +13,8 @@ from convatlas import registry, weights
 from convatlas.architectures.detection.rcnn import RCNN, warp
 from convatlas.blocks.region_svms import SvmHeads
 from convatlas.errors import ConvatlasError, UsageError
-from convatlas.ops.svm_fitting import Fitting, SvmSettings, box_regression, ridge
+from convatlas.ops.box_regression import box_regression, ridge
+from convatlas.ops.svm_fitting import Fitting, SvmSettings
 from convatlas.records import Objects
 
 

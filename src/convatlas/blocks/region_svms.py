@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convatlas.blocks.region_search import RegionSearch
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.lazy import Lazy
 from convatlas.ops.boxes import suppress
 from convatlas.ops.regions import without_difficult
-from convatlas.ops.selective_search import proposals_for
 from convatlas.ops.svm_fitting import Fitting, SvmSettings
 from convatlas.records import Detections, Objects
 
@@ -56,7 +56,7 @@ class SvmHeads(nn.Module):
         return torch.einsum("nd,kcd->nkc", F.pad(pool5, (0, 1), value=1.0), self.box_weight)
 
 
-class WithSvms(nn.Module):
+class WithSvms(RegionSearch):
     """A network on regions that may have SVMs beside its last layer, and fits them by a rule of its own.
 
     The recipe is one with `RegionSvms`. Weights bring the SVMs with them.
@@ -104,7 +104,7 @@ class WithSvms(nn.Module):
         """
         threshold = (-1.0 if self.gives_margins else 0.05) if score_above is None else score_above
         detections = []
-        for image, boxes in zip(images, proposals_for(images, proposals), strict=True):
+        for image, boxes in zip(images, self.regions(images, proposals), strict=True):
             scores, fitted = self.judge(image, boxes)
             fitted = ops.clip_boxes_to_image(fitted, (image.shape[1], image.shape[2]))
             detections.append(suppress(fitted, scores, score_above=threshold, iou_above=iou_above, most=most))
@@ -143,11 +143,11 @@ class WithSvms(nn.Module):
                     fitting.gather(_numpy(*self.describe(image, each.boxes, (layer,)))[0], each.labels)
                 if fitting.wants_statistics:
                     given = None if proposals is None else proposals[place : place + 1]
-                    boxes = torch.cat([each.boxes.to(image), *proposals_for(images[place : place + 1], given)])
+                    boxes = torch.cat([each.boxes.to(image), *self.regions(images[place : place + 1], given)])
                     chosen = torch.from_numpy(fitting.choose(len(boxes))).to(boxes.device)
                     fitting.measure(*_numpy(*self.describe(image, boxes[chosen], (layer, "pool5"))))
         else:
-            for image, each, given in zip(images, usable, proposals_for(images, proposals), strict=True):
+            for image, each, given in zip(images, usable, self.regions(images, proposals), strict=True):
                 boxes = torch.cat([each.boxes.to(given), given])
                 features, pool5 = _numpy(*self.describe(image, boxes, (layer, "pool5")))
                 fitting.mine(features, pool5, boxes, each)

@@ -3,7 +3,7 @@
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -72,7 +72,8 @@ def lines_of(effect: "EffectiveRecipe") -> list[Line]:
     return [
         ("recipe", f"{effect.network}, {effect.variant}"),
         ("source", effect.source),
-        ("optimizer", effect.optimizer),
+        *([("comes after", after_text(effect.after))] if effect.after else []),
+        ("optimizer", f"{effect.optimizer} ({settings_text(effect.optimizer_settings)})"),
         *group_lines(effect),
         *schedule_lines(effect),
         *input_lines(effect),
@@ -101,6 +102,13 @@ def lines_of(effect: "EffectiveRecipe") -> list[Line]:
 
 def settings_text(settings: dict) -> str:
     return ", ".join(f"{name}={value}" for name, value in settings.items() if value not in (None, ""))
+
+
+def after_text(after: dict[str, Any]) -> str:
+    """The stage before, and what is taken from it."""
+    start = "from its weights" if after["weights"] else "from the same weights as it"
+    anew = f", {', '.join(after['anew'])} drawn anew" if after["anew"] else ""
+    return f"{after['variant']}, {start}{anew}" + (", on its proposals" if after["proposals"] else "")
 
 
 def group_lines(effect: "EffectiveRecipe") -> list[Line]:

@@ -4,7 +4,8 @@ Sapp, Taylor, "MODEC", CVPR 2013 (FLIC); Andriluka et al., "2D Human Pose Estima
 
 A joint is right when its distance to the truth is at most `threshold` times a length of the person: the torso (FLIC,
 0.2), a side of the box around the person (Yang and Ramanan), or the head (PCKh, 0.5). Joints that nobody has marked are
-left out. The mean is over all marked joints of all people, as MPII's toolkit and FLIC's take it, not over the kinds.
+left out. The mean is over all marked joints of all people, not over the kinds. It has two names where pelvis and thorax
+are among the joints: `correct` counts them, `limbs_correct` leaves them out, as the usual evaluators of MPII do.
 
 Shapes  N people, J joints, h x w heat map. Coordinates are x, y in the input's pixels, edges from 0 to W and 0 to H.
 """

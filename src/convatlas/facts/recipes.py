@@ -44,6 +44,7 @@ RECIPE_QUANTITIES: dict[str, tuple[Form, str]] = {
     "batch_norm_momentum": ("number", "share of the new batch, as torch has it: 1 - 0.9997"),
     "batch_norm_epsilon": ("number", ""),
     "loss": ("words", "name of the loss"),
+    "setting": ("words", "`of` a field of the optimiser or the loss: its value, as epsilon or a ridge's strength"),
     "auxiliary_weight": ("number", ""),
     "loss_weight": ("number", "`of` a part of the loss"),
     "clip": ("number", "norm or value at which the gradient is clipped"),

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from convatlas import data, registry, weights
+from convatlas.blocks.region_search import RegionSearch
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.inference.exported import read_exported
 from convatlas.inference.trained import TrainedNetwork
@@ -88,7 +89,9 @@ def open_weights(name: str | None, path: Path, run: Path | None = None, recipe: 
     net = weights.build(opened, network.name)
     if network.task != "classification":  # whose engines lay out the maps as they like them
         net = net.to(memory_format=torch.channels_last)  # up to twice as fast on a CPU
-    known = weights.preprocessing_of(card) if card else None
+    preprocessing = (weights.preprocessing_of(card) if card else None) or usual_preprocessing(network)
+    if isinstance(net, RegionSearch):
+        net.shown = preprocessing
     named = card["classes"] if card else None
     count = card["num_classes"] if card else network.num_classes
     classes = tuple(named) if named else tuple(str(index) for index in range(count))
@@ -96,7 +99,7 @@ def open_weights(name: str | None, path: Path, run: Path | None = None, recipe: 
         net.eval(),
         network.name,
         classes,
-        known or usual_preprocessing(network),
+        preprocessing,
         run,
         recipe,
         named_classes=bool(named),

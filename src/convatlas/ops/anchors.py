@@ -76,7 +76,7 @@ def propose(
     anchors: Tensor,
     size: tuple[int, int],
     *,
-    before: int,
+    before: int | None,
     after: int,
     iou_above: float = 0.7,
     smallest: float = 16.0,
@@ -87,7 +87,7 @@ def propose(
         outputs: of the network.
         anchors: (N, 4).
         size: H, W of the images, in pixels; boxes are cut to them.
-        before: so many enter the suppression.
+        before: so many enter the suppression; None: all.
         after: so many stay.
         iou_above: what overlaps a more certain box by more is suppressed.
         smallest: boxes with a shorter side are left out.
@@ -121,7 +121,7 @@ def propose_on_levels(
 
 
 def _most_certain(
-    outputs: AnchorOutputs, anchors: Tensor, size: tuple[int, int], *, before: int, smallest: float
+    outputs: AnchorOutputs, anchors: Tensor, size: tuple[int, int], *, before: int | None, smallest: float
 ) -> list[tuple[Tensor, Tensor]]:
     """Each image's boxes, (N, 4), and how certain they are, (N,), before any suppression."""
     scores, codes = outputs.flat()

@@ -2,10 +2,10 @@
 
 Uijlings, van de Sande, Gevers, Smeulders, "Selective Search for Object Recognition", IJCV 2013.
 
-Follows  OpenCV's implementation of the fast mode, as R-CNN and Fast R-CNN used it.
-Departs  The paper orders boxes by the level of their merging times a random number, which OpenCV draws anew in each
-         run. We order them by the rank of their area times a number drawn with a fixed seed: the first boxes of a
-         image are always the same.
+Follows  The fast mode, which R-CNN and Fast R-CNN used, in OpenCV's program.
+Departs  It is not the authors' program, a MATLAB package, whose boxes R-CNN's authors distribute. The paper orders
+         boxes by the level of their merging times a random number, which OpenCV draws anew in each run. We order them
+         by the rank of their area times a number drawn with a fixed seed: an image's first boxes are always the same.
 Shapes   N boxes, H x W image.
 """
 
@@ -28,7 +28,7 @@ def selective_search(image: Tensor, *, smallest: int = 20) -> Tensor:
     """Boxes of one image, in its pixels, the most promising first.  (3, H, W) or (1, H, W) -> (N, 4)
 
     Args:
-        image: any range of values; whole numbers of 0 to 255 are taken as they are, others are stretched to them.
+        image: the decoded one, red first, in whole numbers of 0 to 255; any other range is stretched to them.
         smallest: boxes with a shorter side are left out, as in R-CNN's release.
 
     The boxes of the last images are remembered, since training shows an image again and again.

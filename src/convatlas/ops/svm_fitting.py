@@ -23,6 +23,7 @@ from torch import Tensor
 
 from convatlas.errors import ConvatlasError
 from convatlas.lazy import Lazy
+from convatlas.ops.box_regression import box_regression
 from convatlas.ops.boxes import encode
 from convatlas.ops.regions import lie_in_difficult
 from convatlas.records import Objects
@@ -31,7 +32,6 @@ ops = Lazy("torchvision.ops")
 
 MEAN_NORM = 20.0  # to which features are scaled
 STATISTICS = 200  # images, and regions of each, whose features' norms are averaged
-SPREAD = 0.001  # added to the variances of the targets before they are made equal
 HARD, EASY = -1.0001, -1.2  # a negative above the first is taken, one below the second is put away again
 _NEVER = -2.0  # the margin of a class that had no object, below every threshold
 _ROWS = ("positives", "negatives", "near", "codes")
@@ -229,35 +229,3 @@ class Fitting:
             plane = state.get(f"{label}.plane")
             each.plane = None if plane is None else plane.numpy()
             each.joined = int(state[f"{label}.joined"])
-
-
-def box_regression(near: np.ndarray, codes: np.ndarray, scale: float, strength: float) -> np.ndarray:
-    """The box regression of one class, for features and codes as they are.  (N, P + 1), (N, 4) -> (4, P + 1)
-
-    Features times `scale` are fitted to the codes, centred and decorrelated, and the result is brought back to both.
-    Of no proposals it is 0: boxes stay as they are.
-
-    Source: `rcnn_train_bbox_regressor.m` and `rcnn_predict_bbox_regressor.m` of rbgirshick/rcnn.
-    """
-    if not len(codes):
-        return np.zeros((4, near.shape[1]))
-    scales = np.append(np.full(near.shape[1] - 1, scale), 1.0)  # the constant stays 1
-    mean = codes.mean(0, dtype=np.float64)
-    centred = codes - mean
-    variances, axes = np.linalg.eigh(centred.T @ centred / len(codes))
-    deviations = np.sqrt(np.maximum(variances, 0) + SPREAD)
-    whitening, back = ((axes * values) @ axes.T for values in (1 / deviations, deviations))
-    weights = (ridge(near * scales, centred @ whitening, strength) @ back).T * scales
-    weights[:, -1] += mean
-    return weights
-
-
-def ridge(x: np.ndarray, y: np.ndarray, strength: float) -> np.ndarray:
-    """The weights (D, M) with the least |x w - y|^2 + strength |w|^2.  (N, D), (N, M)
-
-    Solved for the N rows or for the D columns, whichever are fewer.
-    """
-    rows, columns = x.shape
-    if rows < columns:
-        return x.T @ np.linalg.solve(x @ x.T + strength * np.eye(rows), y)
-    return np.linalg.solve(x.T @ x + strength * np.eye(columns), x.T @ y)

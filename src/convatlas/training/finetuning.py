@@ -32,6 +32,7 @@ class FineTune:
     last_rate: float = 0.1  # of the last layer before the head
     first_rate: float = 0.01  # of the first layer; those between in equal ratios
     frozen_batchnorm: bool = True  # statistics stay those of the images that the weights were trained on
+    anew: tuple[str, ...] = ()  # layers that stay as they are drawn
 
     def __post_init__(self) -> None:
         check_range("head_epochs", self.head_epochs, least=0)
@@ -103,6 +104,8 @@ def start(net: nn.Module, network: str, classes: Sequence[str], fine_tune: FineT
         fresh = {name: value for name, value in net.state_dict().items() if not name.startswith(absent)}
         new = follows_classes(network) | _lacking_head(network, fine_tune.weights)
         tensors = tensors | {name: fresh[name] for name in new & fresh.keys()}
+    drawn = {name: value for name, value in net.state_dict().items() if name.rpartition(".")[0] in fine_tune.anew}
+    tensors = tensors | {name: value.clone() for name, value in drawn.items()}
     weights.load_into(net, tensors)
     weights.apply_settings(net, card)
     return not same_classes

@@ -26,6 +26,7 @@ from convatlas.training.recipe import OwnRule, Recipe
 from convatlas.training.run import RunFolder
 from convatlas.training.session import Session
 from convatlas.training.setup import Setup, set_up
+from convatlas.training.stages import goes_on, train_before
 from convatlas.training.step import NotFiniteError
 from convatlas.training.summary import Summary
 from convatlas.training.tasks import TASKS
@@ -106,6 +107,26 @@ def fit(
         ConvatlasError: the loss is no longer finite, the disk is full, or another process of the run died.
         InterruptedRunError: SIGTERM or Ctrl-C came, and the run is saved.
     """
+    if recipe.after is not None and not (resume and goes_on(recipe, out)):
+
+        def fit_stage(stage: Recipe, folder: Path, *, overwrite: bool, resume: bool) -> Trained:
+            return fit(
+                stage,
+                data,
+                folder,
+                device=device,
+                workers=workers,
+                overwrite=overwrite,
+                resume=resume,
+                save_every=save_every,
+                trackers=trackers,
+                on_loading=on_loading,
+                on_progress=on_progress,
+                on_epoch=on_epoch,
+                on_note=on_note,
+            )
+
+        recipe = train_before(recipe, out, fit_stage, on_note or (lambda _: None), overwrite=overwrite)
     processes = distributed.join(device)
     check_trackers(trackers)
     place = Place(out, overwrite, resume, save_every, tuple(trackers))

@@ -38,6 +38,16 @@ class StatedSteps:
 
 
 @dataclass(frozen=True)
+class After:
+    """The stage that is trained before, and what this one takes from it (`training.stages`)."""
+
+    variant: str  # of the same network
+    weights: bool = True  # starts from its weights; else from those that the run was given
+    proposals: bool = False  # its proposal network makes the regions
+    anew: tuple[str, ...] = ()  # layers that are drawn anew instead
+
+
+@dataclass(frozen=True)
 class Ema:
     """The result is an exponential moving average of the weights: a = d a + (1 - d) w after each step.
 

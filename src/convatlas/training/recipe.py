@@ -10,7 +10,7 @@ import tomli_w
 from convatlas.data import Augmentation
 from convatlas.data.detection.augment import BoxAugmentation
 from convatlas.data.limits import load_toml
-from convatlas.data.pose.transform import TurnAndScale
+from convatlas.data.pose.transform import PersonAugmentation
 from convatlas.data.segmentation.augment import JointAugmentation
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.evaluation import OneCrop, TestTime
@@ -20,6 +20,7 @@ from convatlas.training.dense_losses import BorderCrossEntropy, HeatmapSquaredEr
 from convatlas.training.finetuning import FineTune
 from convatlas.training.losses import CrossEntropy, MaximumAPosteriori, SquaredError
 from convatlas.training.mechanisms import (
+    After,
     ClipNorm,
     ClipValue,
     EarlyStopping,
@@ -141,7 +142,7 @@ class Recipe:
     schedule: Schedule = field(default_factory=Constant)
     loss: OutputLoss | OwnLosses = field(default_factory=CrossEntropy)
     auxiliary_weight: float = 0.0  # of each auxiliary head's loss
-    augment: tuple[Augmentation | JointAugmentation | BoxAugmentation | TurnAndScale, ...] = ()
+    augment: tuple[Augmentation | JointAugmentation | BoxAugmentation | PersonAugmentation, ...] = ()
     preprocessing: Preprocessing | None = None  # None: the default for the network and the data
     test_time: TestTime = field(default_factory=OneCrop)  # how the finished network looks at a test image
     expected: str = ""
@@ -171,6 +172,7 @@ class Recipe:
     seed: int = 0
     data: DataSource = field(default_factory=DataSource)
     steps: StatedSteps | None = None  # the length, where the source states it in steps
+    after: After | None = None  # the stage that is trained first
 
     def __post_init__(self) -> None:
         check_range("epochs", self.epochs, least=1)

@@ -10,7 +10,7 @@ from convatlas.errors import ConvatlasError
 _NUMBERS = frozenset((
     "epoch", "step", "images", "learning_rate", "seconds", "images_per_s", "train_loss", "train_error", "val_loss",
     "val_error", "test_loss", "test_error", "mean_iu", "pixel_accuracy", "boundary_f1", "ap", "ap50", "map", "mean_ap",
-    "pck", "pckh", "foreground_rand_error", "pixel_error", "epochs",
+    "pck", "pck_without_trunk", "pckh", "foreground_rand_error", "pixel_error", "epochs",
 ))  # fmt: skip
 _TEXTS = frozenset(("started", "protocol", "selection", "kept"))
 _MAX_NUMBER = 1e18

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from convatlas import registry, weights
 from convatlas.analysis.trace import trace_network
+from convatlas.blocks.region_search import RegionSearch
 from convatlas.blocks.region_svms import WithSvms
 from convatlas.data import DataSet, LabelAssembly, Loader, Split, default_preprocessing, measured
 from convatlas.data.depths import white_of
@@ -101,6 +102,8 @@ def set_up(
     torch.manual_seed(recipe.seed)
     net = registry.build(recipe.network, num_classes=len(data.classes), in_channels=preprocessing.channels).to(device)
     set_batch_norm_momentum(net, recipe.batch_norm_momentum)
+    if isinstance(net, RegionSearch):
+        net.shown = preprocessing
     if recipe.fine_tune:
         finetuning.start(net, network.name, data.classes, recipe.fine_tune)
         started_from = weights.read_card(recipe.fine_tune.weights, network.name) or {}

@@ -103,7 +103,7 @@ class Learner:
         self.scaler = torch.amp.GradScaler(device.type) if recipe.precision == "fp16" else None
         self._sharded = recipe.shard and processes.count > 1
         unused = leaves_out or recipe.fine_tune is not None
-        trained = LossesOf(net) if isinstance(recipe.loss, OwnLosses) else net
+        trained = LossesOf(net, recipe.loss) if isinstance(recipe.loss, OwnLosses) else net
         self._shared = trained if self._sharded else processes.share(trained, unused=unused)
         weights = None if class_weights is None else class_weights.to(device)
         self._count_wrong = wrong

@@ -21,13 +21,14 @@ from torch import Tensor, nn
 from convatlas.architectures.classification.alexnet import CaffeNet
 from convatlas.architectures.classification.vgg import VGG
 from convatlas.blocks.init import gaussian, he_normal, initialise
+from convatlas.blocks.region_search import RegionSearch
 from convatlas.blocks.roi_pool import RoIMaxPool
 from convatlas.errors import UsageError
 from convatlas.lazy import Lazy
 from convatlas.network import Network
 from convatlas.ops.boxes import SSD_VARIANCES, decode, suppress
 from convatlas.ops.regions import region_losses, sample_regions, whole_image
-from convatlas.ops.selective_search import proposals_for, selective_search
+from convatlas.ops.selective_search import selective_search
 from convatlas.ops.transplant import transplant
 from convatlas.records import Detections, Objects, Traits
 from convatlas.registry import register
@@ -143,7 +144,7 @@ def fitted(
     return detections
 
 
-class FastRCNN(RegionNetwork):
+class FastRCNN(RegionSearch, RegionNetwork):
     """(B, in_channels, H, W) -> `RegionOutputs` of one region an image, the whole of it.
 
     Args:
@@ -173,7 +174,7 @@ class FastRCNN(RegionNetwork):
         self, images: Tensor, targets: list[Objects], proposals: Sequence[Tensor] | None = None
     ) -> dict[str, Tensor]:
         """The multi-task loss on 64 regions an image.  (B, in_channels, H, W), B objects, B times (N, 4)"""
-        given = proposals_for(images, proposals, otherwise=self.propose)
+        given = self.regions(images, proposals, search=self.propose)
         regions = [sample_regions(boxes, each) for boxes, each in zip(given, targets, strict=True)]
         return region_losses(*self.classify(self.features(images), [each.boxes for each in regions]), regions)
 
@@ -188,7 +189,7 @@ class FastRCNN(RegionNetwork):
         most: int = 100,
     ) -> list[Detections]:
         """What is in each image; `proposals` are B times (N, 4), selective search's where there are none."""
-        given = proposals_for(images, proposals, otherwise=self.propose)
+        given = self.regions(images, proposals, search=self.propose)
         return self.refine(
             images, self.features(images), given, score_above=score_above, iou_above=iou_above, most=most
         )

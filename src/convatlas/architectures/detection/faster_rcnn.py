@@ -6,8 +6,8 @@ arXiv:1506.01497.
 Follows  Section 3 and py-faster-rcnn's models/pascal_voc, end to end: nine anchors, 256 of them an image to learn
          from, those that cross the border left out, 6,000 boxes thinned to 300 (12,000 to 2,000 in training), 128
          regions an image. `losses` is the approximate joint training: no gradient goes through the coordinates of a
-         proposal. `training.alternating` has the paper's four steps. Layer names are the release's, but `rpn_conv` for
-         rpn_conv/3x3.
+         proposal. The recipe `published-alternating` has the paper's four steps. Layer names are the release's,
+         but `rpn_conv` for rpn_conv/3x3.
 Departs  The release counts the smallest side of a proposal, 16 pixels, in the image before it was resized; here it
          counts in the image that is given. Without ImageNet weights VGG's convolutions are drawn by He et al. 2015.
          `faster_rcnn_squeezenet` is no paper's: for machines without a GPU, with smaller anchors and 256 units.
@@ -36,6 +36,8 @@ from convatlas.ops.anchors import (
 from convatlas.ops.regions import region_losses, sample_regions, whole_image
 from convatlas.records import Detections, Objects
 from convatlas.registry import register
+
+REGIONS = 128  # of an image to learn from
 
 
 class FasterOutputs(NamedTuple):
@@ -91,7 +93,7 @@ class FasterRCNN(RegionNetwork):
         x = self.rpn_relu(self.rpn_conv(features))
         return AnchorOutputs(self.rpn_cls_score(x), self.rpn_bbox_pred(x))
 
-    def propose(self, images: Tensor, *, before: int = 6000, after: int = 300) -> list[Tensor]:
+    def propose(self, images: Tensor, *, before: int | None = 6000, after: int = 300) -> list[Tensor]:
         """The regions of each image, the most certain first.  (B, in_channels, H, W) -> B times (N, 4)"""
         return self.proposals(images, self.rpn(self.features(images)), before=before, after=after)
 
@@ -100,15 +102,20 @@ class FasterRCNN(RegionNetwork):
         features = self.features(images)
         outputs = self.rpn(features)
         proposals = self.proposals(images, outputs, before=12_000, after=2_000)
-        return self._anchor_losses(images, outputs, targets) | self._region_losses(features, targets, proposals)
+        regions = self._region_losses(features, targets, proposals, REGIONS)
+        return self._anchor_losses(images, outputs, targets) | regions
 
     def anchor_losses(self, images: Tensor, targets: list[Objects]) -> dict[str, Tensor]:
         """Those of the proposal network alone (steps 1 and 3 of the alternating training)."""
         return self._anchor_losses(images, self.rpn(self.features(images)), targets)
 
     def region_losses(self, images: Tensor, targets: list[Objects], proposals: list[Tensor]) -> dict[str, Tensor]:
-        """Those of the heads alone on given proposals, B times (N, 4) (steps 2 and 4 of the alternating training)."""
-        return self._region_losses(self.features(images), targets, proposals)
+        """Those of the heads alone on given proposals, B times (N, 4) (steps 2 and 4 of the alternating training).
+
+        128 regions are drawn in all, as from the two images of a step there; `losses` draws as many from each image.
+        """
+        count = max(REGIONS // len(images), 1)
+        return self._region_losses(self.features(images), targets, proposals, count)
 
     @torch.no_grad()
     def detect(
@@ -129,7 +136,7 @@ class FasterRCNN(RegionNetwork):
         height, width = outputs.scores.shape[2:]
         return grid_anchors(self.anchors, (height, width), stride=self.stride)
 
-    def proposals(self, images: Tensor, outputs: AnchorOutputs, *, before: int, after: int) -> list[Tensor]:
+    def proposals(self, images: Tensor, outputs: AnchorOutputs, *, before: int | None, after: int) -> list[Tensor]:
         """Those of anchors that were already judged: B times (N, 4)"""
         size = (images.shape[2], images.shape[3])
         return propose(outputs, self._grid(outputs), size, before=before, after=after)
@@ -138,9 +145,11 @@ class FasterRCNN(RegionNetwork):
         grid, size = self._grid(outputs), (images.shape[2], images.shape[3])
         return anchor_losses(outputs, [sample_anchors(grid, each, size) for each in targets])
 
-    def _region_losses(self, features: Tensor, targets: list[Objects], proposals: list[Tensor]) -> dict[str, Tensor]:
+    def _region_losses(
+        self, features: Tensor, targets: list[Objects], proposals: list[Tensor], count: int
+    ) -> dict[str, Tensor]:
         regions = [
-            sample_regions(boxes, each, count=128, background_iou=(0.0, 0.5))
+            sample_regions(boxes, each, count=count, background_iou=(0.0, 0.5))
             for boxes, each in zip(proposals, targets, strict=True)
         ]
         return region_losses(*self.classify(features, [each.boxes for each in regions]), regions)

@@ -24,7 +24,6 @@ from convatlas.errors import UsageError
 from convatlas.lazy import Lazy
 from convatlas.ops.boxes import decode
 from convatlas.ops.regions import lie_in_difficult, sample_regions, without_difficult
-from convatlas.ops.selective_search import proposals_for
 from convatlas.records import Objects, Traits
 from convatlas.registry import register
 
@@ -116,7 +115,7 @@ class RCNN(WithSvms, CaffeNet):
 
         Without a background: the hinge loss of each class on the objects, and on regions with an IoU below 0.3.
         """
-        given = proposals_for(images, proposals)
+        given = self.regions(images, proposals)
         if not self.background:
             return self._hinge(images, targets, given)
         count = max(AT_ONCE // len(images), 1)

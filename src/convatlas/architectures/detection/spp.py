@@ -29,7 +29,6 @@ from convatlas.lazy import Lazy
 from convatlas.network import Network
 from convatlas.ops.boxes import decode
 from convatlas.ops.regions import sample_regions
-from convatlas.ops.selective_search import proposals_for
 from convatlas.records import Objects, Traits
 from convatlas.registry import register
 
@@ -150,7 +149,7 @@ class SPPDetector(WithSvms, Network):
 
         In train mode each window is looked at in a scale of its own, drawn at random.
         """
-        given = proposals_for(images, proposals)
+        given = self.regions(images, proposals)
         regions = [
             sample_regions(boxes, each, count=max(128 // len(images), 1), background_iou=(0.1, 0.5))
             for boxes, each in zip(given, targets, strict=True)

@@ -155,7 +155,8 @@ class DecoupledNet(Network):
 
         `classes`: binary cross-entropy of each class by itself, from whether the mask has it. `pixels`: cross-entropy
         of the pixels that are one of the image's classes, drawn at random, against all else; 0 for an image without
-        any. Both are means over the images.
+        any. The bridge propagates the class times its probability, as at test time and in the release. Both are means
+        over the images.
         """
         evidence = self.classification(images)
         labels = range(1, evidence.scores.shape[1] + 1)
@@ -166,7 +167,8 @@ class DecoupledNet(Network):
         if self.segmentation.get_submodule("seg_score_voc").get_parameter("weight").requires_grad:
             marked = there.any(1, keepdim=True)
             drawn = torch.multinomial((there | ~marked).float(), 1)[:, 0]
-            logits = self.segment(evidence, F.one_hot(drawn, there.shape[1]).to(images))
+            weighed = F.one_hot(drawn, there.shape[1]) * evidence.probabilities()
+            logits = self.segment(evidence, weighed.to(images))
             void = targets == VOID
             one = (targets == drawn[:, None, None] + 1).long().masked_fill(void, VOID)
             each = F.cross_entropy(logits, one, ignore_index=VOID, reduction="none").flatten(1).sum(1)

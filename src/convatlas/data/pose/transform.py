@@ -28,6 +28,46 @@ class TurnAndScale:
 
 
 @dataclass(frozen=True)
+class RandomTurnAndScale:
+    """A person turned and scaled by normal deviates, cut off at twice their deviation; most stay upright.
+
+    The scale is 2 to the power of a deviate. Source: `generateSample` in src/util/pose.lua of pose-hg-train.
+
+    Args:
+        degrees: deviation of the angle.
+        scale: deviation of the exponent.
+        upright: probability that the angle is 0.
+    """
+
+    degrees: float = 30.0
+    scale: float = 0.25
+    upright: float = 0.6
+
+    def draw(self, generator: torch.Generator) -> tuple[float, float]:
+        """(degrees, the factor by which the cut-out square grows)"""
+        scale, turn = torch.randn(2, generator=generator, dtype=torch.float64).clamp(-2, 2).tolist()
+        upright = torch.rand((), generator=generator, dtype=torch.float64).item() <= self.upright
+        return 0.0 if upright else turn * self.degrees, 2 ** (scale * self.scale)
+
+
+@dataclass(frozen=True)
+class ChannelGain:
+    """Multiplies each channel by a factor of its own, drawn evenly, and cuts off what bytes can't hold.
+
+    Source: src/util/pose.lua of pose-hg-train.
+    """
+
+    low: float = 0.6
+    high: float = 1.4
+
+    def __call__(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        """uint8 (C, H, W) -> uint8 (C, H, W)"""
+        draws = torch.rand(len(image), generator=generator, dtype=torch.float64)
+        gains = (self.low + draws * (self.high - self.low)).float()
+        return (image * gains[:, None, None]).round().clamp(0, 255).to(torch.uint8)
+
+
+@dataclass(frozen=True)
 class View:
     """Where an input of a network lies in an image: a square, turned."""
 
@@ -64,7 +104,9 @@ class View:
         return torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
 
 
-PersonAugmentation = TurnAndScale | HorizontalFlip | PCANoise | ColourJitter | PhotometricDistortion
+PersonAugmentation = (
+    TurnAndScale | RandomTurnAndScale | HorizontalFlip | ChannelGain | PCANoise | ColourJitter | PhotometricDistortion
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +116,7 @@ class PersonTransform:
     Args:
         preprocessing: its `size` is the network's square input.
         names: of the joints; those on the left and on the right change places in a mirror.
-        steps: augmentations: `TurnAndScale`, `HorizontalFlip`, and changes of colour.
+        steps: augmentations: `TurnAndScale` or `RandomTurnAndScale`, `HorizontalFlip`, and changes of colour.
     """
 
     preprocessing: Preprocessing
@@ -91,6 +133,9 @@ class PersonTransform:
                 low, high = step.scales
                 side = view.side_px / (low + (high - low) * scale)
                 view = View(view.centre, side, (2 * turn - 1) * step.degrees, view.size_px)
+            elif isinstance(step, RandomTurnAndScale) and generator is not None:
+                degrees, growth = step.draw(generator)
+                view = View(view.centre, view.side_px * growth, degrees, view.size_px)
         source_image = view.cut(convert_channels(image, self.preprocessing.channels))
         joints, marked = view.to_input(person.joints), person.marked
         for step in steps:
@@ -102,9 +147,12 @@ class PersonTransform:
             elif isinstance(step, PCANoise | ColourJitter | PhotometricDistortion):
                 draws = torch.rand(1, step.draws, generator=generator, dtype=torch.float64)
                 source_image = step(source_image[None], draws)[0].round().clamp(0, 255).to(torch.uint8)
-            elif not isinstance(step, TurnAndScale):
+            elif isinstance(step, ChannelGain) and generator is not None:
+                source_image = step(source_image, generator)
+            elif not isinstance(step, TurnAndScale | RandomTurnAndScale):
                 raise UsageError(
-                    f"augment: {type(step).__name__} knows no joints; expected TurnAndScale, HorizontalFlip or colours"
+                    f"augment: {type(step).__name__} knows no joints; expected TurnAndScale, RandomTurnAndScale, "
+                    "HorizontalFlip or colours"
                 )
         side = view.size_px // STRIDE
         return source_image, draw_heatmaps(joints[None], marked[None], (side, side), stride=STRIDE)[0]

@@ -67,6 +67,7 @@ class EffectiveRecipe:
     variant: str
     source: str
     optimizer: str
+    optimizer_settings: dict[str, Any]  # of the recipe, before groups and schedule
     groups: tuple[GroupEffect, ...]
     policy: str
     changes: tuple[Change, ...]  # of the schedule's rate, the first at step 0
@@ -91,6 +92,7 @@ class EffectiveRecipe:
     averaging: dict[str, Any] | None
     class_weights: Any
     keep: str
+    after: dict[str, Any] | None  # the stage that is trained first, and what this one takes from it
     protocol: str
     results: tuple[dict[str, Any], ...]
     expected: str
@@ -145,6 +147,7 @@ def effective_recipe(
         variant=recipe.variant,
         source=recipe.source,
         optimizer=type(recipe.optimizer).__name__ if optimizer is None else type(optimizer).__name__,
+        optimizer_settings={name: value for name, value in plain(recipe.optimizer).items() if name != "kind"},
         groups=groups_of(net, optimizer, rates),
         policy=policy_of(recipe),
         changes=changes,
@@ -169,6 +172,7 @@ def effective_recipe(
         averaging=None if recipe.averaging is None else plain(recipe.averaging),
         class_weights=plain(recipe.class_weights),
         keep=recipe.keep,
+        after=None if recipe.after is None else plain(recipe.after),
         protocol=describe(recipe.test_time) if TASKS[card.task].has_classes else f"the task's own: {card.task}",
         results=tuple(plain(result) for result in recipe.results),
         expected=recipe.expected,

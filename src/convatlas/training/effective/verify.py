@@ -51,6 +51,11 @@ def verify_recipes(recipes: Sequence[Recipe]) -> tuple[RecipeRow, ...]:
 
 
 def uncovered(recipe: Recipe) -> RecipeRow:
+    if recipe.source.startswith("this project"):
+        own = "this project's own recipe: no paper and no release states anything"
+        return RecipeRow(
+            recipe.network, recipe.variant, "recipe", "", "", "", "", "", "", "not comparable", own, "", ""
+        )
     reason = f"nobody has written down yet what {recipe.source} states; add it to facts/recipes"
     return RecipeRow(recipe.network, recipe.variant, "recipe", "", "", "", "", "", "", "uncovered", reason, "", "")
 
@@ -169,6 +174,8 @@ def value_of(effect: EffectiveRecipe, quantity: str, of: str) -> Any:
     if quantity == "dropout":
         rates = {entry.probability for entry in effect.dropout if fnmatchcase(entry.name, of or "*")}
         return tuple(sorted(rates)) or 0.0
+    if quantity == "setting":
+        return {**effect.loss, **effect.optimizer_settings}.get(of)
     if quantity == "result":
         return _of_results(effect, of)
     return _plain_value(effect, quantity)

@@ -8,6 +8,7 @@ ILSVRC = "ILSVRC-2012 validation"
 CIFAR10 = "CIFAR-10 test"
 
 CAFFE_MEAN = (123 / 255, 117 / 255, 104 / 255)  # of ImageNet, RGB, as Caffe's examples subtract it
+VOC_MEAN = (122.675 / 255, 116.669 / 255, 104.008 / 255)  # RGB, as the prototxts of segmenters print it
 CIFAR10_MEAN = (125, 123, 114)
 PIXELS = (1 / 255, 1 / 255, 1 / 255)  # deviations that leave values of 0..255
 

@@ -7,7 +7,7 @@ from convatlas.training.own_losses import OwnLosses
 from convatlas.training.recipe import SGD, Recipe, in_steps
 from convatlas.training.recipes.common import CAFFE_BIASES
 from convatlas.training.recipes.region_detectors import VOC_600
-from convatlas.training.schedules import Drops
+from convatlas.training.schedules import StepDrops
 
 STEPS, SHORT_STEPS, BATCH, IMAGES = 160_000, 90_000, 16, 118_287  # trainval35k, later train2017
 
@@ -21,7 +21,7 @@ PUBLISHED = in_steps(
         epochs=1,
         batch_size=BATCH,
         optimizer=SGD(lr=0.02, momentum=0.9, weight_decay=1e-4),
-        schedule=Drops(at=(0.75,)),
+        schedule=StepDrops(at=(120_000,), of=STEPS),
         loss=OwnLosses(),
         augment=(Mirror(),),
         preprocessing=replace(VOC_600, size=(800, 1333), resize_to=800),
@@ -44,7 +44,7 @@ RECIPES = (
             source="configs/12_2017_baselines/e2e_mask_rcnn_R-50-FPN_1x.yaml of Detectron",
             expected="33.9 mask AP on COCO minival (MODEL_ZOO.md of the release)",
             cost=f"{SHORT_STEPS:,} steps of 16 images on 8 GPUs",
-            schedule=Drops(at=(60 / 90, 80 / 90)),
+            schedule=StepDrops(at=(60_000, 80_000), of=SHORT_STEPS),
         ),
         SHORT_STEPS,
         IMAGES,

@@ -1,4 +1,4 @@
-"""How R-CNN, SPPnet, Fast and Faster R-CNN were trained on VOC, and Faster R-CNN on SqueezeNet is, without a GPU."""
+"""How R-CNN, SPPnet and Fast R-CNN were trained on VOC."""
 
 from dataclasses import replace
 
@@ -6,9 +6,9 @@ from convatlas.data.detection.augment import Mirror
 from convatlas.records import Preprocessing
 from convatlas.training.mechanisms import ParameterGroup
 from convatlas.training.own_losses import OwnLosses
-from convatlas.training.recipe import SGD, AdamW, Recipe, RegionSvms, in_steps
-from convatlas.training.recipes.common import CAFFE_BIASES, CAFFE_INPUT, CAFFE_MEAN, PIXELS
-from convatlas.training.schedules import Cosine, Drops, Multistep
+from convatlas.training.recipe import SGD, Recipe, RegionSvms, in_steps
+from convatlas.training.recipes.common import CAFFE_BIASES, CAFFE_INPUT, PIXELS
+from convatlas.training.schedules import Multistep, StepDrops
 
 # PIXEL_MEANS of the releases, there in BGR
 MEAN = (122.7717 / 255, 115.9465 / 255, 102.9801 / 255)
@@ -19,7 +19,7 @@ VOC07 = 5_011  # images of VOC 2007 trainval
 IMAGENET = "The paper starts from the classifier trained on ImageNet; start from its file."
 
 
-def _regions(network: str, result: str, cost: str, source: str, *, steps: int, drop: float, accumulate: int) -> Recipe:
+def on_regions(network: str, result: str, cost: str, source: str, *, steps: int, drop: int) -> Recipe:
     """Two images a gradient."""
     recipe = Recipe(
         network=network,
@@ -29,9 +29,8 @@ def _regions(network: str, result: str, cost: str, source: str, *, steps: int, d
         cost=cost,
         epochs=1,
         batch_size=2,
-        accumulate=accumulate,
         optimizer=SGD(lr=0.001, momentum=0.9, weight_decay=5e-4),
-        schedule=Drops(at=(drop,)),
+        schedule=StepDrops(at=(drop,), of=steps),
         loss=OwnLosses(),
         augment=(Mirror(),),
         preprocessing=VOC_600,
@@ -43,13 +42,7 @@ def _regions(network: str, result: str, cost: str, source: str, *, steps: int, d
 
 def _fast(network: str, result: str, cost: str) -> Recipe:
     source = "Girshick 2015, sections 2.3 and 4; solver.prototxt of the release"
-    return _regions(network, result, cost, source, steps=40_000, drop=0.75, accumulate=1)
-
-
-def _faster(network: str, result: str) -> Recipe:
-    """`iter_size: 2`: the gradients of two images, each by itself, are added."""
-    source = "Ren et al. 2015, section 3.2; faster_rcnn_end2end/solver.prototxt of the release"
-    return _regions(network, result, "a day on one GPU", source, steps=70_000, drop=50 / 70, accumulate=2)
+    return on_regions(network, result, cost, source, steps=40_000, drop=30_000)
 
 
 def _svms(
@@ -92,7 +85,7 @@ RCNN = in_steps(
         epochs=1,
         batch_size=2,
         optimizer=SGD(lr=0.001, momentum=0.9, weight_decay=5e-4),
-        schedule=Drops(at=(2 / 7, 4 / 7, 6 / 7)),
+        schedule=StepDrops(at=(20_000, 40_000, 60_000), of=70_000),
         loss=OwnLosses(),
         augment=(Mirror(),),
         preprocessing=WARPED,
@@ -120,7 +113,7 @@ SPPNET = in_steps(
         epochs=1,
         batch_size=2,
         optimizer=SGD(lr=1e-4, momentum=0.9, weight_decay=5e-4),
-        schedule=Drops(at=(250 / 300,)),
+        schedule=StepDrops(at=(250_000,), of=300_000),
         loss=OwnLosses(),
         augment=(Mirror(),),
         preprocessing=VOC_600,
@@ -190,23 +183,4 @@ RECIPES = (
     ),
     _fast("fast_rcnn_vgg16", "66.9", "9.5 hours on one K40"),
     _fast("fast_rcnn_caffenet", "57.1", "1.2 hours on one K40"),
-    _faster("faster_rcnn_vgg16", "69.9"),
-    _faster("faster_rcnn_zf", "59.9"),
-    Recipe(
-        network="faster_rcnn_squeezenet",
-        variant="published",
-        source="this project: no paper has the network",
-        expected="not measured on VOC",
-        cost="minutes for some hundred images on two cores",
-        epochs=20,
-        batch_size=2,
-        optimizer=AdamW(lr=3e-4, weight_decay=1e-2),
-        schedule=Cosine(warm_up=0.05),
-        loss=OwnLosses(),
-        augment=(Mirror(),),
-        preprocessing=Preprocessing(
-            (320, 480), resize="short_side", resize_to=320, mean=CAFFE_MEAN, std=PIXELS, channel_order="bgr"
-        ),
-        notes=("It starts from SqueezeNet 1.1 trained on ImageNet, with BGR input; start from its file.",),
-    ),
 )

@@ -7,7 +7,7 @@ from convatlas.training.mechanisms import ParameterGroup
 from convatlas.training.own_losses import OwnLosses
 from convatlas.training.recipe import SGD, AdamW, Recipe, in_steps
 from convatlas.training.recipes.common import CAFFE_BIASES, CAFFE_INPUT
-from convatlas.training.schedules import Cosine, Drops
+from convatlas.training.schedules import Cosine, StepDrops
 
 STEPS, VOC0712 = 120_000, 16_551  # images of VOC 2007 and 2012 trainval
 HELD = ("conv1.*", "fire2.*", "fire3.*")
@@ -25,7 +25,7 @@ def _published(network: str, side: int, result: str) -> Recipe:
         epochs=1,
         batch_size=32,
         optimizer=SGD(lr=1e-3, momentum=0.9, weight_decay=5e-4),
-        schedule=Drops(at=(80 / 120, 100 / 120)),
+        schedule=StepDrops(at=(80_000, 100_000), of=STEPS),
         loss=OwnLosses(),
         augment=SSD_AUGMENTATION,
         preprocessing=replace(CAFFE_INPUT, size=(side, side), resize="stretch", resize_to=side),
