@@ -108,7 +108,7 @@ def command(
         save(report_to, standalone(opened, found, dataset, f"{name} on {dataset.name}"))
     low, high = report.error_interval(found)
     rows = [row for row in report.class_rows(found) if row.n or len(found.classes) <= MANY]
-    printed = report.comparable_results(opened.name, opened.recipe, dataset.name, found.protocol)
+    printed = report.printed_beside([one.name for one in (opened, *others)], dataset.name, found)
     if json:
         print_json({
             "network": name, "data": dataset.name, "samples": len(found.labels), "protocol": found.protocol,

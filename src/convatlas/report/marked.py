@@ -17,6 +17,7 @@ from convatlas.records import PoseEvaluation, SegmentationEvaluation, protocol_w
 from convatlas.report import detection, frame, pose, segmentation
 from convatlas.report.frame import Body, RunRecord
 from convatlas.report.html import Tile, save
+from convatlas.report.printed import printed_beside, sentence
 from convatlas.visualise import palettes
 
 Progress = Callable[[int, int], None]
@@ -63,12 +64,13 @@ def _page(
 ) -> Markup:
     data = dataset or Path(run.recipe.data.spec).name
     lead = f"{run.card.summary} Trained by its {run.recipe.variant} recipe on {data}; {protocol_words(evaluation)}."
-    published = f"Published: {run.recipe.expected}." if run.recipe.expected else ""
+    name = Path(data).stem
+    comparison = sentence(printed_beside((run.card.name,), name, evaluation), name, evaluation)
     problems = tuple(evaluation.problems)
     return frame.render(
         frame.context(
             run,
-            Body(data, lead, tiles, body, LINKS[run.card.task], published, warnings=warnings, problems=problems),
+            Body(data, lead, tiles, body, LINKS[run.card.task], comparison, warnings=warnings, problems=problems),
         )
     )
 
