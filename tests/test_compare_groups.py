@@ -56,7 +56,7 @@ def test_an_error_printed_for_another_network_says_so_and_enters_no_ratio() -> N
     assert option_a.note == "printed for shortcut option A"
     assert not option_a.own
     both = published("resnet34")
-    assert [one.own for one in both if one.protocol == "10 crops"] == [True, False, False, False]
+    assert [one.own for one in both if one.protocol == "10 crops"] == [True, False, False]
     assert entry("resnet18").accuracy is None
     assert entry("resnet18").density is None
     (group,) = [group for group in groups([entry("resnet18"), entry("resnet50")]) if "10 crops" in group.title]

@@ -52,7 +52,8 @@ def test_every_task_and_measure_is_there() -> None:
     ("yolov1", "frames_per_s", "45"), ("ssd300", "mean_ap", "77.2"), ("fcn8s_vgg16_voc", "mean_iou", "65.5"),
     ("unet", "rand_error", "0.0382"), ("stacked_hourglass_8", "pckh", "90.9"), ("vgg_d", "top5_error", "7.3"),
     ("resnet152", "top5_error", "3.57"), ("inception_v3", "top5_error", "3.58"), ("inception_v4", "top5_error", "3.08"),
-    ("bn_inception", "top5_error", "4.82"),
+    ("bn_inception_paper", "top5_error", "4.82"), ("resnet34_a", "top1_error", "25.03"),
+    ("densenet264", "top5_error", "5.29"),
 ])  # fmt: skip
 def test_what_people_look_up(network: str, measure: str, printed: str) -> None:
     assert printed in values(network, measure)

@@ -32,8 +32,8 @@ def command(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="1-crop, 10-crop, 144-crop, grid or dense; by default the recipe's, 1-crop for weights. Detectors: "
-            "voc07, voc10 or coco. Two-class segmenters: membranes, as the ISBI challenge scores."
+            help="1-crop, 10-crop, 12-crop, 144-crop, grid or dense; by default the recipe's, 1-crop for weights. "
+            "Detectors: voc07, voc10 or coco. Two-class segmenters: membranes, as the ISBI challenge scores."
         ),
     ] = None,
     scales: Annotated[
