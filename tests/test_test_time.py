@@ -18,6 +18,7 @@ from convatlas.evaluation import (
     GridCrops,
     OneCrop,
     TenCrops,
+    TwelveCrops,
     average,
     evaluate,
     evaluate_views,
@@ -81,6 +82,17 @@ def test_144_crops_are_all_different_and_repeat_only_in_a_square_image() -> None
         (crops,) = views(image, protocol, preprocessing)
         assert crops.shape == (144, 3, 56, 56)
         assert len({crop.numpy().tobytes() for crop in crops}) == different
+
+
+def test_twelve_crops_are_the_ten_and_the_whole_square() -> None:
+    (crops,) = views(numbered(4, 6), TwelveCrops((4,)), SMALL)
+    (ten,) = views(numbered(4, 6), TenCrops((4,)), SMALL)
+    assert torch.equal(crops[[0, 1, 2, 3, 4, 6, 7, 8, 9, 10]], ten)
+    # columns 1 to 4 halved: weights 3, 3, 1 of 7 give columns 12/7 and 23/7, rounded, and rows 30/7 and 96/7
+    assert crops[5, 0].tolist() == [[6, 7], [16, 17]]
+    assert torch.equal(crops[11], crops[5].flip(-1))
+    large = Preprocessing((299, 299), resize="short_side", resize_to=342)
+    assert describe(with_scales(named("12-crop"), large)) == "12 crops at 342 px"
 
 
 def test_protocols_know_their_scales_and_say_what_they_do() -> None:

@@ -13,6 +13,7 @@ from convatlas.cli.training_plan import Asked, parse_class_weights, parse_size, 
 from convatlas.data.augment import RandomResizedCrop
 from convatlas.errors import UsageError
 from convatlas.evaluation.threshold import at_threshold, decide, decide_prediction
+from convatlas.facts.comparable import results_beside
 from convatlas.records import (
     DetectionEvaluation,
     Evaluation,
@@ -21,7 +22,6 @@ from convatlas.records import (
     Preprocessing,
     PublishedResult,
 )
-from convatlas.report import comparable_results
 from convatlas.report.published import same_data
 from convatlas.training.mechanisms import EarlyStopping
 from convatlas.training.options import with_size
@@ -255,7 +255,7 @@ def test_names_of_data_sets_in_papers(dataset, printed, same):
 
 
 def test_lenet_on_mnist_has_its_published_error_beside_it():
-    results = comparable_results("lenet5", None, "mnist", "one view")
-    assert any(result.top1_error == "0.95" for result in results)
-    assert comparable_results("lenet5", None, "digits", "one view") == ()
-    assert comparable_results("lenet5", None, "mnist", "10 crops") == ()
+    results = results_beside("lenet5", "mnist", "one view", ("top1_error",))
+    assert [result.value for result in results] == ["0.95", "0.8"]
+    assert results_beside("lenet5", "digits", "one view", ("top1_error",)) == ()
+    assert results_beside("lenet5", "mnist", "10 crops", ("top1_error",)) == ()

@@ -50,8 +50,8 @@ def evaluate(
     Args:
         network: of `load` or `train`, or a run folder.
         data: a data set with the network's classes, or some of them; None: the run's own.
-        protocol: how each image is looked at. Classifiers: "1-crop", "10-crop", "144-crop", "grid", "dense"; None: the
-            recipe's. Detectors: "voc07", "voc10", "coco".
+        protocol: how each image is looked at. Classifiers: "1-crop", "10-crop", "12-crop", "144-crop", "grid", "dense";
+            None: the recipe's. Detectors: "voc07", "voc10", "coco".
         scales: lengths of the short side, for a classifier's protocol.
         data_root: where known data sets lie.
         batch_size: views of a forward pass, of a classifier.

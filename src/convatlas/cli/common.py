@@ -99,10 +99,12 @@ def only_for(opened: Any, tasks: tuple[str, ...], given: dict[str, Any]) -> None
 
 
 def warn_of_choice(notes: tuple[str, ...]) -> None:
-    """Says on standard error which of several networks in a weights file was taken."""
+    """Says on standard error which of several networks in a weights file was taken, and what is not known of it."""
     for note in notes:
         if "averaged" in note and "n_averaged" not in note:
             warn(f"weights {note}; `convatlas weights import --take` chooses")
+        if note.startswith("say nothing of their images"):
+            warn(f"weights {note}")
 
 
 def warn(sentence: str) -> None:

@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 
 def command(
     names: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="RUN|NAME...", autocompletion=complete_network, help="Names of networks, or run folders."
         ),
-    ],
+    ] = None,
+    published: Annotated[
+        bool,
+        typer.Option("--published", help="Only what papers printed, of all networks or of NAMES; nothing is timed."),
+    ] = False,
     batch: Annotated[
         list[int] | None, typer.Option(min=1, help="Images in a batch; repeatable. By default 1 and 8.")
     ] = None,
@@ -44,13 +48,22 @@ def command(
     """Networks side by side on this machine: accuracy, multiply-adds, parameters, memory, latency and its spread.
 
     Accuracy is the published one for a name, and measured for a run; numbers stand beside one another only where they
-    are of the same data by the same protocol. All are timed in turns on the CPU.
+    are of the same data by the same protocol. All are timed in turns on the CPU. `--published` prints the results of
+    papers and releases of every task, speeds among them, and times nothing.
     """
+    validate_output(out, "--out", (".html", ".htm"))
+    if published:
+        from convatlas.cli import published as results
+
+        unused = {"--batch": batch, "--data": data, "--data-root": data_root, "--side": side}
+        results.print_results(names or (), csv=csv, json=json, out=out, unused=unused)
+        return
+    if not names:
+        raise UsageError("nothing to compare: expected names of networks or run folders, or --published")
     from convatlas.report import comparison, comparison_page
 
     if seconds <= 0:
         raise UsageError(f"--seconds is {seconds:g}; expected a number above 0")
-    validate_output(out, "--out", (".html", ".htm"))
     if data is not None and not any(Path(name).is_dir() for name in names):
         raise UsageError(f"--data is {data}, but no run is compared; expected a run folder that is tested on it")
     batches = tuple(sorted(set(batch or (1, 8))))

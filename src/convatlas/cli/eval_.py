@@ -34,8 +34,8 @@ def command(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="1-crop, 10-crop, 144-crop, grid or dense; by default the recipe's, 1-crop for weights. Detectors: "
-            "voc07, voc10 or coco. Two-class segmenters: membranes, as the ISBI challenge scores."
+            help="1-crop, 10-crop, 12-crop, 144-crop, grid or dense; by default the recipe's, 1-crop for weights. "
+            "Detectors: voc07, voc10 or coco. Two-class segmenters: membranes, as the ISBI challenge scores."
         ),
     ] = None,
     scales: Annotated[
@@ -107,7 +107,7 @@ def command(
         save(report_to, standalone(opened, found, dataset, f"{name} on {dataset.name}"))
     low, high = report.error_interval(found)
     rows = [row for row in report.class_rows(found) if row.n or len(found.classes) <= MANY]
-    printed = report.comparable_results(opened.name, opened.recipe, dataset.name, found.protocol)
+    printed = report.printed_beside([one.name for one in (opened, *others)], dataset.name, found)
     if json:
         print_json({
             "network": name, "data": dataset.name, "samples": len(found.labels), "protocol": found.protocol,

@@ -9,6 +9,7 @@ from typing import Any, cast
 from convatlas.cli import tables
 from convatlas.cli.common import console, literal, print_json, progress, warn
 from convatlas.errors import UsageError
+from convatlas.facts.results import PrintedResult
 from convatlas.records import AP_PROTOCOLS
 
 
@@ -50,7 +51,7 @@ def _evaluate_masks(opened: Any, data: str | None, root: Path | None, manner: Ma
     from convatlas.data.segmentation.splits import MaskSplit
     from convatlas.inference.crf import DenseCRF
     from convatlas.inference.evaluate import load_data
-    from convatlas.report import percent
+    from convatlas.report import percent, printed_beside
     from convatlas.report.page import save
     from convatlas.report.tasks import mask_rows, masks_page
 
@@ -64,6 +65,7 @@ def _evaluate_masks(opened: Any, data: str | None, root: Path | None, manner: Ma
             on_progress=step,
         )
     found, rows = survey.evaluation, mask_rows(survey)
+    printed = printed_beside((opened.name,), dataset.name, found)
     if manner.report is not None:
         save(manner.report, masks_page(survey, f"{opened.name} on {dataset.name}"))
     if manner.json:
@@ -73,6 +75,7 @@ def _evaluate_masks(opened: Any, data: str | None, root: Path | None, manner: Ma
             "seconds": found.seconds, "pixel_accuracy": found.pixel_accuracy, "mean_accuracy": found.mean_accuracy,
             "mean_iu": found.mean_iu, "frequency_weighted_iu": found.frequency_weighted_iu, "loss": found.loss,
             "boundary_f1": survey.boundary.mean, "classes": [asdict(row) for row in rows],
+            "published": [asdict(row) for row in printed],
             "trimap": dict(zip(map(str, survey.trimap.widths), survey.trimap.mean_iu.tolist(), strict=True)),
             "problems": [asdict(problem) for problem in found.problems],
         })  # fmt: skip
@@ -83,8 +86,7 @@ def _evaluate_masks(opened: Any, data: str | None, root: Path | None, manner: Ma
         out.print(f"[bold]mean IU {percent(found.mean_iu)}[/], pixel accuracy {percent(found.pixel_accuracy)}, mean "
                   f"accuracy {percent(found.mean_accuracy)}, frequency-weighted IU "
                   f"{percent(found.frequency_weighted_iu)}, boundary F1 {percent(survey.boundary.mean)}")  # fmt: skip
-        if opened.recipe is not None and opened.recipe.expected:
-            out.print(f"expected: {opened.recipe.expected}", markup=False)
+        say_printed(printed)
         out.print(f"loss {found.loss:.4f}\n")
         columns = ([row.name, *map(percent, (row.iu, row.accuracy, row.boundary_f1, row.share))] for row in rows)
         print_table(("class", "IU", "accuracy", "boundary F1", "pixels"), columns)
@@ -96,14 +98,19 @@ def _evaluate_masks(opened: Any, data: str | None, root: Path | None, manner: Ma
 
 def _evaluate_membranes(opened: Any, data: str | None, root: Path | None, manner: Manner) -> None:
     from convatlas.data.segmentation.splits import MaskSplit
+    from convatlas.facts.comparable import results_beside
     from convatlas.inference.evaluate import load_data
     from convatlas.inference.membranes import score_membranes
+    from convatlas.report.printed import MEMBRANE_MEASURES
 
     dataset = load_data(opened, data, root)
     with progress("Evaluating") as step:
         found = score_membranes(opened, cast(MaskSplit, dataset.test), device=manner.device, on_progress=step)
+    printed = results_beside(opened.name, dataset.name, found.protocol, MEMBRANE_MEASURES)
     if manner.json:
-        print_json({"network": opened.name, "data": dataset.name, "epoch": manner.epoch, **asdict(found)})
+        published = [asdict(row) for row in printed]
+        named = {"network": opened.name, "data": dataset.name, "epoch": manner.epoch, "published": published}
+        print_json({**named, **asdict(found)})
         return
     out = console()
     out.print(
@@ -113,14 +120,13 @@ def _evaluate_membranes(opened: Any, data: str | None, root: Path | None, manner
     for name, best in (("pixel", found.pixel), ("foreground Rand", found.foreground_rand), ("Rand", found.rand)):
         out.print(f"{name} error {best.error:.4f} at threshold {best.threshold:.2f}", highlight=False)
     out.print(f"warping error {found.warping:.6f}", highlight=False)
-    if opened.recipe is not None and opened.recipe.expected:
-        out.print(f"expected: {opened.recipe.expected}", markup=False)
+    say_printed(printed)
 
 
 def evaluate_detector(opened: Any, data: str | None, root: Path | None, protocol: str | None, manner: Manner) -> None:
     from convatlas import inference
     from convatlas.evaluation.threshold import at_threshold
-    from convatlas.report import percent
+    from convatlas.report import percent, printed_beside
 
     rules: Any = protocol or "voc10"
     if rules not in AP_PROTOCOLS:
@@ -129,6 +135,7 @@ def evaluate_detector(opened: Any, data: str | None, root: Path | None, protocol
         dataset, found = inference.evaluate_boxes(
             opened, data, protocol=rules, root=root, device=manner.device, on_progress=step
         )
+    printed = printed_beside((opened.name,), dataset.name, found)
     if manner.report is not None:
         from convatlas.data.detection.split import DetectionSplit
         from convatlas.report import detection
@@ -140,6 +147,7 @@ def evaluate_detector(opened: Any, data: str | None, root: Path | None, protocol
         print_json({
             "network": opened.name, "data": dataset.name, "pictures": len(dataset.test), "protocol": found.protocol,
             "epoch": manner.epoch, "seconds": found.seconds, "mean_ap": found.mean_ap, **found.numbers,
+            "published": [asdict(row) for row in printed],
             "classes": dict(zip(found.classes, found.ap.tolist(), strict=True)), "threshold": manner.threshold,
             "at_threshold": None if manner.threshold is None else [
                 asdict(row) | {"f1": row.f1} for row in at_threshold(found, manner.threshold)
@@ -153,7 +161,9 @@ def evaluate_detector(opened: Any, data: str | None, root: Path | None, protocol
         numbers = ", ".join(f"{name} {percent(known(value))}" for name, value in found.numbers.items())
         rules = AP_PROTOCOLS[found.protocol]
         say = f"[bold]mean AP {percent(known(found.mean_ap))}[/] by {rules.name}'s protocol ({rules.rule})"
-        out.print(f"{say}{', ' * bool(numbers)}{numbers}\n")
+        out.print(f"{say}{', ' * bool(numbers)}{numbers}")
+        say_printed(printed)
+        out.print()
         aps = [known(ap) for ap in found.ap.tolist()]
         if manner.threshold is None:
             print_table(("class", "AP"), ([name, percent(ap)] for name, ap in zip(found.classes, aps, strict=True)))
@@ -173,12 +183,13 @@ def evaluate_detector(opened: Any, data: str | None, root: Path | None, protocol
 
 def _evaluate_poses(opened: Any, data: str | None, root: Path | None, manner: Manner) -> None:
     from convatlas import inference
-    from convatlas.report import percent
+    from convatlas.report import percent, printed_beside
     from convatlas.report.pose import joint_rows
 
     with progress("Evaluating") as step:
         dataset, found = inference.evaluate_poses(opened, data, root=root, device=manner.device, on_progress=step)
     rows = joint_rows(found)
+    printed = printed_beside((opened.name,), dataset.name, found)
     if manner.report is not None:
         from convatlas.data.pose.people import PeopleSplit
         from convatlas.report.page import save
@@ -192,13 +203,16 @@ def _evaluate_poses(opened: Any, data: str | None, root: Path | None, manner: Ma
             "network": opened.name, "data": dataset.name, "people": len(found.distances), "protocol": found.protocol,
             "epoch": manner.epoch,
             "seconds": found.seconds, "measure": found.measure, "correct": found.correct, "loss": found.loss,
+            "published": [asdict(row) for row in printed],
             "joints": [asdict(row) for row in rows], "problems": [asdict(problem) for problem in found.problems],
         })  # fmt: skip
     else:
         out = console()
         out.print(f"{opened.name} on {dataset.name}: {len(found.distances):,} people, {found.protocol}"
                   f"{manner.epoch_words}, {found.seconds:.1f} s", markup=False)  # fmt: skip
-        out.print(f"[bold]{found.measure} {percent(found.correct)}[/], loss {found.loss:.4g}\n")
+        out.print(f"[bold]{found.measure} {percent(found.correct)}[/], loss {found.loss:.4g}")
+        say_printed(printed)
+        out.print()
         medians = ["" if row.median is None else f"{row.median:.2f}" for row in rows]
         columns = ([row.name, f"{row.marked:,}", percent(row.correct), m] for row, m in zip(rows, medians, strict=True))
         print_table(("joint", "marked", "right", "median distance"), columns)
@@ -206,6 +220,12 @@ def _evaluate_poses(opened: Any, data: str | None, root: Path | None, manner: Ma
             say_report(manner.report, "the worst poses")
     for problem in found.problems:
         warn(f"{problem.path}: {problem.reason}")
+
+
+def say_printed(results: Sequence[PrintedResult]) -> None:
+    """The printed results of the same data, measure and protocol."""
+    for result in results:
+        console().print(f"published: {result}", markup=False, highlight=False)
 
 
 def say_report(path: Path, shows: str) -> None:

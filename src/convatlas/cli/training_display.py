@@ -158,7 +158,7 @@ def summarise(trained: Any, recipe: Any, page: Path | None, *, json: bool) -> No
                 "training_seconds": trained.seconds,
                 **selection(trained),
                 "expected": recipe.expected,
-                "published": asdict(beside.result) if beside.result and beside.same_data else None,
+                "published": asdict(beside.result) if beside.result and beside.comparable else None,
                 "comparison": beside.sentence if beside.same_data else None,
             }
         )
@@ -168,7 +168,8 @@ def summarise(trained: Any, recipe: Any, page: Path | None, *, json: bool) -> No
         f"{percent(high)}), {result.protocol}, trained in {duration(trained.seconds)}\n{trained.summary.selection}"
     )
     if beside.result and beside.same_data:
-        console().print(f"published: {beside.result}", markup=False)
+        if beside.comparable:
+            console().print(f"published: {beside.result}", markup=False)
         console().print(f"  {beside.sentence}", markup=False, style="dim")
     console().print(f"run folder {literal(trained.run.path)}", soft_wrap=True)
     if page:
@@ -180,8 +181,12 @@ def summarise(trained: Any, recipe: Any, page: Path | None, *, json: bool) -> No
 
 def summarise_scores(trained: Any, recipe: Any, page: Path | None, *, json: bool) -> None:
     """The last words of a run of another task than classification."""
+    from convatlas import report
+    from convatlas.report.published import dataset_name
+
     result = trained.evaluation
     scores = result.scores()
+    printed = report.printed_beside((recipe.network,), dataset_name(recipe), result)
     if json:
         print_json(
             {
@@ -196,6 +201,7 @@ def summarise_scores(trained: Any, recipe: Any, page: Path | None, *, json: bool
                 "training_seconds": trained.seconds,
                 **selection(trained),
                 "expected": recipe.expected,
+                "published": [asdict(row) for row in printed],
             }
         )
         return
@@ -204,8 +210,8 @@ def summarise_scores(trained: Any, recipe: Any, page: Path | None, *, json: bool
         f"\n[bold]{reached}[/], {protocol_words(result)}, trained in {duration(trained.seconds)}\n"
         f"{trained.summary.selection}"
     )
-    if recipe.expected:
-        console().print(f"expected: {recipe.expected}", markup=False)
+    for row in printed:
+        console().print(f"published: {row}", markup=False)
     console().print(f"run folder {literal(trained.run.path)}", soft_wrap=True)
     if page:
         console().print(f"report     {literal(page)}: open it in a browser")

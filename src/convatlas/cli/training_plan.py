@@ -72,6 +72,7 @@ def planned(asked: Asked, data_root: Path | None, download: bool) -> "tuple[Reci
     from convatlas.training import adapted, start_from
     from convatlas.training.recipe import on_data, read
     from convatlas.training.sources import load_data
+    from convatlas.training.start_images import fed_as_trained
 
     network, recipe, weights = asked.network, asked.recipe, asked.weights
     written = read(Path(recipe)) if recipe and (recipe.endswith(".toml") or os.sep in recipe) else None
@@ -99,7 +100,7 @@ def planned(asked: Asked, data_root: Path | None, download: bool) -> "tuple[Reci
         seed=seed,
         data=source,
     )
-    chosen = with_options(chosen, asked)
+    chosen = with_options(fed_as_trained(chosen), asked)
     return on_data(chosen, math.ceil(len(loaded.train) / chosen.batch_size)), loaded
 
 

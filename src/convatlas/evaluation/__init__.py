@@ -3,7 +3,7 @@
 from convatlas.evaluation.classifier import evaluate
 from convatlas.evaluation.dense import to_fully_convolutional
 from convatlas.evaluation.functional import PerClass, confusion_matrix, per_class, top_k_error, wilson_interval
-from convatlas.evaluation.protocols import Crops144, Dense, GridCrops, OneCrop, TenCrops, TestTime
+from convatlas.evaluation.protocols import Crops144, Dense, GridCrops, OneCrop, TenCrops, TestTime, TwelveCrops
 from convatlas.evaluation.segmentation import ConfusionMeter, centre_crop
 from convatlas.evaluation.test_time import average, evaluate_views
 
@@ -16,6 +16,7 @@ __all__ = [
     "PerClass",
     "TenCrops",
     "TestTime",
+    "TwelveCrops",
     "average",
     "centre_crop",
     "confusion_matrix",

@@ -1,4 +1,4 @@
-"""How the papers look at a test image: one crop, ten, 144, a grid of them, or densely.
+"""How the papers look at a test image: one crop, ten, twelve, 144, a grid of them, or densely.
 
 A protocol is a small value that a recipe can hold. `scales` are lengths of the short side in pixels; none means the
 network's own resizing.
@@ -27,6 +27,17 @@ class OneCrop:
 @dataclass(frozen=True)
 class TenCrops:
     """Corners and centre of the middle square, and their mirror images (Krizhevsky et al. 2012, section 4.1)."""
+
+    scales: Scales = ()
+
+
+@dataclass(frozen=True)
+class TwelveCrops:
+    """The ten of `TenCrops` and the whole square scaled to the input, with its mirror image.
+
+    Szegedy et al. 2015 and 2016 print results for 12 crops and do not say which: these are the twelve that
+    GoogLeNet's 144 take of each square (Szegedy et al. 2014, section 7).
+    """
 
     scales: Scales = ()
 
@@ -61,11 +72,12 @@ class Dense:
     pool: Literal["mean", "max"] = "mean"
 
 
-TestTime = OneCrop | TenCrops | GridCrops | Crops144 | Dense
+TestTime = OneCrop | TenCrops | TwelveCrops | GridCrops | Crops144 | Dense
 
 NAMES: dict[str, type[TestTime]] = {
     "1-crop": OneCrop,
     "10-crop": TenCrops,
+    "12-crop": TwelveCrops,
     "grid": GridCrops,
     "144-crop": Crops144,
     "dense": Dense,
@@ -126,6 +138,8 @@ def describe(protocol: TestTime | Any) -> str:
             return f"one crop of {side} px"
         case TenCrops():
             words = "10 crops"
+        case TwelveCrops():
+            words = "12 crops"
         case GridCrops(grid=grid):
             words = f"{2 * grid * grid} crops"
         case Crops144():

@@ -80,6 +80,11 @@ class Segmenter:
 
     @property
     def protocol(self) -> str:
+        """How an image is looked at, in words."""
+        return f"{self._view}, fully connected CRF" if self.refine is not None else self._view
+
+    @property
+    def _view(self) -> str:
         if self._fixed:
             return "whole image, scaled to {} x {}".format(*self.preprocessing.size)
         if self.margin_px:

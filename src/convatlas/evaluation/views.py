@@ -5,7 +5,16 @@ from torch import Tensor
 
 from convatlas.data.preprocess import centre, convert_channels, resize
 from convatlas.errors import UsageError
-from convatlas.evaluation.protocols import Crops144, Dense, GridCrops, OneCrop, TenCrops, TestTime, at_scale
+from convatlas.evaluation.protocols import (
+    Crops144,
+    Dense,
+    GridCrops,
+    OneCrop,
+    TenCrops,
+    TestTime,
+    TwelveCrops,
+    at_scale,
+)
 from convatlas.records import Preprocessing
 
 Size = tuple[int, int]
@@ -25,6 +34,8 @@ def views(source_image: Tensor, protocol: TestTime, preprocessing: Preprocessing
             return [torch.stack([centre(image, (side, side) if side else size) for image in scaled])]
         case TenCrops():
             return [torch.cat([ten_crops(middle_square(image), size) for image in scaled])]
+        case TwelveCrops():
+            return [torch.cat([square_views(middle_square(image), size) for image in scaled])]
         case GridCrops(grid=grid):
             return [torch.cat([grid_crops(image, size, grid) for image in scaled])]
         case Crops144():

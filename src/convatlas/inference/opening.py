@@ -104,8 +104,14 @@ def open_weights(name: str | None, path: Path, run: Path | None = None, recipe: 
         recipe,
         named_classes=bool(named),
         colours=colours_of(card),
-        notes=opened.notes,
+        notes=opened.notes if known else (*opened.notes, unknown_images(usual_preprocessing(network))),
     )
+
+
+def unknown_images(assumed: Preprocessing) -> str:
+    """A note on weights whose card is absent, or silent about their images."""
+    order = assumed.channel_order.upper() if assumed.channels == 3 else "grey"
+    return f"say nothing of their images; these enter in {order} minus {assumed.mean}, divided by {assumed.std}"
 
 
 def colours_of(card: Mapping[str, Any] | None) -> tuple[tuple[int, int, int], ...] | None:

@@ -1,6 +1,7 @@
 """The report of a run: one self-contained HTML page."""
 
-from convatlas.report.published import beside, comparable_results, published_results
+from convatlas.report.printed import printed_beside
+from convatlas.report.published import beside
 from convatlas.report.run import Written, rewrite, write
 from convatlas.report.tables import class_rows, error_interval, percent
 
@@ -8,10 +9,9 @@ __all__ = [
     "Written",
     "beside",
     "class_rows",
-    "comparable_results",
     "error_interval",
     "percent",
-    "published_results",
+    "printed_beside",
     "rewrite",
     "write",
 ]

@@ -7,19 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from convatlas import inference
+from convatlas.facts.comparable import squeeze, view
+from convatlas.facts.results import MEASURES, PrintedResult, results_of
 from convatlas.inference import Source
-from convatlas.records import (
-    DetectionEvaluation,
-    Evaluation,
-    PoseEvaluation,
-    PublishedResult,
-    SegmentationEvaluation,
-    protocol_words,
-)
-from convatlas.report.published import published_results, squeeze, view
+from convatlas.records import AP_PROTOCOLS, DetectionEvaluation, Evaluation, PoseEvaluation, SegmentationEvaluation
 
 ENSEMBLE = re.compile(r"\d+ networks")  # whose cost is not that of one
 PUBLISHED, MEASURED = "published", "measured here"
+SHARES = {"top1_error": "top-1 accuracy"} | {
+    name: MEASURES[name].name for name in ("mean_ap", "ap", "mask_ap", "mean_iou", "pckh", "pck")
+}  # the measures by which networks of a task are compared
 
 
 @dataclass(frozen=True)
@@ -27,7 +24,7 @@ class Accuracy:
     """One number, with all that it is of."""
 
     value: float  # fraction
-    measure: str  # "top-1 accuracy", "mean IoU", "mean AP, VOC 2007 (IoU 0.5, 11 points)"
+    measure: str  # "top-1 accuracy", "mean IoU", "mean AP"
     data: str  # "ILSVRC-2012 validation"
     protocol: str  # as the source says it; "" for the whole image
     source: str  # PUBLISHED or MEASURED
@@ -75,16 +72,25 @@ class Group:
 
 
 def published(network: str) -> tuple[Accuracy, ...]:
-    """The top-1 accuracies that were printed for a network, those of the very network first."""
-    found = [result for result in published_results(network) if result.top1_error is not None]
-    return tuple(_printed(result) for result in sorted(found, key=lambda result: bool(result.printed_for)))
+    """What was printed of a network and is best when it is high, those numbers of the very network first."""
+    printed = [_printed(result) for result in results_of(network) if result.measure in SHARES]
+    return tuple(sorted(printed, key=lambda accuracy: bool(accuracy.note)))
 
 
-def _printed(result: PublishedResult) -> Accuracy:
-    value = 1 - float(result.top1_error or 0) / 100
+def _printed(result: PrintedResult) -> Accuracy:
+    share = float(result.value) / 100
+    is_error = MEASURES[result.measure].smaller_is_better
     together = ENSEMBLE.match(result.protocol)
-    note = f"printed for {result.printed_for}" if result.printed_for else f"{together[0]} together" if together else ""
-    return Accuracy(value, "top-1 accuracy", result.data, result.protocol, PUBLISHED, note)
+    reasons = (f"printed for {result.of}" if result.of else "", f"{together[0]} together" if together else "")
+    protocol = ", ".join(filter(None, (result.protocol, result.trained_on and f"trained on {result.trained_on}")))
+    return Accuracy(
+        1 - share if is_error else share,
+        SHARES[result.measure],
+        result.data,
+        protocol,
+        PUBLISHED,
+        ", ".join(filter(None, reasons)),
+    )
 
 
 def measured(source: Source, data: str | None, root: Path | None) -> Accuracy:
@@ -106,12 +112,14 @@ def measure_of(evaluation: Any) -> str:
         return "mean IoU"
     if isinstance(evaluation, PoseEvaluation):
         return evaluation.measure
-    return protocol_words(evaluation)
+    return MEASURES["ap" if evaluation.protocol == "coco" else "mean_ap"].name
 
 
 def protocol_of(evaluation: Any) -> str:
-    """How each image was looked at; a detector's protocol is part of its measure's name."""
-    return "" if isinstance(evaluation, DetectionEvaluation) else evaluation.protocol
+    """How each image was looked at, or whose rules of average precision were taken."""
+    return (
+        AP_PROTOCOLS[evaluation.protocol].name if isinstance(evaluation, DetectionEvaluation) else evaluation.protocol
+    )
 
 
 def grouped(rows: Iterable[Row]) -> list[Group]:

@@ -73,11 +73,10 @@ def body_of(run: RunRecord, source: Source, evaluation: Evaluation, test: Split,
     beside = printed.beside(evaluation, run.recipe, run.metrics, dataset)
     result = beside.result
     tiles = [error_tile(evaluation)]
-    if result is not None:
+    if result is not None and beside.comparable:
         tiles.append(_published_tile(run, result))
     tiles.append(frame.parameters_tile(run, sum(parameter.numel() for parameter in source.net.parameters())))
     shown, links = _sections(source, evaluation, test)
-    same = beside.same_data and result is not None and result.top1_error is not None
     return Body(
         dataset,
         run.card.summary,
@@ -85,7 +84,7 @@ def body_of(run: RunRecord, source: Source, evaluation: Evaluation, test: Split,
         shown,
         links,
         comparison=beside.sentence,
-        published_error=float(result.top1_error or 0) / 100 if same and result is not None else None,
+        published_error=float(result.top1_error or 0) / 100 if result is not None and beside.comparable else None,
         problems=tuple(evaluation.problems) or tuple(test.problems),
     )
 

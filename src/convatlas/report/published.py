@@ -5,16 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from convatlas.facts import comparable
 from convatlas.records import Evaluation, PublishedResult
 from convatlas.report.tables import error_interval, plural
 from convatlas.training.recipe import Recipe
 from convatlas.training.recipes import PUBLISHED
-
-PROTOCOL = re.compile(r"\d+ networks|\d+ crops|dense(?:, best position)?(?: at [\d, and]+px)?")
-
-SPLITS = ("test", "validation", "val")  # what a source says behind the name of a data set
-NAMES = {"imagenet": "ilsvrc2012"}  # a data set's name here -> in papers
-CHOSEN = re.compile(r"of \d+ px|best of \d+ runs|best pass")  # of a size of its own, or the best of several
 
 SETTINGS = ("optimizer", "schedule", "batch_size", "loss", "augment", "groups", "averaging", "clip", "auxiliary_weight")
 
@@ -25,6 +20,12 @@ class Beside(NamedTuple):
     result: PublishedResult | None
     same_data: bool
     sentence: str  # what the two numbers have in common
+    same_protocol: bool = False
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the two numbers answer the same question."""
+        return self.result is not None and self.same_data and self.same_protocol
 
 
 class PrintedRow(Protocol):
@@ -56,7 +57,9 @@ def beside(
         epochs=len(metrics),
         interval=error_interval(evaluation),
     )
-    return Beside(result, result is not None and same_data(dataset, result), sentence)
+    if result is None:
+        return Beside(None, same_data=False, sentence=sentence)
+    return Beside(result, same_data(dataset, result), sentence, same_protocol(result, evaluation.protocol))
 
 
 def dataset_name(recipe: Recipe) -> str:
@@ -70,12 +73,6 @@ def published_results(network: str, recipe: Recipe | None = None) -> tuple[Publi
         return recipe.results
     published = PUBLISHED.get((network, "published"))
     return published.results if published is not None else ()
-
-
-def comparable_results(network: str, recipe: Recipe | None, dataset: str, protocol: str) -> tuple[PublishedResult, ...]:
-    """The published results that a result on this data set by this protocol may stand beside."""
-    results = published_results(network, recipe)
-    return tuple(result for result in results if same_data(dataset, result) and same_protocol(result, protocol))
 
 
 def nearest(results: Sequence[PublishedResult], dataset: str, protocol: str) -> PublishedResult | None:
@@ -96,23 +93,13 @@ def confidence(result: PublishedResult, rows: Iterable[PrintedRow]) -> str:
     return next((row.confidence for row in rows if number.search(row.value)), "")
 
 
-def view(protocol: str) -> str:
-    """What of a protocol makes two numbers comparable: "10 crops" of "10 crops, trained on more images"."""
-    return ", ".join(dict.fromkeys((*PROTOCOL.findall(protocol), *CHOSEN.findall(protocol)))) or "one view"
-
-
-def squeeze(text: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", text.lower())
-
-
 def same_data(dataset: str, published: PublishedResult) -> bool:
     """ "mnist" is "MNIST test", and "cifar10" is not "CIFAR-100 test"."""
-    name = squeeze(dataset)
-    return squeeze(published.data) in (squeeze(f"{NAMES.get(name, name)} {part}") for part in ("", *SPLITS))
+    return comparable.same_data(dataset, published.data)
 
 
 def same_protocol(published: PublishedResult, protocol: str) -> bool:
-    return PROTOCOL.findall(published.protocol) == PROTOCOL.findall(protocol)
+    return comparable.views(published.protocol) == comparable.views(protocol)
 
 
 def compare(
@@ -155,7 +142,7 @@ def compare(
             planned = plural(original.epochs, "epoch", "epochs")
             differences.append(f"the published recipe makes {planned}, this run {epochs:,}")
     if not same_protocol(published, protocol):
-        theirs = ", ".join(PROTOCOL.findall(published.protocol)) or "one view"
+        theirs = ", ".join(comparable.views(published.protocol)) or "one view"
         differences.append(f"the paper tested by {theirs}, this run by {protocol}")
     if differences:
         return f"Same data, but {'; '.join(differences)}."

@@ -20,6 +20,7 @@ from convatlas.records import AnyEvaluation, DetectionEvaluation, Evaluation, Po
 from convatlas.report import detection, frame, page, pose, segmentation
 from convatlas.report.frame import Body, RunRecord
 from convatlas.report.html import Tile
+from convatlas.report.printed import printed_beside, sentence
 from convatlas.visualise import palettes
 
 Progress = Callable[[int, int], None]
@@ -42,13 +43,14 @@ def _annotated(run: RunRecord, shown: Shown, links: Links, tiles: list[Tile], se
     """What the reports of masks, objects and joints have in common."""
     evaluation, data = shown.evaluation, shown.dataset or Path(run.recipe.data.spec).name
     parameters = sum(parameter.numel() for parameter in shown.source.net.parameters())
+    name = Path(data).stem
     return Body(
         data,
         f"{run.card.summary} Trained by its {run.recipe.variant} recipe on {data}; {protocol_words(evaluation)}.",
         [*tiles, frame.parameters_tile(run, parameters)],
         sections,
         links,
-        f"Published: {run.recipe.expected}." if run.recipe.expected else "",
+        sentence(printed_beside((run.card.name,), name, evaluation), name, evaluation),
         problems=tuple(evaluation.problems),
     )
 

@@ -25,6 +25,7 @@ from convatlas.training.own_losses import OwnLosses
 from convatlas.training.prepare import make_optimizer, set_batch_norm_momentum
 from convatlas.training.recipe import OwnRule, Recipe, RegionSvms, length, on_data
 from convatlas.training.sharding import shard
+from convatlas.training.start_images import check_start, preprocessing_of_start, with_values
 from convatlas.training.step import Learner
 from convatlas.training.summary import Compared
 from convatlas.training.synchronised import synchronise
@@ -88,7 +89,10 @@ def set_up(
         raise UsageError(f"{recipe.network} learns by a rule of its own, pattern by pattern: on one process only")
     network, device = registry.card(recipe.network), processes.device
     preprocessing = recipe.preprocessing or default_preprocessing(network, data.train)
+    if recipe.preprocessing is None and (theirs := preprocessing_of_start(recipe)) is not None:
+        preprocessing = with_values(preprocessing, theirs)
     check_channels(preprocessing)
+    check_start(recipe, preprocessing)
     preprocessing = replace(measured(preprocessing, data.train), max_sample=white_of(data.train))
     card = weights.make_card(
         network.name,

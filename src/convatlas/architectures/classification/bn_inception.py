@@ -2,12 +2,13 @@
 
 Ioffe, Szegedy, "Batch Normalization", ICML 2015, arXiv:1502.03167.
 
-Follows  Figure 5 (the table in the appendix) for `bn_inception`; TensorFlow's slim/nets/inception_v2.py for
-         `bn_inception_slim`, which has the first layer separable, as the appendix says, and the widths of 576.
+Follows  The appendix for `bn_inception_paper`: the branches of figure 5, behind a separable first layer with a depth
+         multiplier of 8; `bn_inception` has the same branches behind a plain 7x7, as those read figure 5 who convert
+         it; `bn_inception_slim` is TensorFlow's slim/nets/inception_v2.py, separable too, with the widths of 576.
 Departs  Figure 5 prints an output of 576 maps for 4c and 4d, but its branches add up to 608; we take the branches, and
-         tf-slim takes pool projections of 96 so that they add up to 576. The table's first layer can't be read as
-         separable, so `bn_inception` has it plain. Strided 3x3 convolutions pad both sides by 1, where
-         TensorFlow pads even maps on one side only. Epsilon (0.001) and initialisation are tf-slim's.
+         tf-slim takes pool projections of 96 so that they add up to 576. The appendix does not say what stands between
+         the two halves of the separable layer; nothing does, as in tf-slim. Strided 3x3 convolutions pad both sides by
+         1, where TensorFlow pads even maps on one side only. Epsilon (0.001) and initialisation are tf-slim's.
 Shapes   B batch, C channels, H x W map, s stride, K classes; N1, N3, D, P output channels of the four branches.
 """
 
@@ -112,6 +113,15 @@ class BNInception(Network, nn.Sequential):
         initialise(self, he_normal())
 
 
+class BNInceptionPaper(BNInception):
+    """(B, in_channels, 224, 224) -> (B, K) logits; figure 5 behind the appendix's separable first layer."""
+
+    def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
+        super().__init__(num_classes=num_classes, in_channels=in_channels)
+        self.conv1 = _separable(in_channels)  # 64 x 112 x 112
+        initialise(self.conv1, he_normal())
+
+
 class BNInceptionSlim(Network, nn.Sequential):
     """(B, in_channels, 224, 224) -> (B, K) logits; larger and smaller images are accepted too."""
 
@@ -144,8 +154,14 @@ class BNInceptionSlim(Network, nn.Sequential):
 
 @register(paper="ioffe2015_bn", input_shape=(3, 224, 224))
 def bn_inception(*, num_classes: int = 1000, in_channels: int = 3) -> BNInception:
-    """BN-Inception with the branch widths that figure 5 prints."""
+    """BN-Inception with the branch widths that figure 5 prints, and a plain first layer."""
     return BNInception(num_classes=num_classes, in_channels=in_channels)
+
+
+@register(paper="ioffe2015_bn", input_shape=(3, 224, 224))
+def bn_inception_paper(*, num_classes: int = 1000, in_channels: int = 3) -> BNInceptionPaper:
+    """BN-Inception as the appendix has it: figure 5's branches, separable first layer, depth multiplier 8."""
+    return BNInceptionPaper(num_classes=num_classes, in_channels=in_channels)
 
 
 @register(paper="ioffe2015_bn", input_shape=(3, 224, 224), aliases=("inception_v2",))
