@@ -1,7 +1,7 @@
 """Which published network a module is nearest to, and what differs."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from torch import nn
@@ -26,6 +26,7 @@ from convatlas.analysis.likeness.modules import (
 )
 from convatlas.analysis.trace import build_on_meta, trace
 from convatlas.errors import UsageError
+from convatlas.facts.departures import Departure, departures, libraries_own
 from convatlas.inference.foreign import Model, open_model
 from convatlas.records import LayerRecord, NetworkCard, Shape
 from convatlas.sizes import FAILURES
@@ -45,6 +46,7 @@ class Against:
     input_shape: Shape  # of the registered one, as published
     parameters: int
     multiply_adds: int | None  # at the input of the comparison; None: not known
+    departures: tuple[Departure, ...] = ()  # of the model's library, which explain sentences or add to them
 
 
 @dataclass(frozen=True)
@@ -103,11 +105,15 @@ def why(
     if input_shape is None and model.input_shape is None and seen.shape is not None:
         better = see_at(model, seen, registry.card(ranked[0][0]).input_shape)
         ranked, seen = (rank(better, names), better) if better else (ranked, seen)
-    nearest = against(seen, *ranked[0])
-    asked = next((against(seen, *one) for one in ranked[1:] if wanted and one[0] == wanted.name), None)
-    others = tuple((name, alignment.distance) for name, alignment in ranked[1:4])
+    best = ranked[0][0]
+    target = wanted.name if wanted else libraries_own().get(best)
+    if target and target not in names:
+        ranked = [*ranked, (target, _align(seen, target))]
+    nearest = against(model, seen, *ranked[0])
+    asked = next((against(model, seen, *one) for one in ranked[1:] if one[0] == target), None)
+    others = tuple((name, alignment.distance) for name, alignment in ranked[1:4] if name != target)
     notes = model.notes + (() if nearest.distance < UNLIKE else ("nothing in the atlas is like it",))
-    operations = sum(record.multiply_adds or 0 for record in seen.records) or None
+    operations = _operations(seen.records) or None
     return Answer(model, seen.compared, seen.shape, model.parameters, operations, nearest, asked, others, notes)
 
 
@@ -195,13 +201,46 @@ def _align(seen: _Seen, name: str) -> Alignment:
     return align(of_registered(name, training=seen.training), seen.levels)
 
 
-def against(seen: _Seen, name: str, alignment: Alignment) -> Against:
+def against(model: Model, seen: _Seen, name: str, alignment: Alignment) -> Against:
+    """What differs from one registered network, in sentences: layer by layer, then in all."""
     card = registry.card(name)
     net = build_on_meta(card)
     count = sum(parameter.numel() for parameter in net.parameters())
     operations = None
     if seen.records and seen.shape:
-        at_input = _run(net, (card.input_shape[0], *seen.shape[1:])) if seen.shape != card.input_shape else None
-        at_input = at_input or _run(net, card.input_shape)
-        operations = sum(record.multiply_adds or 0 for record in at_input.records) if at_input else None
-    return Against(name, alignment.distance, sentences(alignment.couples), card.input_shape, count, operations)
+        at_input = _run(net, (card.input_shape[0], *seen.shape[1:]))
+        operations = _operations(at_input.records) if at_input else None
+    told = [*sentences(alignment.couples), *_totals(model, seen, card, count, operations)]
+    topics = {sentence.topic for sentence in told}
+    explained = tuple(
+        row
+        for row in departures()
+        if row.concerns(name, model.library, model.name) and (not row.topics or topics & set(row.topics))
+    )
+    return Against(name, alignment.distance, tuple(told), card.input_shape, count, operations, explained)
+
+
+def _operations(records: Sequence[LayerRecord]) -> int:
+    return sum(record.multiply_adds or 0 for record in records)
+
+
+def _totals(
+    model: Model, seen: _Seen, card: NetworkCard, parameters: int, operations: int | None
+) -> Iterator[Sentence]:
+    """The input, where the model says one, parameters and multiply-adds, where they differ."""
+    if model.input_shape and model.input_shape != card.input_shape:
+        old, new = (" x ".join(map(str, shape)) for shape in (card.input_shape, model.input_shape))
+        yield Sentence("input", f"The input is {new} instead of {old}.", old, new, ())
+    if model.parameters and model.parameters != parameters:
+        yield _count("parameters", parameters, model.parameters, "")
+    here = _operations(seen.records)
+    if operations and here and here != operations:
+        yield _count("multiply_adds", operations, here, f" at {' x '.join(map(str, seen.shape or ()))}")
+
+
+def _count(topic: str, published: int, here: int, where: str) -> Sentence:
+    factor = here / published
+    ratio = f"{factor - 1:+.2%}" if 0.5 < factor < 2 else f"{factor:.3g} times"
+    quantity = topic.replace("_", "-")
+    text = f"It has {here:,} {quantity} instead of {published:,}{where} ({ratio})."
+    return Sentence(topic, text, f"{published:,}", f"{here:,}", ())

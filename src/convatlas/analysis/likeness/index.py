@@ -1,5 +1,6 @@
 """Which networks of the atlas may be near: the shapes of all their weights, made once and kept in the user's cache."""
 
+import functools
 import hashlib
 import json
 from collections import Counter
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from importlib import resources
 from importlib.resources.abc import Traversable
+from pathlib import Path
 
 from torch import nn
 
@@ -62,27 +64,49 @@ def _dice(first: Counter[object], second: Counter[object]) -> float:
     return 2 * (first & second).total() / total if total else 0.0
 
 
+_made: dict[str, WeightShapes] = {}  # of this process
+
+
 def index(*, on_progress: Callable[[int, int], None] | None = None) -> Mapping[str, WeightShapes]:
     """The weights' shapes of all registered networks; some seconds the first time, then from the cache."""
-    path = cache_folder() / f"weight_shapes_{_version()}.json"
+    if not _made:
+        _made.update(_read() or _make(on_progress))
+    return _made
+
+
+def _read() -> dict[str, WeightShapes] | None:
     with suppress(OSError, ValueError, TypeError, KeyError):
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = json.loads(_place().read_text(encoding="utf-8"))
         return {name: Counter({tuple(shape): count for shape, count in rows}) for name, rows in kept.items()}
+    return None
+
+
+def _make(on_progress: Callable[[int, int], None] | None) -> dict[str, WeightShapes]:
     names = registry.names()
-    made: dict[str, WeightShapes] = {}
+    shapes: dict[str, WeightShapes] = {}
     for done, name in enumerate(names, start=1):
-        made[name] = shapes_of(build_on_meta(name))
+        shapes[name] = shapes_of(build_on_meta(name))
         if on_progress is not None:
             on_progress(done, len(names))
     text = json.dumps(
-        {name: [[list(shape), count] for shape, count in shapes.items()] for name, shapes in made.items()}
+        {name: [[list(shape), count] for shape, count in counts.items()] for name, counts in shapes.items()}
     )
     with suppress(OSError):  # then it is made again the next time
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, text.encode())
-    return made
+        _place().parent.mkdir(parents=True, exist_ok=True)
+        write_file(_place(), text.encode())
+    return shapes
 
 
+def is_made() -> bool:
+    """Whether the index is in the cache."""
+    return _place().is_file()
+
+
+def _place() -> Path:
+    return cache_folder() / f"weight_shapes_{_version()}.json"
+
+
+@functools.cache
 def _version() -> str:
     """Changes with any file that networks are built of."""
     digest = hashlib.sha256()

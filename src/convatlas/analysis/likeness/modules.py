@@ -14,7 +14,7 @@ from torch import nn
 from convatlas.analysis.diff import settings
 from convatlas.analysis.kinds import module_kind
 from convatlas.analysis.likeness.alignment import IMPOSSIBLE, Alignment, Couple, couple_cost, single_cost
-from convatlas.analysis.likeness.layers import ATTACHED, POOLS, WEIGHTED, Attached, Part
+from convatlas.analysis.likeness.layers import ACTIVATIONS, ATTACHED, POOLS, WEIGHTED, Attached, Part
 from convatlas.records import Shape
 
 OFF_PLACE = 0.2  # the cost of a couple whose members stand at the two ends of their networks
@@ -26,7 +26,7 @@ def parts_of_modules(net: nn.Module) -> tuple[Part, ...]:
     for name, module in net.named_modules():
         kind = module_kind(module) or ""
         kind = {"sparse_conv": "conv"}.get(kind, kind)
-        if kind in ATTACHED and parts:
+        if kind in ATTACHED - ACTIVATIONS and parts:  # one activation module may serve in many places
             one = Attached(kind, settings(module, kind), name)
             parts[-1] = replace(parts[-1], after=(*parts[-1].after, one))
         elif kind in WEIGHTED | POOLS:
