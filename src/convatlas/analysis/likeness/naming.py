@@ -37,6 +37,12 @@ def subject(chosen: Sequence[Couple], couples: Sequence[Couple]) -> tuple[str, b
                 return f"{phrase} but {name_list(rest)}", True
     if len(chosen) <= LISTED:
         return name_list(chosen), len(chosen) == 1
+    leaves = {shown_name(part.name).rpartition(".")[2] for couple in chosen if (part := couple[0] or couple[1])}
+    if len(leaves) == 1:
+        return (
+            f"{leaves.pop()} of {len(chosen)} blocks ({block_list([chosen[0]])} to {block_list([chosen[-1]])})",
+            False,
+        )
     kinds = {KINDS.get(part.kind, part.kind) for couple in chosen if (part := couple[1] or couple[0])}
     noun = plural(kinds.pop()) if len(kinds) == 1 else "layers"
     return f"{len(chosen)} {noun} ({_name(chosen[0])} to {_name(chosen[-1])})", False

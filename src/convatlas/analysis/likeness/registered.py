@@ -16,6 +16,7 @@ def of_registered(name: str, input_shape: Shape | None = None, *, training: bool
         UsageError: unknown name, or an input that the network can't take.
     """
     card = registry.card(name)
-    net = build_on_meta(card)
-    records = trace(net, input_shape or card.input_shape, training=training)
+    shape = input_shape or card.input_shape
+    net = build_on_meta(card, in_channels=shape[0])
+    records = trace(net, shape, training=training)
     return levels(records, constants_of(net, records))

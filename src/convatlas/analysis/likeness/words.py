@@ -7,7 +7,7 @@ from fractions import Fraction
 from convatlas.analysis.likeness.alignment import Couple
 from convatlas.analysis.likeness.blocks import gather
 from convatlas.analysis.likeness.differences import Difference, differences, sides
-from convatlas.analysis.likeness.naming import block_list, join, plural, subject
+from convatlas.analysis.likeness.naming import LISTED, block_list, join, plural, subject
 
 # topic -> what a sentence says of its layers, in the order of the sentences
 TELLING = {
@@ -156,7 +156,10 @@ def _alone(topic: str, title: str, found: Sequence[Difference], couples: Sequenc
         else:
             article = "an" if group.text[0] in "aeiou" else "a"
             what = f"{len(group.names)} {plural(group.text)}" if many else f"{article} {group.text}"
+            leaves = {name.rpartition(".")[2] for name in group.names}
             text = f"{what} ({join(group.names)})"
+            if len(group.names) > LISTED and len(leaves) == 1:
+                text = f"{article} {group.text} in each of {len(group.names)} blocks ({join(group.names)})"
         names = tuple((part.name, None) if side == 0 else (None, part.name) for part in group.parts)
         values = (group.text, "nothing") if side == 0 else ("nothing", group.text)
         yield Sentence(topic, f"{title}: {text}.", *values, layers=names)
