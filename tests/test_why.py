@@ -202,7 +202,8 @@ def test_weights_files(tmp_path: Path) -> None:
     torch.save(net.state_dict(), tmp_path / "wide.pth")
     answer = why(tmp_path / "wide.pth")
     assert answer.compared == "the shapes of the weights"
-    assert answer.nearest.network == "cifar_resnet20"
+    assert answer.nearest.network == "cifar_plain20"  # which has the weights of the residual one
+    assert "just as near: cifar_resnet20" in answer.notes
     assert told(answer)[0] == "Every convolution of stage3 has 96 maps instead of 64."
     (tmp_path / "evil.pth").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
     with pytest.raises(ConvatlasError):

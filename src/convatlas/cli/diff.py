@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from convatlas.facts.methods import StepBeside
 
 SHOWN_BY_SHAPE = {"operation", "kernel", "stride", "padding", "dilation", "groups", "maps", "units"}
+MANY = 20  # layers that differ, from which on a change is told of blocks and not of layers by their names
 NAME = "A network; `convatlas list` shows all names."
 
 
@@ -54,7 +55,8 @@ def command(
         print_json(values(difference, lines) | {"in_short": in_short, "steps": [asdict(step) for step in steps]})
         return
     out = console()
-    print_words(out, difference, in_short if len("".join(in_short)) < len("".join(lines)) else lines)
+    changed = sum(pair.changes != () or None in (pair.before, pair.after) for pair in difference.pairs)
+    print_words(out, difference, in_short if changed > MANY else lines)
     print_methods(out, steps)
     print_totals(out, difference)
     print_layers(out, difference, everything=everything)

@@ -112,7 +112,9 @@ def why(
     nearest = against(model, seen, *ranked[0])
     asked = next((against(model, seen, *one) for one in ranked[1:] if one[0] == target), None)
     others = tuple((name, alignment.distance) for name, alignment in ranked[1:4] if name != target)
-    notes = model.notes + (() if nearest.distance < UNLIKE else ("nothing in the atlas is like it",))
+    same = [name for name, alignment in ranked[1:] if round(alignment.distance, 4) == round(nearest.distance, 4)]
+    notes = model.notes + ((f"just as near: {', '.join(same)}",) if same else ())
+    notes += () if nearest.distance < UNLIKE else ("nothing in the atlas is like it",)
     operations = _operations(seen.records) or None
     return Answer(model, seen.compared, seen.shape, model.parameters, operations, nearest, asked, others, notes)
 
