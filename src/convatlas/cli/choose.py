@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from convatlas.report.choosing import Choice
 
+SHOWN = 12  # networks of a table
 COUNT = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<scale>[kmgb]?)", re.IGNORECASE)
 COLUMNS = (
     Column("network", style="cyan"),
@@ -99,9 +100,11 @@ def print_choice(out: "Console", choice: "Choice") -> None:
             "yes" if one.weights else "no",
             ", ".join(filter(None, (one.protocol, one.speed))),
         )
-        for one in (*choice.candidates, *choice.too_slow)
+        for one in (*choice.candidates[:SHOWN], *choice.too_slow)
     ]
     print_table(out, COLUMNS, rows)
+    if len(choice.candidates) > SHOWN:
+        line(out, f"{len(choice.candidates) - SHOWN} more fit (--json has them).", indent=0, style="dim")
     if choice.too_slow:
         line(out, f"The last {len(choice.too_slow)} are too slow.", indent=0, style="dim")
     if choice.excluded:

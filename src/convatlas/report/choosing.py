@@ -1,5 +1,6 @@
 """Which network suits a task within limits: printed scores by one protocol, cost, and a short timing here."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -196,10 +197,8 @@ def _reasons(kept: Sequence[Candidate], slow: Sequence[Candidate], needs: Needs)
     if cheaper:
         one = min(cheaper, key=lambda one: one.multiply_adds)
         operations, parameters = one.multiply_adds / best.multiply_adds, one.parameters / best.parameters
-        lines.append(
-            f"{one.network} is {best.score - one.score:.2g} points behind with {operations:.2g} times the multiply-adds "
-            f"and {parameters:.2g} times the parameters."
-        )
+        behind = f"{one.network} is {best.score - one.score:.2g} points behind"
+        lines.append(f"{behind}, with {operations:.0%} of the multiply-adds and {parameters:.0%} of the parameters.")
     if needs.images is not None and needs.images < FEW_IMAGES:
         lines.append(
             f"{needs.images:,} images are few: only networks with published weights to start from are listed "
@@ -215,7 +214,16 @@ def _caveats(kept: Sequence[Candidate]) -> list[str]:
     if len(protocols) > 1:
         lines.append("The scores are not all by one protocol: differences of a point or two say nothing.")
     if any(registry.card(one.network).traits.searches_regions for one in kept):
-        lines.append("Detectors that are given regions: the cost here is without finding them, which takes seconds.")
+        lines.append(
+            "Networks that are given regions: cost is without finding them, which takes seconds. R-CNN's is that of one "
+            "region, of which an image has some 2,000; Fast and Faster R-CNN's that of the image and one region."
+        )
+    if (
+        any(one.latency_ms for one in kept)
+        and hasattr(os, "getloadavg")
+        and os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
+    ):
+        lines.append("The machine was busy with other work while it was timed: these times are too long.")
     if any(one.confidence == "recalled" for one in kept):
         lines.append("Scores marked recalled were not read in the paper.")
     return lines
