@@ -1,4 +1,4 @@
-"""`convatlas choose`, and detection methods side by side: limits hold, scores are the printed ones, protocols are told."""
+"""`convatlas choose`, and detection methods side by side: limits hold, scores are printed ones, with protocols."""
 
 import json
 
@@ -81,7 +81,7 @@ def test_diff_of_methods_blocks_and_one_size(capsys: pytest.CaptureFixture[str])
     assert "SVM" in steps["classifier"]["before"]
     assert "softmax" in steps["classifier"]["after"]
     assert {"before", "after", "explanation", "layers", "in_short"} <= values.keys()
-    assert [step.step for step in beside(methods()[2], methods()[3])][0] == "proposals"
+    assert next(step.step for step in beside(methods()[2], methods()[3])) == "proposals"
     assert main(["diff", "resnet34", "resnet50"]) == 0
     out = capsys.readouterr().out
     assert "Added: a 1x1 convolution in each of 16 blocks (conv2_x.conv2_1.conv3 to conv5_x.conv5_3.conv3)." in out

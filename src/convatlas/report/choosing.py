@@ -21,7 +21,6 @@ USUAL: dict[Task, str] = {
     "segmentation": "VOC 2012 test",
     "pose": "MPII test",
 }
-ONE_VIEW = ("one crop", "")  # protocols whose cost is that of one forward pass
 FEW_IMAGES = 10_000  # rule of thumb: with fewer a network starts from published weights, not from scratch
 CLOSE = 1.0  # points that a cheaper network may be behind, to be worth a word
 ROUND = 5  # networks timed together
@@ -215,15 +214,16 @@ def _caveats(kept: Sequence[Candidate]) -> list[str]:
         lines.append("The scores are not all by one protocol: differences of a point or two say nothing.")
     if any(registry.card(one.network).traits.searches_regions for one in kept):
         lines.append(
-            "Networks that are given regions: cost is without finding them, which takes seconds. R-CNN's is that of one "
-            "region, of which an image has some 2,000; Fast and Faster R-CNN's that of the image and one region."
+            "Networks that are given regions: cost is without finding them, which takes seconds. R-CNN's is that of "
+            "one region, of which an image has some 2,000; Fast and Faster R-CNN's that of the image and one region."
         )
-    if (
-        any(one.latency_ms for one in kept)
-        and hasattr(os, "getloadavg")
-        and os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
-    ):
+    if any(one.latency_ms for one in kept) and _is_busy():
         lines.append("The machine was busy with other work while it was timed: these times are too long.")
     if any(one.confidence == "recalled" for one in kept):
         lines.append("Scores marked recalled were not read in the paper.")
     return lines
+
+
+def _is_busy() -> bool:
+    """Whether far more processes want to run than there are cores."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
