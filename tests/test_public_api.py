@@ -18,11 +18,11 @@ from convatlas.records import Task
 PUBLIC = {
     "ConvatlasError", "LoadedNetwork", "Predictions", "TrainedNetwork", "TrainedRun", "UsageError", "__version__",
     "card", "cite", "compare", "create", "diff", "evaluate", "explain", "export", "features", "load", "names",
-    "recipe", "show", "to_fully_convolutional", "train", "verify",
+    "recipe", "show", "to_fully_convolutional", "train", "verify", "why",
 }  # fmt: skip
 EXAMPLES = (
     "LoadedNetwork", "cite", "compare", "create", "diff", "evaluate", "explain", "export", "features", "load",
-    "recipe", "show", "train", "verify",
+    "recipe", "show", "train", "verify", "why",
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from convatlas.errors import ConvatlasError, UsageError
 if TYPE_CHECKING:
     from convatlas.api.building import create, features
     from convatlas.api.citing import cite
+    from convatlas.api.likeness import why
     from convatlas.api.loaded import LoadedNetwork, load
     from convatlas.api.looking import compare, diff, show, verify
     from convatlas.api.predictions import Predictions
@@ -47,11 +48,13 @@ __all__ = [
     "to_fully_convolutional",
     "train",
     "verify",
+    "why",
 ]
 
 _PLACES = {
     "building": ("create", "features"),
     "citing": ("cite",),
+    "likeness": ("why",),
     "loaded": ("LoadedNetwork", "load"),
     "looking": ("compare", "diff", "show", "verify"),
     "predictions": ("Predictions",),

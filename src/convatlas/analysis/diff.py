@@ -86,33 +86,39 @@ class Difference:
     pairs: tuple[Pair, ...]
 
 
-def diff(before: str, after: str) -> Difference:
-    """Compares two registered networks at their published inputs.
+def diff(before: str, after: str, *, input_shape: Shape | None = None) -> Difference:
+    """Compares two registered networks.
+
+    Args:
+        before: a name.
+        after: another.
+        input_shape: (C, H, W) for both; None: the published ones.
 
     Raises:
-        UsageError: unknown name.
+        UsageError: unknown name, or an input that one of them can't take.
     """
-    first, second = network(before), network(after)
+    first, second = network(before, input_shape), network(after, input_shape)
     return Difference(first, second, pair(first.layers, second.layers))
 
 
-def network(name: str) -> Network:
-    """A registered network with all that is compared of it.
+def network(name: str, input_shape: Shape | None = None) -> Network:
+    """A registered network with all that is compared of it; at its published input if none is given.
 
     Raises:
-        UsageError: unknown name.
+        UsageError: unknown name, or an input that it can't take.
     """
     card = registry.card(name)
-    records = trace_network(card)
-    modules = dict(build_on_meta(card).named_modules())
+    shape = input_shape or card.input_shape
+    records = trace_network(card, input_shape)
+    modules = dict(build_on_meta(card, in_channels=shape[0]).named_modules())
     layers = tuple(
         Layer(record, field, settings(modules.get(record.name), record.kind))
         for record, field in zip(records, receptive_fields(records), strict=True)
         if not (record.kind in VIEWS and "/" in record.name)
     )
     with_weights = sum(map(is_weight_layer, records))
-    sums = cost(records, card.input_shape)
-    return Network(card.name, card.input_shape, sums, with_weights, weight_layers(records), layers)
+    sums = cost(records, shape)
+    return Network(card.name, shape, sums, with_weights, weight_layers(records), layers)
 
 
 def settings(module: nn.Module | None, kind: str) -> tuple[tuple[str, str], ...]:

@@ -9,7 +9,7 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,8 @@ from convatlas.analysis.window import Window, module_window, slice_steps
 from convatlas.errors import UsageError
 from convatlas.network import Network
 from convatlas.records import CountsItself, LayerRecord, NetworkCard, Reads, Shape
+
+Built = TypeVar("Built")
 
 FILLS = frozenset({"normal_", "uniform_", "fill_", "zero_", "trunc_normal_", "bernoulli_", "random_", "constant_"})
 FILLS |= {"zeros_", "ones_", "xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_"}
@@ -148,8 +150,13 @@ def build_on_meta(network: str | NetworkCard, *, in_channels: int | None = None)
     Raises:
         UsageError: unknown name.
     """
+    return build_unfilled(lambda: registry.build(network, in_channels=in_channels))
+
+
+def build_unfilled(build: Callable[[], Built]) -> Built:
+    """What `build` returns, with its tensors on `meta`: without storage, and without the time to fill it."""
     with torch.device("meta"), _Uninitialised():
-        return registry.build(network, in_channels=in_channels)
+        return build()
 
 
 class _Uninitialised(TorchFunctionMode):

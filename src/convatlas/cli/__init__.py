@@ -27,6 +27,8 @@ COMMANDS = {
     "show": ("show", "Look and prove", "The layer table of a network: shapes, parameters, multiply-adds."),
     "rf": ("rf", "Look and prove", "What a unit sees of the input: field, exact pixels, and how strongly."),
     "diff": ("diff", "Look and prove", "What differs between two networks, layer by layer and in all."),
+    "why": ("why", "Look and prove", "Which published network any model is nearest to, and what differs."),
+    "choose": ("choose", "Look and prove", "Which network suits: score, parameters, multiply-adds, time here."),
     "compare": (
         "compare",
         "Look and prove",

@@ -8,7 +8,7 @@ import typer
 
 from convatlas.cli.arguments import complete_network
 from convatlas.cli.common import console, print_json
-from convatlas.cli.show import field_text, operation
+from convatlas.cli.show import field_text, operation, parse_shape
 from convatlas.cli.tables import Column, print_table
 from convatlas.readable import integer, memory, scaled, shape
 
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from convatlas.analysis.diff import Difference, Layer, Network, Pair
+    from convatlas.facts.methods import StepBeside
 
 SHOWN_BY_SHAPE = {"operation", "kernel", "stride", "padding", "dilation", "groups", "maps", "units"}
+MANY = 20  # layers that differ, from which on a change is told of blocks and not of layers by their names
 NAME = "A network; `convatlas list` shows all names."
 
 
@@ -25,22 +27,37 @@ def command(
     before: Annotated[str, typer.Argument(metavar="A", autocompletion=complete_network, help=NAME)],
     after: Annotated[str, typer.Argument(metavar="B", autocompletion=complete_network, help=NAME)],
     everything: Annotated[bool, typer.Option("--all", help="The layers that are the same, too.")] = False,
+    input_shape: Annotated[
+        str | None, typer.Option("--input", metavar="C,H,W", help="The input of both. [default: each as published]")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,
 ) -> None:
-    """What differs between two networks: in words, in all, and layer by layer.
+    """What differs between two networks: in words, as methods, in all, and layer by layer.
 
-    Layers are laid side by side by their names, and where names differ by what they do and their order. Both networks
-    have their published inputs; a receptive field of "195 / 32" sees 195 pixels, and its neighbour starts 32 pixels on.
+    The words say a change once for all layers and blocks that have it. In the table layers are laid side by side by
+    their names, and where names differ by what they do and their order; a receptive field of "195 / 32" sees 195
+    pixels, and its neighbour starts 32 pixels on.
     """
+    from convatlas.analysis import likeness
     from convatlas.analysis.diff import diff
     from convatlas.analysis.diff_words import sentences
+    from convatlas.facts.methods import beside, method_of
 
-    difference = diff(before, after)
+    shape = parse_shape(input_shape) if input_shape is not None else None
+    difference = diff(before, after, input_shape=shape)
+    names = difference.before.name, difference.after.name
+    levels = [likeness.of_registered(name, shape) for name in names]
+    in_short = tuple(sentence.text for sentence in likeness.sentences(likeness.align(*levels).couples))
+    methods = [method_of(name) for name in names]
+    steps = beside(methods[0], methods[1]) if methods[0] and methods[1] and methods[0] != methods[1] else ()
+    lines = sentences(difference)
     if json:
-        print_json(values(difference, sentences(difference)))
+        print_json(values(difference, lines) | {"in_short": in_short, "steps": [asdict(step) for step in steps]})
         return
     out = console()
-    print_words(out, difference, sentences(difference))
+    changed = sum(pair.changes != () or None in (pair.before, pair.after) for pair in difference.pairs)
+    print_words(out, difference, in_short if changed > MANY else lines)
+    print_methods(out, steps)
     print_totals(out, difference)
     print_layers(out, difference, everything=everything)
 
@@ -52,6 +69,19 @@ def print_words(out: "Console", difference: "Difference", lines: Sequence[str]) 
     out.print(Text(f"From {difference.before.name} to {difference.after.name}", style="bold"))
     for line in lines:
         out.print(Padding(Text(line), (0, 0, 0, 2), expand=False))
+    out.print()
+
+
+def print_methods(out: "Console", steps: "Sequence[StepBeside]") -> None:
+    """What each paper does, step by step."""
+    if not steps:
+        return
+    first, second = steps[0].before_method, steps[0].after_method
+    columns = (Column("step", style="cyan", wrap=9), Column(first, wrap=18), Column(second, wrap=18))
+    print_table(out, columns, [(step.step, step.before, step.after) for step in steps])
+    recalled = [step.step for step in steps if "recalled" in step.confidence]
+    if recalled:
+        out.print(f"From memory, not read in the paper: {', '.join(recalled)}.", style="dim", markup=False)
     out.print()
 
 

@@ -89,7 +89,8 @@ def open_weights(name: str | None, path: Path, run: Path | None = None, recipe: 
     net = weights.build(opened, network.name)
     if network.task != "classification":  # whose engines lay out the maps as they like them
         net = net.to(memory_format=torch.channels_last)  # up to twice as fast on a CPU
-    preprocessing = (weights.preprocessing_of(card) if card else None) or usual_preprocessing(network)
+    known = weights.preprocessing_of(card) if card else None
+    preprocessing = known or usual_preprocessing(network)
     if isinstance(net, RegionSearch):
         net.shown = preprocessing
     named = card["classes"] if card else None
