@@ -12,6 +12,7 @@ from convatlas.errors import ConvatlasError, UsageError
 if TYPE_CHECKING:
     from convatlas.api.building import create, features
     from convatlas.api.citing import cite
+    from convatlas.api.knowing import ask, find_facts
     from convatlas.api.loaded import LoadedNetwork, load
     from convatlas.api.looking import compare, diff, show, verify
     from convatlas.api.predictions import Predictions
@@ -31,6 +32,7 @@ __all__ = [
     "TrainedRun",
     "UsageError",
     "__version__",
+    "ask",
     "card",
     "cite",
     "compare",
@@ -40,6 +42,7 @@ __all__ = [
     "explain",
     "export",
     "features",
+    "find_facts",
     "load",
     "names",
     "recipe",
@@ -52,6 +55,7 @@ __all__ = [
 _PLACES = {
     "building": ("create", "features"),
     "citing": ("cite",),
+    "knowing": ("ask", "find_facts"),
     "loaded": ("LoadedNetwork", "load"),
     "looking": ("compare", "diff", "show", "verify"),
     "predictions": ("Predictions",),

@@ -39,6 +39,7 @@ COMMANDS = {
         "What training by a recipe really does: rates, decay, input, initialisation.",
     ),
     "facts": ("facts_", "Look and prove", "What papers state about a network or a topic, and what surveys make of it."),
+    "ask": ("ask", "Look and prove", "Questions that students ask, answered, with the commands that show it."),
     "count": ("count", "Look and prove", "Blocks of layers side by side: field, parameters, multiply-adds, memory."),
     "convolve": ("convolve", "Look and prove", "Convolution and correlation by hand, step by step, as matrices."),
     "lineage": ("lineage", "Look and prove", "Who builds on whom, 1958 to 2018, with a sentence for each step."),
