@@ -17,60 +17,11 @@ from convatlas.facts.schema import LedgerError
 
 _WEIGHTS = (("ask", 4.0), ("id", 3.0), ("words", 2.0), ("answer", 1.0))  # what a hit in each part of a question counts
 _STOP = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "by",
-        "do",
-        "does",
-        "did",
-        "for",
-        "from",
-        "how",
-        "i",
-        "in",
-        "is",
-        "it",
-        "its",
-        "of",
-        "on",
-        "or",
-        "our",
-        "than",
-        "that",
-        "the",
-        "their",
-        "them",
-        "there",
-        "these",
-        "this",
-        "to",
-        "was",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "who",
-        "why",
-        "will",
-        "with",
-        "would",
-        "you",
-        "your",
-        "can",
-        "could",
-        "much",
-        "many",
-        "get",
-        "have",
-        "has",
-    ]
+    re.findall(
+        r"\w+",
+        "a an and are as at be by do does did for from how i in is it its of on or our than that the their them there "
+        "these this to was were what when where which who why will with would you your can could much many have has",
+    )
 )
 _STEM = 6  # letters of a word that have to agree: "pooling" finds "pool", "receptive" finds "receptiv..."
 
@@ -110,14 +61,16 @@ def parse_topic(name: str, text: str) -> Topic:
         raise LedgerError(f"{where}: {error}") from None
     rows = table.pop("questions", [])
     fields = read_fields(Topic, {**table, "questions": []}, where)
-    questions = [
-        Question(**read_fields(Question, row, f"{where}: question {number}"))
-        for number, row in enumerate(rows, start=1)
-    ]
+    questions = [_question(row, f"{where}: question {number}") for number, row in enumerate(rows, start=1)]
     for question in questions:
         if question.keep and len(question.keep) != len(question.run):
             raise LedgerError(f"{where}: {question.id} has {len(question.keep)} keep for {len(question.run)} run")
     return Topic(**{**fields, "questions": tuple(questions)})
+
+
+def _question(row: object, where: str) -> Question:
+    fields = read_fields(Question, row, where)
+    return Question(**{**fields, "files": dict(fields.get("files", {}))})
 
 
 @functools.cache
