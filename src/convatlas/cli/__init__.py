@@ -183,6 +183,12 @@ def explain(error: BaseException) -> tuple[str, int]:
     return f"unexpected {type(error).__name__}: {first_line} (--debug shows where)", 1
 
 
+OPTION_HINTS = {
+    "--dims": "data are images here; for series and volumes convatlas.create(name, dims=1) or dims=3 builds the network"
+    " in Python, and training it is a loop of your own",
+}
+
+
 def usage_sentence(error: BaseException, message: str) -> str:
     """typer's message, and where to read on."""
     context = getattr(error, "ctx", None)
@@ -190,4 +196,7 @@ def usage_sentence(error: BaseException, message: str) -> str:
     for theirs, ours in (("Got unexpected extra argument", "too many: argument"), ("Value error, ", "")):
         message = message.replace(theirs, ours)
     message = message.strip().rstrip(".").replace(chr(10), " ")
+    for option, hint in OPTION_HINTS.items():
+        if message.startswith(f"No such option: {option}"):
+            return f"No such option: {option}; {hint}"
     return f"{message}{' ' if message.endswith('?') else '; '}`{command} --help` tells what is expected"

@@ -8,9 +8,9 @@ from typing import IO, NamedTuple
 import numpy as np
 import torch
 
+from convatlas.data.dimensions import series_or_volumes
 from convatlas.data.encoded import PackedSplit
 from convatlas.data.limits import check_regular, check_unpacked
-from convatlas.data.dimensions import series_or_volumes
 from convatlas.data.part_names import PARTS, Part
 from convatlas.data.splits import ArraySplit
 from convatlas.errors import ConvatlasError

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 _SHORT, _LONG = 4, 8  # a side this short, or this many times shorter than the other, is hardly one of a picture's
-_OWN_LOOP = "networks for them are built by convatlas.create(name, dims={dims}) and trained in a loop of your own"
+OWN_LOOP = "networks for them are built by convatlas.create(name, dims={dims}) and trained in a loop of your own"
 
 
 def series_or_volumes(shape: Sequence[int]) -> str:
@@ -24,11 +24,11 @@ def series_or_volumes(shape: Sequence[int]) -> str:
         channels = f"{shape[1]} channel{'s' if shape[1] != 1 else ''}"
         return (
             f"{found}, which may be series of {channels} and {shape[2]} steps; series are not trained on here: "
-            f"{_OWN_LOOP.format(dims=1)}. If they are images, give them a channel axis, x[..., None]: "
+            f"{OWN_LOOP.format(dims=1)}. If they are images, give them a channel axis, x[..., None]: "
             f"(N, {shape[1]}, {shape[2]}, 1)"
         )
     if len(shape) >= 5:
-        return f"{found}, which are volumes or videos; they are not trained on here: {_OWN_LOOP.format(dims=3)}"
+        return f"{found}, which are volumes or videos; they are not trained on here: {OWN_LOOP.format(dims=3)}"
     return ""
 
 
@@ -39,4 +39,10 @@ def looks_like_series(first: int, second: int) -> bool:
     (True, True, False, False)
     """
     short, long = sorted((first, second))
-    return long > short > 0 and (short <= _SHORT or long >= _LONG * short)
+    return is_strip(first, second) or long >= _LONG * short > 0
+
+
+def is_strip(first: int, second: int) -> bool:
+    """Whether one side has a few pixels only and the other more."""
+    short, long = sorted((first, second))
+    return long > short > 0 and short <= _SHORT
