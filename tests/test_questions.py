@@ -133,3 +133,22 @@ def test_ask_and_find_facts_in_python() -> None:
 def test_a_broken_chapter_is_an_error(text: str, message: str) -> None:
     with pytest.raises(facts.LedgerError, match=message):
         parse_topic("1_x.toml", text)
+
+
+def test_show_ends_with_what_the_paper_states(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(("show", "lenet5")) == 0
+    assert "What the paper states" in capsys.readouterr().out
+    assert main(("show", "lenet5", "--no-facts")) == 0
+    assert "What the paper states" not in capsys.readouterr().out
+    assert main(("show", "lenet5", "--format", "json")) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert {"claim", "survey"} <= {fact["kind"] for fact in document["facts"]}
+
+
+def test_a_report_says_what_the_paper_states() -> None:
+    from convatlas.report.frame import stated_facts
+
+    parts = dict(stated_facts("lenet5"))
+    assert {fact.confidence for fact in parts["What surveys get wrong"]} == {"false"}
+    assert parts["Published results"]
+    assert stated_facts("nobody_knows_this") == []
