@@ -17,12 +17,12 @@ from convatlas.records import Task
 
 PUBLIC = {
     "ConvatlasError", "LoadedNetwork", "Predictions", "TrainedNetwork", "TrainedRun", "UsageError", "__version__",
-    "card", "cite", "compare", "create", "diff", "evaluate", "explain", "export", "features", "load", "names",
-    "recipe", "show", "to_fully_convolutional", "train", "verify", "why",
+    "ask", "card", "cite", "compare", "create", "diff", "evaluate", "explain", "export", "features", "find_facts",
+    "load", "names", "recipe", "show", "to_fully_convolutional", "train", "verify", "why",
 }  # fmt: skip
 EXAMPLES = (
-    "LoadedNetwork", "cite", "compare", "create", "diff", "evaluate", "explain", "export", "features", "load",
-    "recipe", "show", "train", "verify", "why",
+    "LoadedNetwork", "ask", "cite", "compare", "create", "diff", "evaluate", "explain", "export", "features",
+    "find_facts", "load", "recipe", "show", "train", "verify",
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from convatlas.errors import ConvatlasError, UsageError
 if TYPE_CHECKING:
     from convatlas.api.building import create, features
     from convatlas.api.citing import cite
+    from convatlas.api.knowing import ask, find_facts
     from convatlas.api.likeness import why
     from convatlas.api.loaded import LoadedNetwork, load
     from convatlas.api.looking import compare, diff, show, verify
@@ -32,6 +33,7 @@ __all__ = [
     "TrainedRun",
     "UsageError",
     "__version__",
+    "ask",
     "card",
     "cite",
     "compare",
@@ -41,6 +43,7 @@ __all__ = [
     "explain",
     "export",
     "features",
+    "find_facts",
     "load",
     "names",
     "recipe",
@@ -54,6 +57,7 @@ __all__ = [
 _PLACES = {
     "building": ("create", "features"),
     "citing": ("cite",),
+    "knowing": ("ask", "find_facts"),
     "likeness": ("why",),
     "loaded": ("LoadedNetwork", "load"),
     "looking": ("compare", "diff", "show", "verify"),

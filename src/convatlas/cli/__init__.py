@@ -41,6 +41,7 @@ COMMANDS = {
         "What training by a recipe really does: rates, decay, input, initialisation.",
     ),
     "facts": ("facts_", "Look and prove", "What papers state about a network or a topic, and what surveys make of it."),
+    "ask": ("ask", "Look and prove", "Questions that students ask, answered, with the commands that show it."),
     "count": ("count", "Look and prove", "Blocks of layers side by side: field, parameters, multiply-adds, memory."),
     "convolve": ("convolve", "Look and prove", "Convolution and correlation by hand, step by step, as matrices."),
     "lineage": ("lineage", "Look and prove", "Who builds on whom, 1958 to 2018, with a sentence for each step."),
@@ -184,6 +185,12 @@ def explain(error: BaseException) -> tuple[str, int]:
     return f"unexpected {type(error).__name__}: {first_line} (--debug shows where)", 1
 
 
+OPTION_HINTS = {
+    "--dims": "data are images here; for series and volumes convatlas.create(name, dims=1) or dims=3 builds the network"
+    " in Python, and training it is a loop of your own",
+}
+
+
 def usage_sentence(error: BaseException, message: str) -> str:
     """typer's message, and where to read on."""
     context = getattr(error, "ctx", None)
@@ -191,4 +198,7 @@ def usage_sentence(error: BaseException, message: str) -> str:
     for theirs, ours in (("Got unexpected extra argument", "too many: argument"), ("Value error, ", "")):
         message = message.replace(theirs, ours)
     message = message.strip().rstrip(".").replace(chr(10), " ")
+    for option, hint in OPTION_HINTS.items():
+        if message.startswith(f"No such option: {option}"):
+            return f"No such option: {option}; {hint}"
     return f"{message}{' ' if message.endswith('?') else '; '}`{command} --help` tells what is expected"

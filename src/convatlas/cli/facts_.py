@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from convatlas import facts, naming
+from convatlas import facts
 from convatlas.cli.common import console, print_json
 from convatlas.cli.tables import Column, print_table
-from convatlas.errors import UsageError
+from convatlas.ledger import look_up
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,28 +53,6 @@ def command(
     if not surveys:
         print_papers(out, findings, disputed=disputed)
     print_surveys(out, findings, disputed=disputed)
-
-
-def look_up(topic: str) -> facts.Findings:
-    """A network in any spelling, or else everything under a topic.
-
-    Raises:
-        UsageError: nothing is known under this name.
-    """
-    names = facts.network_names()
-    if topic in names:
-        return facts.lookup(topic)
-    findings = facts.search(topic) if naming.normalise(topic) else None
-    if findings and (len(findings.networks) > 1 or not findings.networks):
-        return findings
-    try:
-        return facts.lookup(naming.resolve(topic, names, {}))
-    except UsageError as error:
-        if findings:
-            return findings
-        raise UsageError(
-            f"nothing is known of {topic!r}: {str(error).rstrip('.')}; topics are {', '.join(facts.topics())}"
-        ) from None
 
 
 def claims_of(findings: facts.Findings, *, disputed: bool) -> list[tuple[str, facts.Claim]]:

@@ -12,6 +12,7 @@ import typer
 
 from convatlas.cli.arguments import complete_network
 from convatlas.cli.common import console, print_json
+from convatlas.cli.show_facts import print_facts
 from convatlas.cli.tables import Column, print_table
 from convatlas.errors import UsageError
 from convatlas.readable import integer, memory, scaled, shape
@@ -20,6 +21,7 @@ from convatlas.records import LayerRecord, NetworkCard, Shape
 if TYPE_CHECKING:
     from convatlas.analysis.cost import Cost, LayerCost
     from convatlas.analysis.receptive_field import ReceptiveField
+    from convatlas.facts import Fact
 
 
 class Format(StrEnum):
@@ -41,6 +43,7 @@ class Page:
     input_shape: Shape
     cost: "Cost"
     layers: tuple["Row", ...]
+    facts: tuple["Fact", ...]  # what papers state about it, and surveys
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,9 @@ def command(
     ] = None,
     costs: Annotated[
         bool, typer.Option("--cost", help="Show FLOPs, memory that is held, bytes moved and FLOPs per byte instead.")
+    ] = False,
+    no_facts: Annotated[
+        bool, typer.Option("--no-facts", help="Leave out what the paper states, below the table.")
     ] = False,
     draw: Annotated[
         Path | None, typer.Option(metavar="FILE.svg", help="Draw the network instead, as its paper's figure would.")
@@ -85,6 +91,8 @@ def command(
     columns = COST_COLUMNS if costs else COLUMNS
     if output_format is Format.text:
         print_text(page, columns)
+        if not no_facts:
+            print_facts(page.card.name, page.facts)
     elif output_format is Format.markdown:
         print_markdown(page, columns)
     else:
@@ -149,6 +157,7 @@ def collect(name: str, input_shape: Shape | None = None) -> Page:
             for record, field in rows
             if not (record.kind in VIEWS and "/" in record.name)
         ),
+        facts=facts.fact_rows(facts.lookup(card.name)) if ledger else (),
     )
 
 
@@ -320,5 +329,6 @@ def print_page_json(page: Page) -> None:
             "input_shape": page.input_shape,
             "totals": asdict(page.cost),
             "layers": [layer_values(row) for row in page.layers],
+            "facts": [asdict(fact) for fact in page.facts],
         }
     )

@@ -84,7 +84,7 @@ def why(statement: facts.Statement) -> str:
 
 
 def summary(rows: "Iterable[StatementRow]") -> str:
-    """ "448 statements: 262 true, 79 false, 95 imprecise, 12 open; 297 computed, 103 by the papers, 48 argued"."""
+    """ "574 statements: 372 true, 84 false, 106 imprecise, 12 open; ..."."""
     counts = Counter(row.verdict for row in rows)
     ways = Counter(row.statement.settled_by for row in rows)
     verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in STYLES)

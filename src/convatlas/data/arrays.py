@@ -8,6 +8,7 @@ from typing import IO, NamedTuple
 import numpy as np
 import torch
 
+from convatlas.data.dimensions import series_or_volumes
 from convatlas.data.encoded import PackedSplit
 from convatlas.data.limits import check_regular, check_unpacked
 from convatlas.data.part_names import PARTS, Part
@@ -179,6 +180,8 @@ def _labels(labels: np.ndarray, classes: tuple[str, ...] | None, path: Path, nam
 
 def _channels_first(images: np.ndarray, path: Path, name: str) -> np.ndarray:
     """(N, H, W) or (N, H, W, C) or (N, C, H, W) -> (N, C, H, W)"""
+    if refusal := series_or_volumes(images.shape):
+        raise ConvatlasError(f"`{name}` in {path} {refusal}")
     if images.dtype != np.uint8:
         raise ConvatlasError(f"`{name}` in {path} is {images.dtype}; expected uint8 values from 0 to 255")
     if 0 in images.shape[1:]:

@@ -4,6 +4,8 @@ from convatlas.facts.citations import bibtex, citation_key
 from convatlas.facts.loader import expand, network, paper, papers, parse_paper
 from convatlas.facts.quantity import parse_quantity
 from convatlas.facts.query import Findings, lookup, network_names, search, topics
+from convatlas.facts.questions import Question, Topic, find_questions, topics_of_questions
+from convatlas.facts.rows import KINDS, Fact, FactKind, fact_rows
 from convatlas.facts.schema import (
     CONFIDENCE_WORDS,
     QUANTITIES,
@@ -20,20 +22,27 @@ from convatlas.facts.statements import JUDGEMENTS, Statement, Survey, surveys
 __all__ = [
     "CONFIDENCE_WORDS",
     "JUDGEMENTS",
+    "KINDS",
     "QUANTITIES",
     "Claim",
+    "Fact",
+    "FactKind",
     "Findings",
     "LayerFacts",
     "LedgerError",
     "NetworkFacts",
     "Paper",
+    "Question",
     "Result",
     "Statement",
     "Survey",
+    "Topic",
     "Totals",
     "bibtex",
     "citation_key",
     "expand",
+    "fact_rows",
+    "find_questions",
     "lookup",
     "network",
     "network_names",
@@ -44,4 +53,5 @@ __all__ = [
     "search",
     "surveys",
     "topics",
+    "topics_of_questions",
 ]

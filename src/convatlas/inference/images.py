@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from convatlas.data import decode
+from convatlas.data.dimensions import OWN_LOOP, is_strip, looks_like_series
 from convatlas.errors import ConvatlasError, UsageError
 from convatlas.inference.image_paths import find_images
 from convatlas.records import Preprocessing, Problem
@@ -136,6 +137,7 @@ def _channels_last(array: NDArray[np.generic], name: str) -> Tensor:
     if array.dtype.kind not in "uif" or array.dtype.itemsize > 8:
         raise UsageError(f"{name} is an array of {array.dtype}; expected uint8 from 0 to 255, or floats from 0 to 1")
     if array.ndim == 2:
+        _refuse_series(shape, name)
         array = array[None, :, :, None]
     elif array.ndim == 3:
         _check_axes(shape, last=True, name=name)
@@ -143,6 +145,7 @@ def _channels_last(array: NDArray[np.generic], name: str) -> Tensor:
     elif array.ndim == 4:
         _check_axes(shape[1:], last=True, name=name, whole=shape)
     else:
+        _refuse_series(shape, name)
         raise UsageError(f"{name} is an array of shape {shape}; {_ARRAYS}")
     if array.dtype.kind == "f":
         array = array.astype(np.float32)
@@ -156,6 +159,7 @@ def _channels_first(tensor: Tensor, name: str) -> Tensor:
     """(H, W), (C, H, W) or (N, C, H, W) -> (N, C, H, W)"""
     shape = tuple(tensor.shape)
     if tensor.ndim == 2:
+        _refuse_series(shape, name)
         return tensor[None, None]
     if tensor.ndim == 3:
         _check_axes(shape, last=False, name=name)
@@ -163,6 +167,7 @@ def _channels_first(tensor: Tensor, name: str) -> Tensor:
     if tensor.ndim == 4:
         _check_axes(shape[1:], last=False, name=name, whole=shape)
         return tensor
+    _refuse_series(shape, name)
     raise UsageError(f"{name} is a tensor of shape {shape}; {_TENSORS}")
 
 
@@ -181,8 +186,20 @@ def _check_axes(shape: Sequence[int], *, last: bool, name: str, whole: Sequence[
         order = (0, 2, 3, 1) if last and whole else (1, 2, 0) if last else (0, 3, 1, 2) if whole else (2, 0, 1)
         where = f"first; pass x.transpose{order}" if last else f"last; pass x.permute{order}"
         raise UsageError(f"{said}, whose channels come {where}")
+    _refuse_series(tuple(whole or shape), name)
     grey = "x[..., None]" if last else "x[:, None]"
     raise UsageError(f"{said}; {expected}: many grey images are {grey}")
+
+
+def _refuse_series(shape: Sequence[int], name: str) -> None:
+    """Raises UsageError for what may be a series (C, L), series (N, C, L) or volumes (N, C, D, H, W)."""
+    said = f"{name} has shape {tuple(shape)}, which may be"
+    if len(shape) == 2 and is_strip(*shape):
+        raise UsageError(f"{said} a series; networks here look at images: if it is one, pass a PIL image")
+    if len(shape) == 3 and looks_like_series(*shape[1:]):
+        raise UsageError(f"{said} series of {shape[1]} channels; {OWN_LOOP.format(dims=1)}")
+    if len(shape) >= 5:
+        raise UsageError(f"{said} volumes or videos; {OWN_LOOP.format(dims=3)}")
 
 
 def _eight_bits(batch: Tensor, name: str) -> Tensor:

@@ -98,7 +98,10 @@ def context(run: RunRecord, body: Body) -> dict[str, Any]:
     """Everything that the template of a run's page names."""
     paper = paper_or_none(run.card.paper)
     problems = [(without_paths(problem.path), without_paths(problem.reason)) for problem in body.problems]
-    links = [("training", "Training"), *body.links, ("verification", "Verification"), ("recipe", "Recipe")]
+    links = [("training", "Training"), *body.links, ("verification", "Verification")]
+    stated = stated_facts(run.card.name)
+    links += [("stated", "What the paper states")] if stated else []
+    links += [("recipe", "Recipe")]
     links += [("files", "Damaged files")] if problems else []
     return {
         "title": run.card.name,
@@ -115,6 +118,8 @@ def context(run: RunRecord, body: Body) -> dict[str, Any]:
         "caption": caption(run, body.published_error is not None),
         "body": body.sections,
         "verification": verification(run.card.name),
+        "stated": stated,
+        "network": run.card.name,
         "recipe": [(name, without_paths(value)) for name, value in tables.flatten(run.fields) if value],
         "environment": [(name, without_paths(value)) for name, value in tables.flatten(run.environment)],
         "problems": problems,
@@ -168,6 +173,24 @@ def verification(name: str) -> dict[str, Any]:
     rows = verify.verify(name)
     derived = [row for row in rows if row.where == verify.DERIVED and row.verdict == "holds"]
     return {"printed": [row for row in rows if row not in derived], "derived": derived}
+
+
+STATED = (  # (kind of fact, heading, how many are shown at once)
+    ("result", "Published results", 12),
+    ("statement", "Statements", 12),
+    ("deviation", "Where libraries differ", 12),
+    ("disputed", "What contradicts itself or can't be reproduced", 12),
+    ("survey", "What surveys get wrong", 12),
+)
+
+
+def stated_facts(name: str) -> list[tuple[str, list[facts.Fact]]]:
+    """What the ledger holds of a network besides its claims, which the proof shows: (heading, rows)."""
+    if facts.network(name) is None:
+        return []
+    rows = [row for row in facts.fact_rows(facts.lookup(name)) if row.kind != "survey" or row.confidence == "false"]
+    parts = [(title, [row for row in rows if row.kind == kind][:most]) for kind, title, most in STATED]
+    return [(title, part) for title, part in parts if part]
 
 
 def paper_or_none(key: str) -> facts.Paper | None:
