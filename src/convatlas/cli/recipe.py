@@ -72,7 +72,7 @@ def lines_of(effect: "EffectiveRecipe") -> list[Line]:
     return [
         ("recipe", f"{effect.network}, {effect.variant}"),
         ("source", effect.source),
-        ("optimizer", effect.optimizer),
+        ("optimizer", f"{effect.optimizer} ({settings_text(effect.optimizer_settings)})"),
         *group_lines(effect),
         *schedule_lines(effect),
         *input_lines(effect),

@@ -2,11 +2,13 @@
 
 Ioffe, Szegedy, "Batch Normalization", ICML 2015, arXiv:1502.03167.
 
-Follows  Figure 5 (the table in the appendix) for `bn_inception`; TensorFlow's slim/nets/inception_v2.py for
-         `bn_inception_slim`, which has the first layer separable, as the appendix says, and the widths of 576.
+Follows  The appendix for `bn_inception_separable`: the table (figure 5), and a separable first layer of depth
+         multiplier 8, as the text beside it says. `bn_inception` has the table's widths and the first layer plain, as the nets
+         that others trained from it; TensorFlow's slim/nets/inception_v2.py for `bn_inception_slim`, which has the
+         first layer separable and the widths of 576.
 Departs  Figure 5 prints an output of 576 maps for 4c and 4d, but its branches add up to 608; we take the branches, and
-         tf-slim takes pool projections of 96 so that they add up to 576. The table's first layer can't be read as
-         separable, so `bn_inception` has it plain. Strided 3x3 convolutions pad both sides by 1, where
+         tf-slim takes pool projections of 96 so that they add up to 576. The table's own row of the first layer can't
+         be read as separable, the text can. Strided 3x3 convolutions pad both sides by 1, where
          TensorFlow pads even maps on one side only. Epsilon (0.001) and initialisation are tf-slim's.
 Shapes   B batch, C channels, H x W map, s stride, K classes; N1, N3, D, P output channels of the four branches.
 """
@@ -89,7 +91,7 @@ class BNInception(Network, nn.Sequential):
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__(
             OrderedDict(
-                conv1=ConvBN(in_channels, 64, 7, stride=2),  # 64 x 112 x 112
+                conv1=self.first_layer(in_channels),  # 64 x 112 x 112
                 pool1=MaxPool(),  # 64 x 56 x 56
                 conv2_reduce=ConvBN(64, 64, 1),  # 64 x 56 x 56
                 conv2=ConvBN(64, 192, 3),  # 192 x 56 x 56
@@ -110,6 +112,18 @@ class BNInception(Network, nn.Sequential):
             )
         )
         initialise(self, he_normal())
+
+    @staticmethod
+    def first_layer(in_channels: int) -> nn.Module:
+        return ConvBN(in_channels, 64, 7, stride=2)
+
+
+class BNInceptionSeparable(BNInception):
+    """The same with a separable first layer.  (B, in_channels, 224, 224) -> (B, K) logits"""
+
+    @staticmethod
+    def first_layer(in_channels: int) -> nn.Module:
+        return _separable(in_channels)
 
 
 class BNInceptionSlim(Network, nn.Sequential):
@@ -144,8 +158,14 @@ class BNInceptionSlim(Network, nn.Sequential):
 
 @register(paper="ioffe2015_bn", input_shape=(3, 224, 224))
 def bn_inception(*, num_classes: int = 1000, in_channels: int = 3) -> BNInception:
-    """BN-Inception with the branch widths that figure 5 prints."""
+    """BN-Inception with the branch widths that figure 5 prints, and a plain first layer."""
     return BNInception(num_classes=num_classes, in_channels=in_channels)
+
+
+@register(paper="ioffe2015_bn", input_shape=(3, 224, 224))
+def bn_inception_separable(*, num_classes: int = 1000, in_channels: int = 3) -> BNInceptionSeparable:
+    """BN-Inception of the appendix: the widths of figure 5, and a separable first layer of depth multiplier 8."""
+    return BNInceptionSeparable(num_classes=num_classes, in_channels=in_channels)
 
 
 @register(paper="ioffe2015_bn", input_shape=(3, 224, 224), aliases=("inception_v2",))

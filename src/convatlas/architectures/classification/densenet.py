@@ -89,3 +89,9 @@ def densenet201(*, num_classes: int = 1000, in_channels: int = 3) -> DenseNet:
 def densenet161(*, num_classes: int = 1000, in_channels: int = 3) -> DenseNet:
     """DenseNet-161, growth rate 48: in the preprint and the release, not in the CVPR print."""
     return DenseNet((6, 12, 36, 24), 48, num_classes=num_classes, in_channels=in_channels)
+
+
+@register(paper="huang2016_densenet", input_shape=(3, 224, 224))
+def densenet264(*, num_classes: int = 1000, in_channels: int = 3) -> DenseNet:
+    """DenseNet-264, growth rate 32: in the CVPR print, in the place of DenseNet-161."""
+    return DenseNet((6, 12, 64, 48), 32, num_classes=num_classes, in_channels=in_channels)

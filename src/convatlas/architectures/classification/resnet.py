@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from convatlas.blocks.dims import layers
 from convatlas.blocks.init import he_normal, initialise
-from convatlas.blocks.residual import Block, Residual, option_b, stage
+from convatlas.blocks.residual import Block, Residual, option_a, option_b, stage
 from convatlas.network import Network
 from convatlas.registry import register
 
@@ -44,6 +44,14 @@ class BasicBlock(Residual):
         residual = self.relu1(self.bn1(self.conv1(x)))
         residual = self.bn2(self.conv2(residual))
         return self.relu(residual + self.shortcut(x))
+
+
+class BasicBlockA(BasicBlock):
+    """The same with shortcut option A, which has no parameters.  (B, C, H, W) -> (B, D, H/s, W/s)"""
+
+    def __init__(self, in_channels: int, width: int, stride: int, dims: int = 2) -> None:
+        super().__init__(in_channels, width, stride, dims)
+        self.shortcut = option_a(in_channels, width, stride)
 
 
 class Bottleneck(Residual):
@@ -150,6 +158,18 @@ def resnet18(*, num_classes: int = 1000, in_channels: int = 3, dims: int = 2) ->
 def resnet34(*, num_classes: int = 1000, in_channels: int = 3, dims: int = 2) -> ResNet:
     """ResNet-34, shortcut option B."""
     return ResNet(BasicBlock, (3, 4, 6, 3), num_classes=num_classes, in_channels=in_channels, dims=dims)
+
+
+@register(paper="he2015_resnet", input_shape=(3, 224, 224))
+def resnet18_a(*, num_classes: int = 1000, in_channels: int = 3, dims: int = 2) -> ResNet:
+    """ResNet-18, shortcut option A: the network of table 2."""
+    return ResNet(BasicBlockA, (2, 2, 2, 2), num_classes=num_classes, in_channels=in_channels, dims=dims)
+
+
+@register(paper="he2015_resnet", input_shape=(3, 224, 224))
+def resnet34_a(*, num_classes: int = 1000, in_channels: int = 3, dims: int = 2) -> ResNet:
+    """ResNet-34, shortcut option A: the network of table 2."""
+    return ResNet(BasicBlockA, (3, 4, 6, 3), num_classes=num_classes, in_channels=in_channels, dims=dims)
 
 
 @register(paper="he2015_resnet", input_shape=(3, 224, 224))

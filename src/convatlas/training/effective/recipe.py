@@ -66,6 +66,7 @@ class EffectiveRecipe:
     variant: str
     source: str
     optimizer: str
+    optimizer_settings: dict[str, Any]  # of the recipe, before groups and schedule
     groups: tuple[GroupEffect, ...]
     policy: str
     changes: tuple[Change, ...]  # of the schedule's rate, the first at step 0
@@ -144,6 +145,7 @@ def effective_recipe(
         variant=recipe.variant,
         source=recipe.source,
         optimizer=type(recipe.optimizer).__name__ if optimizer is None else type(optimizer).__name__,
+        optimizer_settings={name: value for name, value in plain(recipe.optimizer).items() if name != "kind"},
         groups=groups_of(net, optimizer, rates),
         policy=policy_of(recipe),
         changes=changes,

@@ -169,6 +169,8 @@ def value_of(effect: EffectiveRecipe, quantity: str, of: str) -> Any:
     if quantity == "dropout":
         rates = {entry.probability for entry in effect.dropout if fnmatchcase(entry.name, of or "*")}
         return tuple(sorted(rates)) or 0.0
+    if quantity == "setting":
+        return {**effect.loss, **effect.optimizer_settings}.get(of)
     if quantity == "result":
         return _of_results(effect, of)
     return _plain_value(effect, quantity)

@@ -6,7 +6,7 @@ from convatlas.data.augment import AffineDistortion
 from convatlas.records import PublishedResult
 from convatlas.training.losses import MaximumAPosteriori, SquaredError
 from convatlas.training.mechanisms import ParameterGroup
-from convatlas.training.recipe import SGD, DiagonalLM, Recipe
+from convatlas.training.recipe import SGD, DiagonalLM, Recipe, in_steps
 from convatlas.training.schedules import Inverse, Passes
 
 # LeCun et al. 1998, section III.C: the global learning rates of the 20 passes.
@@ -61,17 +61,21 @@ RECIPES = (
             "The paper names a diagonal second-order method without its constants; these are LeNet-5's.",
         ),
     ),
-    Recipe(
-        network="caffe_lenet",
-        variant="published",
-        source="Caffe, examples/mnist/lenet_solver.prototxt; the log in readme.md",
-        expected="98.97% test accuracy on MNIST after 10,000 steps",
-        results=(PublishedResult("MNIST test", "10,000 steps", "1.03"),),
-        cost="10,000 steps of 64 images",
-        epochs=11,
-        batch_size=64,
-        optimizer=SGD(lr=0.01, momentum=0.9, weight_decay=5e-4),
-        schedule=Inverse(gamma=1e-4, power=0.75, published_steps=10_000),
-        groups=(ParameterGroup(of="bias", lr_scale=2.0),),
+    in_steps(
+        Recipe(
+            network="caffe_lenet",
+            variant="published",
+            source="Caffe, examples/mnist/lenet_solver.prototxt; the log in readme.md",
+            expected="98.97% test accuracy on MNIST after 10,000 steps",
+            results=(PublishedResult("MNIST test", "10,000 steps", "1.03"),),
+            cost="10,000 steps of 64 images",
+            epochs=11,
+            batch_size=64,
+            optimizer=SGD(lr=0.01, momentum=0.9, weight_decay=5e-4),
+            schedule=Inverse(gamma=1e-4, power=0.75, published_steps=10_000),
+            groups=(ParameterGroup(of="bias", lr_scale=2.0),),
+        ),
+        10_000,
+        60_000,
     ),
 )
