@@ -3,9 +3,9 @@
 Ioffe, Szegedy, "Batch Normalization", ICML 2015, arXiv:1502.03167.
 
 Follows  The appendix for `bn_inception_separable`: the table (figure 5), and a separable first layer of depth
-         multiplier 8, as the text beside it says. `bn_inception` has the table's widths and the first layer plain, as the nets
-         that others trained from it; TensorFlow's slim/nets/inception_v2.py for `bn_inception_slim`, which has the
-         first layer separable and the widths of 576.
+         multiplier 8, as the text beside it says. `bn_inception` has the table's widths and the first layer plain, as
+         the nets that others trained from it; TensorFlow's slim/nets/inception_v2.py for `bn_inception_slim`, which
+         has the first layer separable and the widths of 576.
 Departs  Figure 5 prints an output of 576 maps for 4c and 4d, but its branches add up to 608; we take the branches, and
          tf-slim takes pool projections of 96 so that they add up to 576. The table's own row of the first layer can't
          be read as separable, the text can. Strided 3x3 convolutions pad both sides by 1, where
