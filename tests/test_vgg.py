@@ -118,9 +118,9 @@ def test_weights_of_net_a_start_a_deeper_net_as_training_does() -> None:
     assert isinstance(deeper, StartsFromOthers)
     headless = {name: value for name, value in shallower.state_dict().items() if not name.startswith("fc8")}
     assert not any(name.startswith("fc8") for name in deeper.start_from(headless))  # for other classes
-    with pytest.raises(UsageError, match="lack conv1_1.weight"):
+    with pytest.raises(UsageError, match=r"lack conv1_1\.weight"):
         deeper.start_from({})
-    with pytest.raises(UsageError, match="fc6.weight has the shape"):
+    with pytest.raises(UsageError, match=r"fc6\.weight has the shape"):
         deeper.start_from(VGG("A", side=64, num_classes=5).state_dict())
 
 
