@@ -24,7 +24,7 @@ QUICK = (
 SLOW = (
     "alexnet", "a2net50_reading", "bn_inception", "cifar_densenet_bc_100_12", "cifar_preresnet110", "densenet121",
     "enet_encoder", "googlenet", "highway19_cifar10", "inception_resnet_v1", "inception_v3", "mcdnn_mnist",
-    "neocognitron_1980", "neocognitron_handwriting", "nin_cifar10", "overfeat_fast", "resnet18", "resnet50", "resnext50_32x4d",
+    "neocognitron_1980", "nin_cifar10", "overfeat_fast", "resnet18", "resnet50", "resnext50_32x4d",
     "squeezenet_v1_0_complex_bypass", "stochastic_depth_110", "vgg_a_lrn", "xception", "zfnet",
 )  # fmt: skip
 EVERY = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]

@@ -9,9 +9,9 @@ Follows  Figure 2 and the table of cell numbers: U0, then US and UC three times,
          of r / (1+r) to what it learned; the C-cells' output is x / (alpha + x) with alpha = 0.5; r = 4, 1.5, 1.5 and
          q = 1, 16, 16 (all from memory, and from what other programs have).
 Departs  - The paper's r part the five drawn digits of its experiment (`neocognitron_1980`), but hands differ more than
-           those: every handwritten digit would go to one or two planes. `neocognitron_handwriting` has r = 4, 3, 1.5 and
-           alpha = 1, and its US3 learns at 4, stricter than it answers (so Fukushima and Tanigawa, "Use of different
-           thresholds in learning and recognition", 1996).
+           those: every handwritten digit would go to one or two planes. `neocognitron_handwriting` has r = 4, 3, 1.5
+           and alpha = 1, and its US3 learns at 4, stricter than it answers (so Fukushima and Tanigawa, "Use of
+           different thresholds in learning and recognition", 1996).
          - Each pass of learning belongs to one layer, from the input on, so that no layer learns from one that changes.
          - The paper calls a plane by the digit to which it came to respond. We do so by counting, in the passes after
            the third: a plane belongs to the class with the largest mean response, a class answers by its best plane.

@@ -30,7 +30,8 @@ RECIPES = (
             notes=(
                 *notes,
                 "The paper presents each pattern 20 times, to all layers at once.",
-                "One pass for each of three layers, without labels; in the fourth the planes get their names. Up to then "
+                "One pass for each of three layers, without labels; in the fourth the planes get their names. Up to "
+                "then "
                 "the errors are those of chance.",
                 "One pattern at a time, whatever the batch size.",
             ),
