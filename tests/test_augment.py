@@ -24,6 +24,7 @@ from convatlas.data import (
     measured,
     normalise,
 )
+from convatlas.data.augment import CornerCrop
 from convatlas.data.cubic_crop import cubic
 from convatlas.data.folder import SUFFIXES
 from convatlas.data.preprocess import pack_mean_image, prepare, resize, shape, unpack_mean_image
@@ -44,6 +45,7 @@ NEW = (
     RandomSizedCrop((20, 20)),
     RandomSizedCrop((20, 24), ratio=(8.0, 9.0)),
     RandomCrop((16, 20), within=(24, 24)),
+    CornerCrop((16, 20), within=(24, 24)),
     PadCrop(2, fill=(1, 2, 3)),
 )
 

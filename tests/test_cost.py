@@ -21,6 +21,7 @@ DENSE = (
     "lenet5",
     "lenet_1989",
     "neocognitron_1980",
+    "neocognitron_handwriting",
     "perceptron",
     "hog_svm",
     "sift_bow_svm",

@@ -12,7 +12,7 @@ from convatlas.records import Preprocessing
 from convatlas.training import DataSource, adapted, find, variants
 from convatlas.training import recipe as recipes
 from convatlas.training.prepare import parameter_groups
-from convatlas.training.recipe import SGD
+from convatlas.training.recipe import SGD, length
 from convatlas.training.recipes import PUBLISHED
 from convatlas.training.schedules import Constant, Cosine, Drops, Inverse, Passes, Plateau, Polynomial, Staircase
 
@@ -122,7 +122,15 @@ def test_a_plateau_is_where_torch_sees_it():
 def test_resnet20_follows_64k_steps_of_the_paper():
     recipe = find("cifar_resnet20", "published", preprocessing=Preprocessing(size=(32, 32)))
     assert recipe.optimizer == SGD(lr=0.1, momentum=0.9, weight_decay=1e-4)
-    assert recipe.epochs * (45_000 // 128) == pytest.approx(64_000, rel=0.01)
+    for steps_an_epoch in (1, 24, 352, 391):  # however many images are loaded
+        epochs, steps = length(recipe, steps_an_epoch)
+        assert steps == 64_000
+        assert (epochs - 1) * steps_an_epoch < 64_000 <= epochs * steps_an_epoch
+    rates = [recipe.schedule.rate(0.1, step, 64_000) for step in (0, 31_999, 32_000, 47_999, 48_000, 63_999)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+    deep = find("cifar_resnet110").schedule
+    assert [deep.rate(0.1, step, 64_000) for step in (399, 400)] == pytest.approx([0.01, 0.1])
+    assert length(replace(recipe, epochs=3), 10) == (3, 30)  # whoever sets epochs gets them
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ SIZES = {  # counted from the layers; the longest beginning of a name holds
     "mcdnn_gtsrb": Sizes(48, 55),
     "mcdnn_mnist": Sizes(29, 34),
     "neocognitron_1980": Sizes(16, None),
+    "neocognitron_handwriting": Sizes(16, None),
     "nin_cifar10": Sizes(4, None),
     "nin_imagenet": Sizes(39, None),
     "overfeat_accurate": Sizes(221, 256),

@@ -9,6 +9,7 @@ from convatlas.analysis.verify import verify
 from convatlas.architectures.classification.vgg import FROM_A, VGG, start_from
 from convatlas.blocks.dims import CONVS
 from convatlas.errors import UsageError
+from convatlas.records import StartsFromOthers
 
 NAMES = ["vgg_a", "vgg_a_lrn", "vgg_b", "vgg_c", "vgg_d", "vgg_e"]
 
@@ -104,6 +105,23 @@ def test_deeper_nets_start_from_a() -> None:
     changed = {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])}
     assert changed == {"conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8"} == set(FROM_A)
     assert all(torch.equal(after[name], source[name]) for name in after if name.split(".")[0] in changed)
+
+
+def test_weights_of_net_a_start_a_deeper_net_as_training_does() -> None:
+    shallower, deeper = VGG("A", side=32, num_classes=5), VGG("D", side=32, num_classes=5)
+    before = {name: value.clone() for name, value in deeper.state_dict().items()}
+    taken = deeper.start_from(shallower.state_dict())
+    after = deeper.state_dict()
+    assert {name.rpartition(".")[0] for name in taken} == set(FROM_A)
+    assert all(torch.equal(after[name], shallower.state_dict()[name]) for name in taken)
+    assert all(torch.equal(after[name], before[name]) for name in after if name not in taken)
+    assert isinstance(deeper, StartsFromOthers)
+    headless = {name: value for name, value in shallower.state_dict().items() if not name.startswith("fc8")}
+    assert not any(name.startswith("fc8") for name in deeper.start_from(headless))  # for other classes
+    with pytest.raises(UsageError, match=r"lack conv1_1\.weight"):
+        deeper.start_from({})
+    with pytest.raises(UsageError, match=r"fc6\.weight has the shape"):
+        deeper.start_from(VGG("A", side=64, num_classes=5).state_dict())
 
 
 def test_a_start_from_another_kind_of_net_copies_nothing() -> None:

@@ -147,6 +147,7 @@ def check_annotated(card: Any, asked: Asked, source: "DataSource") -> None:
 def choose(card: Any, variant: str | None, weights: Path | None, loaded: Any) -> tuple[Any, Any]:
     """The recipe and the preprocessing: the weights' own, where a network starts from some."""
     from convatlas import data as data_sets
+    from convatlas import registry
     from convatlas import weights as trained
     from convatlas.data import lasting
     from convatlas.training import TRANSFER, find, start_from, variants
@@ -164,6 +165,9 @@ def choose(card: Any, variant: str | None, weights: Path | None, loaded: Any) ->
             return default_recipe(card.name, variants(card.name), preprocessing), preprocessing
         return find(card.name, variant, preprocessing=preprocessing), preprocessing
     path = lasting(str(weights))
+    of_another = known is not None and registry.card(known["network"]).name != card.name
+    if variant is None and of_another and card.task == "classification":
+        variant = "published"  # VGG's deeper nets start from net A, for the same classes
     if variant in (None, "transfer"):
         return TRANSFER[card.task](card, preprocessing, path, len(loaded.train)), preprocessing
     return start_from(path, find(card.name, variant, preprocessing=preprocessing)), preprocessing

@@ -10,7 +10,7 @@ augmentation does its own resizing, and therefore sees the image before the prep
 
 from convatlas.data.affine import AffineDistortion
 from convatlas.data.colour import ColourJitter, PCANoise, PhotometricDistortion
-from convatlas.data.crops import HorizontalFlip, PadCrop, RandomCrop, RandomResizedCrop, ScaleJitter
+from convatlas.data.crops import CornerCrop, HorizontalFlip, PadCrop, RandomCrop, RandomResizedCrop, ScaleJitter
 from convatlas.data.cubic_crop import RandomSizedCrop
 from convatlas.data.elastic import ElasticDistortion
 
@@ -18,6 +18,7 @@ __all__ = [
     "AffineDistortion",
     "Augmentation",
     "ColourJitter",
+    "CornerCrop",
     "ElasticDistortion",
     "HorizontalFlip",
     "PCANoise",
@@ -33,6 +34,7 @@ Augmentation = (
     PadCrop
     | HorizontalFlip
     | RandomCrop
+    | CornerCrop
     | RandomResizedCrop
     | RandomSizedCrop
     | ScaleJitter

@@ -117,6 +117,22 @@ class RandomCrop:
 
 
 @dataclass(frozen=True)
+class CornerCrop(RandomCrop):
+    """Cuts a window of `size` (h, w) from one of five places: the corners and the centre.
+
+    Zeiler and Fergus 2013, section 3: with the mirror images ten sub-crops of each image.
+    """
+
+    draws: ClassVar[int] = 1
+
+    def __call__(self, images: Tensor, u: Tensor) -> Tensor:
+        images = images if self.within is None else _middle(images, self.within)
+        corners = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0], [0.5, 0.5]], dtype=torch.float64)
+        place = corners[_integers(u[:, 0], 5)] * (1 - 1e-9)
+        return _window_anywhere(images, place, self.size)
+
+
+@dataclass(frozen=True)
 class ScaleJitter:
     """Scales the short side to a random whole number of pixels, then cuts a window of `size` (h, w) anywhere.
 

@@ -22,6 +22,7 @@ _PUBLISHED: dict[str, _Statistics] = {
     "caffe_lenet": ((0.0,), (256 / 255,)),  # `scale: 0.00390625` in Caffe's lenet_train_test.prototxt
     "perceptron": ((0.5,), (0.5,)),  # a photocell is on above half of the light
     "neocognitron_1980": ((0.0,), (1.0,)),  # cells are silent on paper
+    "neocognitron_handwriting": ((0.0,), (1.0,)),
     **{f"ciresan2010_mlp_{net}": ((0.5,), (0.5,)) for net in range(1, 6)},  # -1 to 1, Ciresan et al. 2010
     "mcdnn_mnist": ((0.5,), (0.5,)),
 }

@@ -1,13 +1,15 @@
 """The ledger of recipes: what papers and releases state about training, in `recipes/<paper key>.toml`.
 
-A file holds one entry a recipe, `[[recipes]]` with `network`, `variant`, `follows` and `rows`, which `Row`
-describes. Values are strings as printed. Where a printed value is no number, word or list that can be compared, `means`
-says it so.
+A file holds entries `[[recipes]]` with `network`, `variant`, `follows` and `rows`, which `Row` describes. `networks`
+instead of `network` gives the same rows to several; what several entries say of one recipe adds up. `defaults` fills
+the rows' places and confidences where they have none. `[sources]` names releases once, pinned by commit: with
+caffe = "BVLC/caffe@9b89154", "caffe:models/x" is "BVLC/caffe@9b89154 models/x". Values are strings as printed. Where a
+printed value is no number, word or list that can be compared, `means` says it so.
 """
 
 import functools
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any, Literal
 
@@ -127,19 +129,37 @@ def parse_recipes(key: str, text: str) -> tuple[RecipeFacts, ...]:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise LedgerError(f"{where}: {error}") from None
-    if set(table) != {"recipes"} or not isinstance(table["recipes"], list):
-        raise LedgerError(f"{where} holds {', '.join(table) or 'nothing'}; expected [[recipes]] alone")
-    entries = []
+    if not {"recipes"} <= set(table) <= {"recipes", "sources"} or not isinstance(table["recipes"], list):
+        raise LedgerError(f"{where} holds {', '.join(table) or 'nothing'}; expected [[recipes]], and [sources] at most")
+    sources = table.get("sources", {})
+    entries: dict[tuple[str, str], RecipeFacts] = {}
     for index, body in enumerate(table["recipes"]):
         here = f"{where}: recipes[{index}]"
         if not isinstance(body, dict) or not isinstance(body.get("rows"), list) or not body["rows"]:
             raise LedgerError(f"{here}: expected network, variant, follows and at least one row")
-        rows = tuple(_row(row, f"{here}.rows[{i}]") for i, row in enumerate(body.pop("rows")))
-        entry = RecipeFacts(**read_fields(RecipeFacts, {**body, "paper": key}, here, ignore=("rows",)), rows=rows)
-        if entry.follows not in ("paper", "release"):
-            raise LedgerError(f"{here}.follows is {entry.follows!r}; expected paper or release")
-        entries.append(entry)
-    return tuple(entries)
+        defaults = body.pop("defaults", {})
+        filled = [_filled(row, defaults, sources) for row in body.pop("rows")]
+        rows = tuple(_row(row, f"{here}.rows[{i}]") for i, row in enumerate(filled))
+        for network in body.pop("networks", None) or (body.get("network"),):
+            fields = {**body, "network": network, "paper": key}
+            entry = RecipeFacts(**read_fields(RecipeFacts, fields, here, ignore=("rows",)), rows=rows)
+            if entry.follows not in ("paper", "release"):
+                raise LedgerError(f"{here}.follows is {entry.follows!r}; expected paper or release")
+            before = entries.get((entry.network, entry.variant))
+            if before is not None and before.follows != entry.follows:
+                raise LedgerError(f"{here}.follows is {entry.follows!r}; an entry before says {before.follows!r}")
+            whole = entry if before is None else replace(entry, rows=before.rows + rows)
+            entries[entry.network, entry.variant] = whole
+    return tuple(entries.values())
+
+
+def _filled(row: Any, defaults: dict[str, str], sources: dict[str, str]) -> Any:
+    """A row with its defaults, and with the releases' full names."""
+    if not isinstance(row, dict):
+        return row
+    row = {name: value for name, value in defaults.items() if name.partition("_")[0] in row} | row
+    name, colon, path = row.get("release_place", "").partition(":")
+    return row | {"release_place": f"{sources[name]} {path}"} if colon and name in sources else row
 
 
 @functools.cache

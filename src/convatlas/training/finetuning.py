@@ -80,8 +80,9 @@ def start(net: nn.Module, network: str, classes: Sequence[str], fine_tune: FineT
     """Copies trained weights into a network as built; whether its head is new, since it is for other classes.
 
     A segmenter, pose network or detector may also start from weights of another network: a classifier whose layers its
-    encoder has, or the stage before it. What it takes is its `start_from`'s to say, or all layers of the same names.
-    The settings of that network's release (padding, pooling) are not taken over.
+    encoder has, or the stage before it; and so may VGG's deeper nets, from net A. What it takes is its `start_from`'s
+    to say, or all layers of the same names. The settings of that network's release (padding, pooling) are not taken
+    over.
 
     Raises:
         UsageError: no such file, or weights of a network that this one can't start from.
@@ -91,7 +92,7 @@ def start(net: nn.Module, network: str, classes: Sequence[str], fine_tune: FineT
     theirs = registry.card(card["network"]).name if card else network
     same_classes = card is not None and card["classes"] == list(classes)
     if theirs != network:
-        if registry.card(network).task == "classification":
+        if registry.card(network).task == "classification" and not isinstance(net, StartsFromOthers):
             raise UsageError(f"weights {fine_tune.weights} are of {theirs}; expected weights of {network}")
         taken = tensors if same_classes else {n: t for n, t in tensors.items() if n not in follows_classes(network)}
         try:

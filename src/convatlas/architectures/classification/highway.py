@@ -9,7 +9,7 @@ Follows  Equation 3, y = H(x) T(x) + x (1 - T(x)), with 3x3 convolutions for bot
 Departs  The released classifier has 100 outputs for CIFAR-10 too; ours has one a class. The release's own "xavier"
          filler is normal with a variance of 2 / fan-in, which we take. It gives conv1 0.05 as the `value` of a normal
          filler, which Caffe does not read (it draws with a deviation of 1, on pixels of unknown scale); we take it as
-         the deviation. Biases learn at the rate of the weights.
+         the deviation.
          The widths of the 32-layer net are not published: 18, 44 and 72 maps, nearly in the ratio of the 19-layer
          net's 32, 80 and 128, and nine highway layers a stage give the 1.25 M parameters that the paper prints.
 Shapes   B batch, C channels, H x W map, K classes.

@@ -5,11 +5,13 @@ Shift in Position", Biological Cybernetics 36, 1980.
 
 Follows  Figure 2 and the table of cell numbers: U0, then US and UC three times, 24 planes each. S-cells divide their
          excitation by shunting inhibition, C-cells blur one plane and divide by the mean of all; seed cells learn.
-Departs  - With b growing by q/2 v, the inhibition is weighted 2r / (1+r): then a strongly trained cell is silent below
-           a similarity of r / (1+r) to what it learned.
-         - The paper's r = 4, 1.5, 1.5 part the five drawn digits of its experiment, but hands differ more than those:
-           every handwritten digit would go to one or two planes. Ours are 4, 3, 1.5, and US3 learns at 4, stricter than
-           it answers (so Fukushima and Tanigawa, "Use of different thresholds in learning and recognition", 1996).
+         Equation 2 weighs the inhibition by 2r / (1+r), so that a strongly trained cell is silent below a similarity
+         of r / (1+r) to what it learned; the C-cells' output is x / (alpha + x) with alpha = 0.5; r = 4, 1.5, 1.5 and
+         q = 1, 16, 16 (all from memory, and from what other programs have).
+Departs  - The paper's r part the five drawn digits of its experiment (`neocognitron_1980`), but hands differ more than
+           those: every handwritten digit would go to one or two planes. `neocognitron_handwriting` has r = 4, 3, 1.5
+           and alpha = 1, and its US3 learns at 4, stricter than it answers (so Fukushima and Tanigawa, "Use of
+           different thresholds in learning and recognition", 1996).
          - Each pass of learning belongs to one layer, from the input on, so that no layer learns from one that changes.
          - The paper calls a plane by the digit to which it came to respond. We do so by counting, in the passes after
            the third: a plane belongs to the class with the largest mean response, a class answers by its best plane.
@@ -18,6 +20,7 @@ Shapes   B batch, K planes of a layer, N planes of the layer before it, H x W ma
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -124,13 +127,14 @@ class CCells(nn.Module):
     """Cells that answer wherever in its area the feature stands.  (B, K, H, W) -> (B, K, H', W')
 
     Each sees one plane; the mean of all planes inhibits it. `padding` is that of the first row; the last has one more
-    where the stride is two.
+    where the stride is two. `alpha` is where the output is half of its limit.
     """
 
     fall: Tensor
 
-    def __init__(self, side: int, *, stride: int = 1, padding: int = 0) -> None:
+    def __init__(self, side: int, *, stride: int = 1, padding: int = 0, alpha: float = 1.0) -> None:
         super().__init__()
+        self.alpha = alpha
         self.kernel_size, self.stride, self.padding = (side, side), (stride, stride), (padding, padding)
         self.register_buffer(
             "fall", falling_weights(side, DECAY_D, first=STRENGTH_D)[None, None], persistent=False
@@ -143,7 +147,7 @@ class CCells(nn.Module):
         excited = F.conv2d(padded, self.fall, stride=self.stride)
         excited = excited.view(B, K, *excited.shape[2:])
         u = F.relu((1 + excited) / (1 + excited.sum(dim=1).unsqueeze(1) / K) - 1)
-        return u / (1 + u)
+        return u / (self.alpha + u)
 
     def count(self, output_shape: Shape) -> tuple[int, int]:
         multiply_adds = math.prod(output_shape) * self.fall.numel()
@@ -182,25 +186,38 @@ class NamedPlanes(nn.Module):
         self.patterns.zero_()
 
 
+class Constants(NamedTuple):
+    """What decides how alike two features are taken to be, for the three stages."""
+
+    selectivity: tuple[float, float, float]  # r
+    learning_selectivity: tuple[float, float, float]  # r while learning
+    alpha: float  # of the C-cells' saturation
+
+
+PAPER = Constants((4.0, 1.5, 1.5), (4.0, 1.5, 1.5), 0.5)
+HANDWRITING = Constants((4.0, 3.0, 1.5), (4.0, 3.0, 4.0), 1.0)
+
+
 class Neocognitron(Network):
     """(B, C, 16, 16) with paper at 0 and strokes at 1 -> (B, classes) responses in [0, 1); larger images fit too."""
 
     passes: Tensor
 
-    def __init__(self, *, num_classes: int = 10, in_channels: int = 1) -> None:
+    def __init__(self, constants: Constants, *, num_classes: int = 10, in_channels: int = 1) -> None:
         super().__init__()
+        (r1, r2, r3), (t1, t2, t3), alpha = constants.selectivity, constants.learning_selectivity, constants.alpha
         self.US1 = SCells(
-            in_channels, padding=2, selectivity=4.0, learning_selectivity=4.0, speed=1.0, column=5
+            in_channels, padding=2, selectivity=r1, learning_selectivity=t1, speed=1.0, column=5
         )  # 24 x 16 x 16
-        self.UC1 = CCells(5, stride=2, padding=3)  # 24 x 10 x 10
+        self.UC1 = CCells(5, stride=2, padding=3, alpha=alpha)  # 24 x 10 x 10
         self.US2 = SCells(
-            PLANES, padding=1, selectivity=3.0, learning_selectivity=3.0, speed=16.0, column=5
+            PLANES, padding=1, selectivity=r2, learning_selectivity=t2, speed=16.0, column=5
         )  # 24 x 8 x 8
-        self.UC2 = CCells(5, stride=2, padding=3)  # 24 x 6 x 6
+        self.UC2 = CCells(5, stride=2, padding=3, alpha=alpha)  # 24 x 6 x 6
         self.US3 = SCells(
-            PLANES, padding=0, selectivity=1.5, learning_selectivity=4.0, speed=16.0, column=3
+            PLANES, padding=0, selectivity=r3, learning_selectivity=t3, speed=16.0, column=3
         )  # 24 x 2 x 2
-        self.UC3 = CCells(2)  # 24 x 1 x 1
+        self.UC3 = CCells(2, alpha=alpha)  # 24 x 1 x 1
         self.readout = NamedPlanes(num_classes)  # 10
         self.register_buffer("passes", torch.zeros((), dtype=torch.int64))  # that are over
 
@@ -236,4 +253,10 @@ class Neocognitron(Network):
 @register(paper="fukushima1980_neocognitron", input_shape=(1, 16, 16), num_classes=10, aliases=("neocognitron",))
 def neocognitron_1980(*, num_classes: int = 10, in_channels: int = 1) -> Neocognitron:
     """The neocognitron: S- and C-cells in three stages, self-organised by winners among columns."""
-    return Neocognitron(num_classes=num_classes, in_channels=in_channels)
+    return Neocognitron(PAPER, num_classes=num_classes, in_channels=in_channels)
+
+
+@register(paper="fukushima1980_neocognitron", input_shape=(1, 16, 16), num_classes=10)
+def neocognitron_handwriting(*, num_classes: int = 10, in_channels: int = 1) -> Neocognitron:
+    """The neocognitron with constants under which handwritten digits part; they are ours, not the paper's."""
+    return Neocognitron(HANDWRITING, num_classes=num_classes, in_channels=in_channels)

@@ -13,7 +13,8 @@ Shapes   B batch, C channels, H x W map (or its 1-D or 3-D kin), K classes, h x 
 """
 
 from collections import OrderedDict
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -69,6 +70,8 @@ class VGG(Network, nn.Sequential):
         side: of the input along each axis, in pixels; fc6 sees a map of side / 32.
     """
 
+    own_layers: ClassVar[tuple[str, ...]] = ()  # all layers have a start: from net A, or at random
+
     def __init__(
         self, column: str, *, num_classes: int = 1000, in_channels: int = 3, dims: int = 2, side: int = 224
     ) -> None:
@@ -88,6 +91,22 @@ class VGG(Network, nn.Sequential):
         )
         self.map_side = map_side
         initialise(self, gaussian(0.1))  # the paper's variance of 0.01
+
+    def start_from(self, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """Takes net A's first four convolutions and its fully connected layers (section 3.1); the others stay random.
+
+        Raises:
+            UsageError: the weights are of another network, or of another side, and nothing was copied.
+        """
+        names = [name for name in self.state_dict() if name.rpartition(".")[0] in FROM_A]
+        if absent := [name for name in names if name not in tensors and not name.startswith("fc8")]:
+            raise UsageError(f"the weights lack {absent[0]}; expected those of vgg_a")
+        for name in (taken := [name for name in names if name in tensors]):
+            if self.state_dict()[name].shape != tensors[name].shape:
+                wanted = tuple(self.state_dict()[name].shape)
+                raise UsageError(f"the shallower net's {name} has the shape {tuple(tensors[name].shape)}; not {wanted}")
+        self.load_state_dict({name: tensors[name] for name in taken}, strict=False)
+        return tuple(taken)
 
     def dense(self, x: Tensor) -> Tensor:
         """The class scores at every window of a larger image (section 3.2).  (B, C, H, W) -> (B, K, h, w)

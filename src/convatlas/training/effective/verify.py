@@ -111,7 +111,7 @@ def agrees(expected: str, value: Any, form: str) -> bool | None:
         pairs = zip(numbers, values, strict=False)
         return len(numbers) == len(values) and all(close(a, float(b)) for a, b in pairs if a is not None)
     if form == "words":
-        return words_agree(expected, str(value))
+        return words_agree(expected, render(value))
     return squeeze(expected) == squeeze(str(value)) if expected and squeeze(expected) in squeeze(str(value)) else None
 
 

@@ -1,10 +1,13 @@
 """What several published recipes share."""
 
-from convatlas.data.augment import ColourJitter, HorizontalFlip, PadCrop, PCANoise, RandomResizedCrop
+from dataclasses import replace
+
+from convatlas.data.augment import ColourJitter, HorizontalFlip, PadCrop, PCANoise, RandomSizedCrop
 from convatlas.records import Preprocessing, PublishedResult
 from convatlas.training.mechanisms import ParameterGroup
 
 ILSVRC = "ILSVRC-2012 validation"
+ILSVRC_IMAGES = 1_281_167  # of the training split
 CIFAR10 = "CIFAR-10 test"
 
 CAFFE_MEAN = (123 / 255, 117 / 255, 104 / 255)  # of ImageNet, RGB, as Caffe's examples subtract it
@@ -32,11 +35,21 @@ def pixels(
 CAFFE_INPUT = Preprocessing((224, 224), mean=CAFFE_MEAN, std=PIXELS, channel_order="bgr")
 """Images as Caffe's OpenCV reads them: blue first, 0..255 minus the mean; for `replace`, which sets the size."""
 
+
+def caffe_pixels(side: int, *, mean: tuple[float, ...] | None = None) -> Preprocessing:
+    """The same as Caffe's files have it: images stretched to 256 x 256, channels in the order blue, green, red."""
+    return replace(pixels(side, mean=mean, resize="stretch"), channel_order="bgr")
+
+
 CAFFE_BIASES = (ParameterGroup(of="bias", lr_scale=2.0, weight_decay=0.0),)
 """The two `param` of each layer in Caffe's files: biases learn twice as fast and do not decay."""
 
+NORMS_UNDECAYED = (ParameterGroup(of="norm", weight_decay=0.0),)
+KERNELS_DECAYED = (ParameterGroup(of="bias", weight_decay=0.0), *NORMS_UNDECAYED)
+"""Decay for the weights of convolutions and fully connected layers alone, as TensorFlow's slim regularises them."""
+
 FB_RESNET_TORCH = (
-    RandomResizedCrop((224, 224)),
+    RandomSizedCrop((224, 224)),
     ColourJitter(brightness=0.4, contrast=0.4, saturation=0.4),
     PCANoise(),
     HorizontalFlip(),

@@ -3,23 +3,23 @@
 from convatlas.data.augment import HorizontalFlip, PadCrop
 from convatlas.records import PublishedResult
 from convatlas.training.mechanisms import ParameterGroup
-from convatlas.training.recipe import SGD, Recipe
+from convatlas.training.recipe import SGD, Recipe, in_steps
 from convatlas.training.recipes.common import CAFFE_BIASES, CIFAR10_MEAN, cifar10
-from convatlas.training.schedules import Drops
+from convatlas.training.schedules import StepDrops
 
 
 def _recipe(network: str, accuracy: str, result: PublishedResult, *notes: str) -> Recipe:
-    return Recipe(
+    recipe = Recipe(
         network=network,
         variant="published",
         source="flukeskywalker/highway-networks, examples/highways/cifar10-19layers/cifar10_solver.prototxt",
         expected=f"{accuracy} test accuracy on CIFAR-10",
         results=(result,),
         cost="200,000 steps of 100 images",
-        epochs=400,  # 200,000 steps of 100 over 50,000 images
+        epochs=400,
         batch_size=100,
         optimizer=SGD(lr=0.025, momentum=0.9, weight_decay=1e-3, nesterov=True),
-        schedule=Drops(at=(0.5, 0.75, 0.875)),
+        schedule=StepDrops(at=(100_000, 150_000, 175_000), of=200_000),
         augment=(PadCrop(8, fill=CIFAR10_MEAN), HorizontalFlip()),
         groups=(*CAFFE_BIASES, ParameterGroup("ip2.weight", weight_decay=1e-2)),
         notes=(
@@ -27,6 +27,7 @@ def _recipe(network: str, accuracy: str, result: PublishedResult, *notes: str) -
             *notes,
         ),
     )
+    return in_steps(recipe, 200_000, 50_000)
 
 
 RECIPES = (

@@ -3,15 +3,27 @@
 from convatlas.data.augment import ColourJitter, HorizontalFlip, RandomCrop, RandomResizedCrop
 from convatlas.records import Preprocessing, PublishedResult
 from convatlas.training.losses import CrossEntropy
-from convatlas.training.mechanisms import ClipNorm, Ema, Polyak
-from convatlas.training.recipe import SGD, Recipe, RMSProp
-from convatlas.training.recipes.common import CAFFE_BIASES, CAFFE_MEAN, ilsvrc, pixels
-from convatlas.training.schedules import Drops, Staircase
+from convatlas.training.mechanisms import ClipNorm, Ema, ParameterGroup, Polyak
+from convatlas.training.recipe import SGD, Recipe, RMSProp, in_steps
+from convatlas.training.recipes.common import (
+    CAFFE_BIASES,
+    CAFFE_MEAN,
+    ILSVRC_IMAGES,
+    KERNELS_DECAYED,
+    NORMS_UNDECAYED,
+    caffe_pixels,
+    ilsvrc,
+    pixels,
+)
+from convatlas.training.schedules import Drops, Polynomial, Staircase
 
 POLYAK = "The paper does not say over which steps the parameters are averaged; here over the last quarter."
-TENSORFLOW = Preprocessing(  # the release's: values from -1 to 1, of the middle 87.5% of an image
-    (299, 299), resize="short_side", resize_to=342, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
+TENSORFLOW = Preprocessing(  # the release's: values from -1 to 1, of the middle 87.5% of both sides
+    (299, 299), resize="stretch", resize_to=299, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), middle=0.875
 )
+RELEASE_CROP = RandomResizedCrop((299, 299), scale=(0.05, 1.0), ratio=(0.75, 1.33))
+SLIM_MOMENTUM = 1 - 0.9997  # of batch normalisation, in torch's sense
+KERAS_MOMENTUM = 1 - 0.99
 RELEASE_COLOURS = ColourJitter(brightness=32 / 255, contrast=0.5, saturation=0.5, hue=0.2)
 
 
@@ -23,6 +35,7 @@ def _rmsprop(
     cost: str,
     epochs: int,
     weight: float = 0.0,
+    groups: tuple[ParameterGroup, ...] = KERNELS_DECAYED,
     notes: tuple[str, ...] = (),
 ) -> Recipe:
     """Section 8 of the Rethinking paper, and section 4 of the one on Inception-v4, which repeats it."""
@@ -39,25 +52,35 @@ def _rmsprop(
         schedule=Staircase(factor=0.94, every=2, passes=epochs),
         loss=CrossEntropy(label_smoothing=0.1),
         auxiliary_weight=weight,
-        augment=(RandomResizedCrop((299, 299)), HorizontalFlip(), RELEASE_COLOURS),
+        augment=(RELEASE_CROP, HorizontalFlip(), RELEASE_COLOURS),
         preprocessing=TENSORFLOW,
+        groups=groups,
+        batch_norm_momentum=SLIM_MOMENTUM,
         clip=ClipNorm(2.0),
         averaging=Ema(0.9999),
         notes=(
-            "Momentum inside RMSProp, weight decay, colours, input scale and the decay of the average, of which the "
-            "paper says nothing, are those of the TensorFlow release.",
+            "Momentum inside RMSProp, weight decay (of kernels), the momentum of batch normalisation, crops, colours, "
+            "input scale and the decay of the average, of which the paper says nothing, are those of the TensorFlow "
+            "release.",
+            "The replicas of the paper update the weights asynchronously; here one process does.",
+            "The release draws the height of a crop, and keeps a tenth of the annotated object in it; here area and "
+            "aspect are drawn, and the object's box is not looked at.",
             *notes,
         ),
     )
 
 
+IN_KERAS = (
+    "Decay is of kernels alone, and batch normalisation keeps 0.99 of its statistics: what Keras, in which the paper's "
+    "experiments were written, does by default."
+)
 V4 = "Szegedy et al. 2016, section 4"
 V3 = "Szegedy et al. 2015 (Rethinking), section 8 and table 3"
-CLEAN = "of the images that are not blacklisted"  # section 5: 1,700 of the 50,000 are left out
+CLEAN = "of the images that are not blacklisted"  # table 2: 1,700 of the 50,000 are left out; table 3 has them all
 
 
 def _v4(one: tuple[str, str], hundred: tuple[str, str]) -> tuple[PublishedResult, ...]:
-    return ilsvrc(f"one crop, {CLEAN}", *one), ilsvrc(f"144 crops, {CLEAN}", *hundred)
+    return ilsvrc(f"one crop, {CLEAN}", *one), ilsvrc("144 crops", *hundred)
 
 
 def _bn_inception(network: str, variant: str, rate: float, passes: int, results: tuple[PublishedResult, ...]) -> Recipe:
@@ -73,9 +96,12 @@ def _bn_inception(network: str, variant: str, rate: float, passes: int, results:
         optimizer=SGD(lr=rate, momentum=0.9, weight_decay=8e-6),
         schedule=Staircase(factor=0.94, every=2, passes=passes),
         augment=(RandomResizedCrop((224, 224)), HorizontalFlip()),
+        groups=KERNELS_DECAYED,
+        batch_norm_momentum=SLIM_MOMENTUM,
         notes=(
             "The rate falls six times as fast as for Inception, of which the paper gives no numbers; the decay is "
-            "that of the next paper, the weight decay a fifth of tf-slim's.",
+            "that of the next paper, the weight decay (of kernels) a fifth of tf-slim's, the momentum of batch "
+            "normalisation tf-slim's.",
             "The paper reduces the photometric distortions, without numbers; here there are none.",
         ),
     )
@@ -104,29 +130,35 @@ RECIPES = (
         preprocessing=pixels(224, mean=CAFFE_MEAN),
         averaging=Polyak(),
         notes=(
-            "The paper gives the momentum, the decay of 4% in 8 passes and the crops; rate, weight decay, batch size "
-            "and input scale are those of Caffe's bvlc_googlenet, and the number of passes is ours.",
+            "The paper gives the momentum, the decay of 4% in 8 passes and the crops; rate, weight decay, batch size, "
+            "input scale and the number of passes are those of Caffe's bvlc_googlenet (solver.prototxt, readme.md).",
+            "The paper updates asynchronously, from several replicas; here one process does.",
             "The photometric distortions are Howard's, whom the paper cites; its random interpolation is not applied.",
             "The paper's submission looks at 144 crops, nearly ten times the work of a pass of training; "
             "the protocol 144-crop does.",
             POLYAK,
         ),
     ),
-    Recipe(
-        network="googlenet",
-        variant="caffe",
-        source="Caffe, models/bvlc_googlenet/solver.prototxt",
-        expected="68.7% top-1 and 88.9% top-5 accuracy on ILSVRC-2012 validation, centre crop",
-        results=(ilsvrc("one crop", "31.3", "11.1"),),
-        cost="2,400,000 steps of 32 images",
-        epochs=60,
-        batch_size=32,
-        optimizer=SGD(lr=0.01, momentum=0.9, weight_decay=2e-4),
-        schedule=Staircase(factor=0.96, every=8, passes=60),  # 320,000 steps are eight passes
-        auxiliary_weight=0.3,
-        augment=(RandomCrop((224, 224)), HorizontalFlip()),
-        preprocessing=pixels(224, mean=CAFFE_MEAN, resize="stretch"),
-        groups=CAFFE_BIASES,
+    in_steps(
+        Recipe(
+            network="googlenet",
+            variant="caffe",
+            source="Caffe, models/bvlc_googlenet/quick_solver.prototxt and train_val.prototxt",
+            expected="68.7% top-1 and 88.9% top-5 accuracy on ILSVRC-2012 validation, centre crop",
+            results=(ilsvrc("one crop", "31.3", "11.1"),),
+            cost="2,400,000 steps of 32 images",
+            epochs=60,
+            batch_size=32,
+            optimizer=SGD(lr=0.01, momentum=0.9, weight_decay=2e-4),
+            schedule=Polynomial(power=0.5),
+            auxiliary_weight=0.3,
+            augment=(RandomCrop((224, 224)), HorizontalFlip()),
+            preprocessing=caffe_pixels(224, mean=CAFFE_MEAN),
+            groups=CAFFE_BIASES,
+            notes=("Images are stretched to 256 x 256 pixels, as Caffe's example makes the database that is named.",),
+        ),
+        2_400_000,
+        ILSVRC_IMAGES,
     ),
     Recipe(
         network="googlenet_bn",
@@ -144,7 +176,7 @@ RECIPES = (
     ),
     *(
         recipe
-        for network in ("bn_inception", "bn_inception_slim")
+        for network in ("bn_inception", "bn_inception_paper", "bn_inception_slim")
         for recipe in (
             _bn_inception(network, "published", 0.0075, 125, (ilsvrc("one crop", "27.0"),)),
             _bn_inception(
@@ -169,7 +201,7 @@ RECIPES = (
         (ilsvrc("one crop", "21.2", "5.6"), ilsvrc("144 crops", "18.77", "4.2"), ilsvrc("12 crops", "19.47", "4.48")),
         cost="100 passes on 50 replicas with a Kepler GPU each",
         epochs=100,
-        weight=0.3,
+        weight=0.4,
     ),
     *(
         _rmsprop(
@@ -179,13 +211,14 @@ RECIPES = (
             cost="20 replicas with a Kepler GPU each",
             epochs=epochs,
             weight=weight,
+            groups=groups,
             notes=("The paper clips gradients without saying where; here at 2, as the paper before it.",),
         )
-        for network, results, epochs, weight in (
-            ("inception_v4", _v4(("20.0", "5.0"), ("17.7", "3.8")), 160, 0.0),
-            ("inception_resnet_v1", _v4(("21.3", "5.5"), ("18.8", "4.3")), 200, 0.0),
-            ("inception_resnet_v2_paper", _v4(("19.9", "4.9"), ("17.8", "3.7")), 160, 0.0),
-            ("inception_resnet_v2_released", _v4(("19.9", "4.9"), ("17.8", "3.7")), 160, 0.4),
+        for network, results, epochs, weight, groups in (
+            ("inception_v4", _v4(("20.0", "5.0"), ("17.7", "3.8")), 160, 0.0, KERNELS_DECAYED),
+            ("inception_resnet_v1", _v4(("21.3", "5.5"), ("18.8", "4.3")), 200, 0.0, NORMS_UNDECAYED),
+            ("inception_resnet_v2_paper", _v4(("19.9", "4.9"), ("17.8", "3.7")), 160, 0.0, NORMS_UNDECAYED),
+            ("inception_resnet_v2_released", _v4(("19.9", "4.9"), ("17.8", "3.7")), 160, 0.4, NORMS_UNDECAYED),
         )
     ),
     Recipe(
@@ -201,7 +234,13 @@ RECIPES = (
         schedule=Staircase(factor=0.94, every=2, passes=100),
         augment=(RandomResizedCrop((299, 299)), HorizontalFlip()),
         preprocessing=TENSORFLOW,
+        groups=KERNELS_DECAYED,
+        batch_norm_momentum=KERAS_MOMENTUM,
         averaging=Polyak(),
-        notes=(POLYAK, "The paper gives neither the batch size nor the number of passes, and no augmentation."),
+        notes=(
+            POLYAK,
+            "The paper gives neither the batch size nor the number of passes, and no augmentation.",
+            IN_KERAS,
+        ),
     ),
 )

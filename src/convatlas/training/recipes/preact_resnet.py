@@ -2,9 +2,9 @@
 
 from convatlas.data.augment import HorizontalFlip, PCANoise, ScaleJitter
 from convatlas.evaluation import OneCrop
-from convatlas.training.recipe import SGD, Recipe
+from convatlas.training.recipe import SGD, Recipe, in_steps
 from convatlas.training.recipes.common import PAD_AND_MIRROR, cifar10, ilsvrc
-from convatlas.training.schedules import Drops
+from convatlas.training.schedules import Drops, StepDrops
 
 CIFAR = {
     110: (cifar10("6.37", "median of 5 runs"),),
@@ -17,20 +17,21 @@ CIFAR = {
 
 
 def _cifar(depth: int) -> Recipe:
-    return Recipe(
+    recipe = Recipe(
         network=f"cifar_preresnet{depth}",
         variant="published",
         source="He et al. 2016, appendix",
         expected=str(CIFAR[depth][0]),
         results=CIFAR[depth],
         cost="64,000 steps of 128 images",
-        epochs=164,  # 64k steps of 128 over 50,000 images
+        epochs=164,
         batch_size=128,
         optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=1e-4),
-        schedule=Drops(at=(0.5, 0.75), warm_up=400 / 64_000),
+        schedule=StepDrops(at=(32_000, 48_000), of=64_000, warm_up=400),
         augment=PAD_AND_MIRROR,
         notes=("The authors' code takes batches of 64 for 1001 layers and reaches 4.62%.",) if depth == 1001 else (),
     )
+    return in_steps(recipe, 64_000, 50_000)
 
 
 RECIPES = (

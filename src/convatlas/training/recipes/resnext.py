@@ -16,11 +16,11 @@ def _imagenet(template: str) -> Recipe:
         source="Xie et al. 2016, section 4; facebookresearch/ResNeXt, README and train.lua",
         expected=str(result),
         results=(result,),
-        cost="90 passes over 1.2 million images on 8 GPUs",
-        epochs=90,
+        cost="100 passes over 1.2 million images on 8 GPUs",
+        epochs=100,
         batch_size=256,
         optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=1e-4, nesterov=True),
-        schedule=Drops(at=(1 / 3, 2 / 3)),
+        schedule=Drops(at=(0.3, 0.6, 0.9)),
         augment=FB_RESNET_TORCH,
     )
 
@@ -37,7 +37,7 @@ def _cifar(template: str) -> Recipe:
         epochs=300,
         batch_size=128,
         optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True),
-        schedule=Drops(at=(0.5, 0.75)),
+        schedule=Drops(at=(147 / 300, 222 / 300)),  # "epoch / 300 > 0.49" and "> 0.74", counted from 1
         augment=PAD_AND_MIRROR,
         notes=("The paper trains pre-activation blocks in batches of 256; this is the release's better recipe.",),
     )

@@ -19,7 +19,7 @@ def _recipe(depth: int, suffix: str) -> Recipe:
         epochs=500,
         batch_size=128,
         optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=1e-4, nesterov=True),
-        schedule=Drops(at=(0.5, 0.75)),
+        schedule=Drops(at=(0.5, 0.75)),  # main.lua drops one epoch earlier, as it counts from 1
         augment=PAD_AND_MIRROR,
         notes=(
             "The paper trains on 45,000 images and chooses the best pass on the other 5,000; here the last pass is the "

@@ -3,8 +3,8 @@
 from convatlas.data.augment import Augmentation, HorizontalFlip, PCANoise, RandomCrop, ScaleJitter
 from convatlas.evaluation import Dense
 from convatlas.records import PublishedResult
-from convatlas.training.recipe import SGD, Recipe
-from convatlas.training.recipes.common import ilsvrc, pixels
+from convatlas.training.recipe import SGD, Recipe, in_steps
+from convatlas.training.recipes.common import ILSVRC_IMAGES, ilsvrc, pixels
 from convatlas.training.schedules import Plateau
 
 MEAN = (123.68 / 255, 116.779 / 255, 103.939 / 255)  # RGB, as the authors' release subtracts it
@@ -36,8 +36,8 @@ def _recipe(
         note,
     ]
     if network not in STARTS_ALONE:
-        notes.append("The paper starts from a trained net A, see `start_from` beside the network.")
-    return Recipe(
+        notes.append("The paper starts from a trained net A: give its weights (`--weights`); here from random ones.")
+    recipe = Recipe(
         network=network,
         variant=variant,
         source="Simonyan and Zisserman 2014, section 3.1",
@@ -53,6 +53,7 @@ def _recipe(
         test_time=test_time,
         notes=tuple(notes),
     )
+    return in_steps(recipe, 370_000, ILSVRC_IMAGES)
 
 
 def _fixed(network: str) -> Recipe:

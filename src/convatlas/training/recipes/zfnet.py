@@ -1,7 +1,8 @@
 """How ZFNet was trained."""
 
-from convatlas.data.augment import HorizontalFlip, RandomCrop
+from convatlas.data.augment import CornerCrop, HorizontalFlip
 from convatlas.evaluation import TenCrops
+from convatlas.training.mechanisms import FilterNorm
 from convatlas.training.recipe import SGD, Recipe
 from convatlas.training.recipes.common import ilsvrc, pixels
 from convatlas.training.schedules import Plateau
@@ -18,14 +19,14 @@ RECIPES = (
         batch_size=128,
         optimizer=SGD(lr=0.01, momentum=0.9),
         schedule=Plateau(patience=5, divisor=10, drops=3),
-        augment=(RandomCrop((224, 224), within=(256, 256)), HorizontalFlip()),
+        augment=(CornerCrop((224, 224), within=(256, 256)), HorizontalFlip()),
         preprocessing=pixels(224),
         test_time=TenCrops(),
+        filter_norm=FilterNorm(rms=0.1),
         notes=(
             "The paper lowers the rate by hand whenever the validation error stops improving, and prints neither the "
             "factor nor how often; here by ten after five passes without a new least test error, three times.",
-            "The paper takes its crops from the corners and the centre of 256 x 256 pixels; here from anywhere.",
-            "The paper scales each filter of a root mean square above 0.1 down to it while it trains; not done here.",
+            "Each filter of a convolution whose root mean square exceeds 0.1 is scaled back to it after each step.",
             "The paper prints no weight decay.",
         ),
     ),
