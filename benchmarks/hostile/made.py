@@ -1,0 +1,151 @@
+"""Inputs made by hand, each read by a process of its own with bounded memory and time."""
+
+import csv
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import inputs
+import texts
+import watched
+
+from convatlas import cli
+
+SECONDS = 60  # for all commands of one input, of the processor; a loaded machine gets as many times more
+MAX_SENTENCE = 3000
+_FOUL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
+_WRITES = ("run", "out")  # what the commands are told to write
+
+
+def measure(folder: Path, only: str) -> dict[str, Any]:
+    """Every command must end with 0, 1 or 2 and in sentences, and write nothing but what it was told to."""
+    os.environ |= {"HOME": str(folder / "home"), "CONVATLAS_CACHE": str(folder / "cache"), "COLUMNS": "200"}
+    (folder / "home").mkdir()
+    run = trained(folder)
+    warm_up(folder, run)
+    rows: dict[str, Any] = {}
+    failures: list[str] = []
+    for number, case in enumerate(case for make in (*inputs.EVERY, *texts.every(run)) for case in make()):
+        if only not in case.name:
+            continue
+        work = folder / str(number)
+        work.mkdir()
+        try:
+            case.write(work)
+        except ImportError as error:
+            rows[case.name] = f"not tried: {error}"
+            continue
+        before = listing(work)
+        ended = watched.fork(lambda case=case: call(case.commands, run), work, SECONDS * slowness())
+        codes = re.findall(r"^EXIT (-?\d+)$", ended.out, re.MULTILINE)
+        wrong = list(complaints(ended, codes, len(case.commands), before, work))
+        failures += [f"{case.name}: {complaint}" for complaint in wrong]
+        rows[case.name] = {"codes": [int(code) for code in codes], "peak_mib": ended.peak_mib}
+        print(f"{'FAILED' if wrong else 'held':6} {ended.peak_mib:5} MiB {ended.seconds:5.1f} s  {case.name}", flush=True)
+        shutil.rmtree(work)
+    peaks = [row["peak_mib"] for row in rows.values() if isinstance(row, dict)]
+    return {
+        "what": "inputs made by hand, each in a process of its own: an exit code of 0, 1 or 2, sentences, bounded memory",
+        "inputs": len(peaks),
+        "commands": sum(len(row["codes"]) for row in rows.values() if isinstance(row, dict)),
+        "highest_peak_mib": max(peaks, default=0),
+        "failures": failures,
+        "cases": rows,
+    }
+
+
+def slowness() -> float:
+    """How much longer than alone a process waits here, by the machine's load."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+def call(commands: list[inputs.Command], run: Path) -> int:
+    for words in commands:
+        arguments = [str(run) if word == "RUN" else word for word in words]
+        code = read(arguments[1:]) if arguments[0] == "READ" else cli.main(arguments)
+        print(f"\nEXIT {code}", flush=True)
+    return 0
+
+
+def read(words: list[str]) -> int:
+    """What `train` reads of masks, boxes and people."""
+    from convatlas import data
+    from convatlas.errors import ConvatlasError
+
+    spec, task, *more = words
+    try:
+        loaded = data.load(spec, task=task, masks="masks" in more)
+    except ConvatlasError as error:
+        print(f"convatlas: error: {error}")
+        return 1
+    for split in (loaded.train, loaded.test):
+        for index in range(len(split)):
+            try:
+                split.read(index) if task == "detection" else split.read_pair(index)  # pyright: ignore[reportAttributeAccessIssue]
+            except ConvatlasError as error:
+                print(error)
+    return 0
+
+
+def complaints(
+    ended: watched.Ended, codes: list[str], commands: int, before: set[str], work: Path
+) -> Iterator[str]:
+    if ended.reason:
+        yield f"{ended.reason}: {ended.out[-300:]!r}"
+    elif ended.code != 0 or len(codes) != commands:
+        yield f"ended with {ended.code} after {len(codes)} of {commands} commands: {ended.out[-600:]!r}"
+    if strange := [code for code in codes if code not in ("0", "1", "2")]:
+        yield f"exit codes {strange}"
+    for word in ("unexpected", "Traceback", "int_max_str_digits"):
+        if word in ended.out:
+            yield f"said {word!r}: {ended.out[max(0, ended.out.index(word) - 200) :][:500]!r}"
+    if foul := _FOUL.search(ended.out):
+        yield f"wrote {foul[0]!r} to the terminal: {ended.out[max(0, foul.start() - 60) :][:160]!r}"
+    if longest := max((line for line in ended.out.splitlines() if line.startswith("convatlas: ")), key=len, default=""):
+        if len(longest) > MAX_SENTENCE:
+            yield f"a sentence of {len(longest):,} characters: {longest[:200]!r}"
+    if strays := [name for name in listing(work) - before if not name.startswith(_WRITES)]:
+        yield f"wrote {strays[:5]}"
+    yield from in_pages(work)
+
+
+def in_pages(work: Path) -> Iterator[str]:
+    """Text of files that has become markup of a page, or a formula of a spreadsheet."""
+    for page in work.rglob("*.html"):
+        text = page.read_text()
+        for foul in ("<script>alert", "\x1b", "<img src=x"):
+            if foul in text:
+                yield f"{foul!r} in {page.name}"
+        if not text.rstrip().endswith("</html>"):
+            yield f"{page.name} has no end"
+    for file in work.rglob("out*.csv"):
+        with file.open(newline="") as lines:
+            if cells := [cell for row in csv.reader(lines) for cell in row if cell.startswith(("=", "@"))]:
+                yield f"{cells[0]!r} in {file.name}"
+
+
+def listing(work: Path) -> set[str]:
+    return {os.path.relpath(os.path.join(parent, name), work) for parent, _, names in os.walk(work) for name in names}
+
+
+def trained(folder: Path) -> Path:
+    """A run of one epoch, made in a process of its own: one that trained has threads, and must not be copied."""
+    train = ["train", "caffe_lenet", "--data", "digits", "--epochs", "1", "--out", str(folder / "run"), "--no-report"]
+    work = folder / "training"
+    work.mkdir()
+    ended = watched.fork(lambda: cli.main(train), work, 600 * slowness())
+    assert ended.code == 0, ended.out
+    return folder / "run"
+
+
+def warm_up(folder: Path, run: Path) -> None:
+    """Imports what reading imports, so that copies of this process need not."""
+    import importlib
+
+    for name in ("data.sources", "data.check", "data.contact", "data.marked", "data.detection.check", "data.dense.check",
+                 "data.pose.check", "weights", "inference.opening", "inference.predict", "training", "report"):  # fmt: skip
+        importlib.import_module(f"convatlas.{name}")
+    _ = folder, run
