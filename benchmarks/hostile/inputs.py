@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import boxes
 import numpy as np
+from PIL import Image
+
+import boxes
 import people
 from mutate_marked import KINDS as MARKED
-from PIL import Image
 from reading import encoded, image
 from test_data_bounds import BOMB, DEEP, MERGES, header, png_of
 
@@ -144,7 +145,9 @@ def bombs() -> Iterator[Case]:
         ("png", png), ("png of rows", png_of(2**31 - 1, 2**31 - 1, rows=0)), ("png of a line", png_of(2**26 + 1, 1)),
         *((kind, claimed(kind)) for kind in ("bmp", "gif", "jpeg", "tiff")),
     ):  # fmt: skip
-        yield Case(f"{kind} bomb among images", lambda f, c=content: put(pair(f / "set") / "a" / "x.png", c), both("set"))
+        yield Case(
+            f"{kind} bomb among images", lambda f, c=content: put(pair(f / "set") / "a" / "x.png", c), both("set")
+        )
     yield Case("png bomb as a mask", lambda f: (MARKED["masks"].write(f), put(f / "masks" / "a.png", png)),
                both(".", "segmentation"))  # fmt: skip
     yield Case("png bomb with boxes", lambda f: (MARKED["yolo"].write(f), put(f / "images/train/a.png", png)),
@@ -215,6 +218,7 @@ def boxes_without_end() -> Iterator[Case]:
         "packed nonsense": {"size": [40, 60], "counts": "~" * 100_000}, "text": "x",
     }  # fmt: skip
     for name, segments in polygons.items():
+
         def write(f: Path, segments: Any = segments) -> None:
             boxes.images(f, [f"{i}.png" for i in range(4)])
             entries: dict[str, Any] = {f"{i}.png": [{"segmentation": segments if not i else [[1, 1, 9, 1, 5, 8]]}]
@@ -224,12 +228,16 @@ def boxes_without_end() -> Iterator[Case]:
         yield Case(f"polygon: {name}", write, [check(".", "detection"), ["READ", ".", "detection", "masks"]])
     for name, box in {"huge": [0, 0, 1e300, 1e300], "infinite": [0, 0, float("inf"), 5], "text": ["x"] * 4,
                       "null": [None] * 4, "10^400": [0, 0, 10**400, 5], "negative": [5, 5, -4, -4]}.items():  # fmt: skip
+
         def write_box(f: Path, box: list[Any] = box) -> None:
             boxes.images(f, [f"{i}.png" for i in range(4)])
-            boxes.coco(f / "instances_train.json", {f"{i}.png": [{"bbox": box if not i else [1, 1, 9, 9]}] for i in range(4)})
+            boxes.coco(
+                f / "instances_train.json", {f"{i}.png": [{"bbox": box if not i else [1, 1, 9, 9]}] for i in range(4)}
+            )
 
         yield Case(f"box: {name}", write_box, both(".", "detection"))
     for place in (1e300, float("inf"), float("nan"), 10**400, DIGITS):
+
         def write_joint(f: Path, place: Any = place) -> None:
             file = people.write_coco(f, "train", 3)
             document = json.loads(file.read_text())
@@ -269,11 +277,14 @@ def never_ending() -> Iterator[Case]:
     }  # fmt: skip
     for what, (write, name, task) in places.items():
         for kind in ("/dev/zero", "pipe", "itself"):
+
             def make(f: Path, write: Writer = write, name: str = name, kind: str = kind) -> None:
                 write(f)
                 replace(f / name, kind)
 
-            spec = name if Path(name).suffix[1:] in ("csv", "jsonl", "npz", "tar", "parquet") and "/" not in name else "."
+            spec = (
+                name if Path(name).suffix[1:] in ("csv", "jsonl", "npz", "tar", "parquet") and "/" not in name else "."
+            )
             spec = "." if name == "classes.csv" or what == "table of boxes" else spec
             yield Case(f"{kind} as {what}", make, both(spec, task))
     for name in ("x.pth", "x.safetensors", "x.h5", "x.t7", "x.mat", "x.caffemodel", "x.weights", "x.onnx", "x.toml"):
@@ -281,6 +292,7 @@ def never_ending() -> Iterator[Case]:
             yield Case(f"{kind} as {name}", lambda f, n=name, k=kind: replace(f / n, k), commands_for(name))
     for line in ("train: /dev/zero", "train: [/dev/zero, images/train]", "path: /dev/zero\ntrain: images", "train: /dev",
                  "train: pipe", "names: /dev/zero\ntrain: images/train", "train: list.txt", "train: ."):  # fmt: skip
+
         def write_yaml(f: Path, line: str = line) -> None:
             MARKED["yolo"].write(f)
             put(f / "list.txt", "/dev/zero\nimages/train/a.png\npipe\n")
@@ -289,11 +301,25 @@ def never_ending() -> Iterator[Case]:
             put(f / "data.yaml", f"{names}{line}\nval: images/train\n")
 
         yield Case(f"data.yaml: {line!r}", write_yaml, both("data.yaml", "detection"))
-    for line in ("/dev/zero", "pipe", "a", "../../../../dev/zero", "~/x", "\0", "x" * 5000, "/proc/self/mem", "/dev/stdin"):
+    for line in (
+        "/dev/zero",
+        "pipe",
+        "a",
+        "../../../../dev/zero",
+        "~/x",
+        "\0",
+        "x" * 5000,
+        "/proc/self/mem",
+        "/dev/stdin",
+    ):
+
         def write_list(f: Path, line: str = line) -> None:
             pair(f)
             os.mkfifo(f / "pipe")
-            put(f / "x.csv", "path,label\n" + "".join(f"{'ab'[i % 2]}/{i}.png,{i % 2}\n" for i in range(12)) + f"{line},1\n")
+            put(
+                f / "x.csv",
+                "path,label\n" + "".join(f"{'ab'[i % 2]}/{i}.png,{i % 2}\n" for i in range(12)) + f"{line},1\n",
+            )
 
         yield Case(f"list with {line[:20]!r}", write_list, both("x.csv"))
     yield Case("links that lead back", lambda f: ((pair(f / "set") / "a" / "back").symlink_to(f / "set"),
@@ -332,8 +358,16 @@ def endless_text() -> Iterator[Case]:
     }  # fmt: skip
     for name, text in recipes.items():
         yield Case(f"recipe: {name}", lambda f, t=text: put(f / "x.toml", t), commands_for("x.toml"))
-    for setting in (f"seed={DIGITS}", f"batch_size={DIGITS}", "epochs=[1,2]", "optimizer.lr=1e999", f"augment={'[' * 5000}"):
-        yield Case(f"--set {setting[:16]}", lambda f: None, [["train", "caffe_lenet", "--data", "digits", "--set", setting]])
+    for setting in (
+        f"seed={DIGITS}",
+        f"batch_size={DIGITS}",
+        "epochs=[1,2]",
+        "optimizer.lr=1e999",
+        f"augment={'[' * 5000}",
+    ):
+        yield Case(
+            f"--set {setting[:16]}", lambda f: None, [["train", "caffe_lenet", "--data", "digits", "--set", setting]]
+        )
     document = {
         "deep": "[" * DEEP, "closed": "[" * DEEP + "]" * DEEP, "objects": '{"a":' * DEEP, "digits": f'{{"images": [{DIGITS}]}}',
         "id of digits": f'{{"images": [{{"id": {DIGITS}, "file_name": "a.png"}}], "annotations": [], "categories": []}}',

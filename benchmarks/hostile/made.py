@@ -25,7 +25,7 @@ def measure(folder: Path, only: str) -> dict[str, Any]:
     os.environ |= {"HOME": str(folder / "home"), "CONVATLAS_CACHE": str(folder / "cache"), "COLUMNS": "200"}
     (folder / "home").mkdir()
     run = trained(folder)
-    warm_up(folder, run)
+    warm_up()
     rows: dict[str, Any] = {}
     failures: list[str] = []
     for number, case in enumerate(case for make in (*inputs.EVERY, *texts.every(run)) for case in make()):
@@ -44,7 +44,10 @@ def measure(folder: Path, only: str) -> dict[str, Any]:
         wrong = list(complaints(ended, codes, len(case.commands), before, work))
         failures += [f"{case.name}: {complaint}" for complaint in wrong]
         rows[case.name] = {"codes": [int(code) for code in codes], "peak_mib": ended.peak_mib}
-        print(f"{'FAILED' if wrong else 'held':6} {ended.peak_mib:5} MiB {ended.seconds:5.1f} s  {case.name}", flush=True)
+        verdict = "FAILED" if wrong else "held"
+        print(
+            f"{verdict:6} {ended.peak_mib:5} MiB {ended.seconds:5.1f} s  {case.name}", *wrong, sep="\n    ", flush=True
+        )
         shutil.rmtree(work)
     peaks = [row["peak_mib"] for row in rows.values() if isinstance(row, dict)]
     return {
@@ -90,9 +93,7 @@ def read(words: list[str]) -> int:
     return 0
 
 
-def complaints(
-    ended: watched.Ended, codes: list[str], commands: int, before: set[str], work: Path
-) -> Iterator[str]:
+def complaints(ended: watched.Ended, codes: list[str], commands: int, before: set[str], work: Path) -> Iterator[str]:
     if ended.reason:
         yield f"{ended.reason}: {ended.out[-300:]!r}"
     elif ended.code != 0 or len(codes) != commands:
@@ -141,11 +142,12 @@ def trained(folder: Path) -> Path:
     return folder / "run"
 
 
-def warm_up(folder: Path, run: Path) -> None:
+def warm_up() -> None:
     """Imports what reading imports, so that copies of this process need not."""
     import importlib
 
+    for name in ("torchvision.ops", "matplotlib.figure", "scipy.ndimage"):
+        importlib.import_module(name)
     for name in ("data.sources", "data.check", "data.contact", "data.marked", "data.detection.check", "data.dense.check",
                  "data.pose.check", "weights", "inference.opening", "inference.predict", "training", "report"):  # fmt: skip
         importlib.import_module(f"convatlas.{name}")
-    _ = folder, run

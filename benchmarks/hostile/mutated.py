@@ -90,10 +90,9 @@ def marked(count: int, first: int, folder: Path) -> dict[str, Found]:
 
 
 def images(count: int, first: int, _: Path) -> dict[str, Found]:
+    from convatlas.data import decode
     from mutate import mutate
     from reading import encoded, image
-
-    from convatlas.data import decode
 
     kinds = ("png", "jpeg", "gif", "bmp", "webp", "tiff", "ppm", "avif", "jpeg2000")
     found = {}
@@ -125,9 +124,10 @@ def sources(count: int, first: int, folder: Path) -> dict[str, Found]:
 
 
 def runs(count: int, first: int, folder: Path) -> dict[str, Found]:
-    import fuzz_runs
     import numpy as np
     from PIL import Image
+
+    import fuzz_runs
 
     run, onnx, picture = folder / "run", folder / "x.onnx", folder / "x.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)).save(picture)

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from inputs import Case, both, check, put
+
 import boxes
 import people
-from inputs import Case, both, check, put
 from mutate_marked import KINDS as MARKED
 from reading import encoded, image
 from test_fuzz_runs import HOSTILE, RECORDS
@@ -28,11 +29,15 @@ def names() -> Iterator[Case]:
     for word in WORDS:
         shown = ascii(word)[1:24]
         if "/" not in word and len(word.encode()) < 250:
+
             def folders(f: Path, word: str = word) -> None:
                 for name in (word, "plain"):
                     for part, count in (("train", 6), ("test", 3)):
                         for i in range(count):
-                            put(f / "set" / part / name / f"{word}{i}.png", encoded(image(len(name) * 100 + count * 10 + i)))
+                            put(
+                                f / "set" / part / name / f"{word}{i}.png",
+                                encoded(image(len(name) * 100 + count * 10 + i)),
+                            )
 
             yield Case(f"class and files {shown}", folders, [
                 check("set"), ["train", "caffe_lenet", "--data", "set", "--out", "run", "--epochs", "1"],
@@ -52,13 +57,21 @@ def names() -> Iterator[Case]:
             boxes.coco(f / "instances_train.json", {f"{i}.png": [{}, {"bbox": [0, 0, 0, 0]}] if not i else [{}] for i in range(4)},
                        categories=[{"id": 1, "name": word}, {"id": 2, "name": "x"}])  # fmt: skip
 
-        yield Case(f"category {shown}", marked, [*both(".", "detection"), ["data", "check", ".", "--task", "detection", "--sheet", "out.png"]])
+        yield Case(
+            f"category {shown}",
+            marked,
+            [*both(".", "detection"), ["data", "check", ".", "--task", "detection", "--sheet", "out.png"]],
+        )
 
         def masked(f: Path, word: str = word) -> None:
             MARKED["masks"].write(f)
-            put(f / "classes.csv", "value,name\n0,\"" + word.replace('"', '""') + '"\n1,b\n2,c\n3,d\n')
+            put(f / "classes.csv", 'value,name\n0,"' + word.replace('"', '""') + '"\n1,b\n2,c\n3,d\n')
 
-        yield Case(f"mask class {shown}", masked, [*both(".", "segmentation"), ["data", "check", ".", "--task", "segmentation", "--sheet", "out.png"]])
+        yield Case(
+            f"mask class {shown}",
+            masked,
+            [*both(".", "segmentation"), ["data", "check", ".", "--task", "segmentation", "--sheet", "out.png"]],
+        )
 
         def posed(f: Path, word: str = word) -> None:
             file = people.write_coco(f, "train", 3)
@@ -71,11 +84,14 @@ def names() -> Iterator[Case]:
 
 def weights_files() -> Iterator[Case]:
     for name, (ending, build, _) in BOMBS.items():
-        yield Case(f"weights: {name}", lambda f, e=ending, b=build: put(f / f"x{e}", b()), [["weights", "show", f"x{ending}"]])
+        yield Case(
+            f"weights: {name}", lambda f, e=ending, b=build: put(f / f"x{e}", b()), [["weights", "show", f"x{ending}"]]
+        )
 
 
 def runs(run: Path) -> Iterator[Case]:
     for name, (file, content) in (HOSTILE | RECORDS).items():
+
         def damage(f: Path, file: str = file, content: str | bytes = content) -> None:
             shutil.copytree(run, f / "runs" / "copy")
             put(f / "runs" / "copy" / file, content)
