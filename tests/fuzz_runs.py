@@ -26,11 +26,13 @@ from typing import Any
 import tomli_w
 
 from convatlas import cli
+from mutate import patience
 
 GIGABYTES = 6  # of address space beyond what importing took
 SECONDS = 30  # for one command
 STRANGE: tuple[Any, ...] = (
-    None, True, False, "<script>alert(1)</script>", 0, -1, 1, 10**18, -(10**18), 2**63, 1e308, -1e308, 1e-320, float("nan"), float("inf"), "", "x",
+    None, True, False, "<script>alert(1)</script>",
+    0, -1, 1, 10**18, -(10**18), 2**63, 1e308, -1e308, 1e-320, float("nan"), float("inf"), "", "x",
     "\0", "\x1b[31m", "[/red]", "../../../etc/passwd", "a" * 100_000, "\u202e", "漢字", "$\\frac{", "=cmd", [], [[]],
     [1, 2, 3], ["a"], {}, {"a": 1}, {"kind": "SGD"}, [None], 10**400, "1e5", [10**18, 10**18],
 )  # fmt: skip
@@ -188,7 +190,7 @@ class Slow(BaseException):
 def call(arguments: list[str]) -> tuple[int, str]:
     """(exit code, what it said) of a command; -1 where it was still at work after half a minute."""
     out = io.StringIO()
-    signal.alarm(SECONDS)
+    signal.alarm(patience(SECONDS))
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             code = cli.main(arguments)

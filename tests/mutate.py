@@ -5,6 +5,7 @@ python tests/mutate.py COUNT FORMAT ... -> one JSON object: format -> [read, ref
 
 import io
 import json
+import os
 import random
 import resource
 import signal
@@ -167,9 +168,14 @@ def run(
     return read, refused, others
 
 
+def patience(seconds: int) -> int:
+    """Seconds by the clock, of a process that would take so many alone: a loaded machine gets as many times more."""
+    return round(seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
+
+
 def attempt(act: Callable[[], object]) -> str:
     """ "read", "refused", or what else came of it, which nothing may: a hang, too little memory, another exception."""
-    signal.alarm(SECONDS)
+    signal.alarm(patience(SECONDS))
     try:
         act()
     except ConvatlasError as error:

@@ -86,51 +86,120 @@ CLASSES: dict[str, Case] = {
     "set_train": Case(parts("train_set", "test_set"), BOTH),
     "imgs below": Case(parts("train/imgs", "test/imgs"), BOTH),
     "doubles in doubles": Case(parts("archive/data/train/train", "archive/data/test/test"), BOTH),
-    "classes above parts": Case(lambda root: write(root / "set", [f"{name}/{part}/*{count}.png" for name in ("x", "y")
-        for part, count in (("Training", 3), ("Testing", 2))]), BOTH),
-    "same folders in classes": Case(lambda root: write(root / "set", [f"{name}/{side}/*4.png" for name in "ab"
-        for side in ("left", "right")]), {"train": (8, 8)}, ("nested",)),
+    "classes above parts": Case(
+        lambda root: write(
+            root / "set",
+            [f"{name}/{part}/*{count}.png" for name in ("x", "y") for part, count in (("Training", 3), ("Testing", 2))],
+        ),
+        BOTH,
+    ),
+    "same folders in classes": Case(
+        lambda root: write(root / "set", [f"{name}/{side}/*4.png" for name in "ab" for side in ("left", "right")]),
+        {"train": (8, 8)},
+        ("nested",),
+    ),
     "checkpoints": Case(add(PLAIN, put("set/train/cats/.ipynb_checkpoints/0-checkpoint.png", PNG)), BOTH),
     "macOS": Case(add(PLAIN, put("set/__MACOSX/train/cats/._0.png", PNG), put("set/train/cats/._1.png", b"x")), BOTH),
-    "a linked class": Case(add(lambda root: write(root, ["set/a/*3.png", "far/*3.png"]),
-        lambda root: (root / "set" / "b").symlink_to(root / "far")), {"train": (3, 3)}),
+    "a linked class": Case(
+        add(
+            lambda root: write(root, ["set/a/*3.png", "far/*3.png"]),
+            lambda root: (root / "set" / "b").symlink_to(root / "far"),
+        ),
+        {"train": (3, 3)},
+    ),
     "tests alone": Case(lambda root: write(root / "set", ["test/a/*3.png", "test/b/*3.png"]), "none of 'train'"),
     "one class": Case(lambda root: write(root / "set", ["a/*4.png"]), "fewer than two classes"),
     "capital suffixes": Case(parts("train", "test", suffix="PNG"), BOTH),
-    "no suffixes": Case(lambda root: [put(f"set/{name}/{i}", encoded(image(10 * k + i)))(root)
-        for k, name in enumerate("ab") for i in range(4)], {"train": (4, 4)}),
+    "no suffixes": Case(
+        lambda root: [
+            put(f"set/{name}/{i}", encoded(image(10 * k + i)))(root) for k, name in enumerate("ab") for i in range(4)
+        ],
+        {"train": (4, 4)},
+    ),
     "cut off": Case(add(PLAIN, put("set/train/cats/cut.png", PNG[:100])), BOTH, ("damaged",)),
     "empty": Case(add(PLAIN, put("set/train/cats/none.png", b"")), BOTH, ("damaged",)),
     "text as an image": Case(add(PLAIN, put("set/train/cats/page.png", b"<html>")), BOTH, ("not an image",)),
-    "another suffix": Case(add(PLAIN, put("set/train/cats/x.jpg", PNG)), {"train": (4, 3), "test": (2, 2)}, ("misnamed",)),
-    "in two classes": Case(add(PLAIN, put("set/train/cats/x.png", PNG), put("set/train/dogs/x.png", PNG)),
-        {"train": (4, 4), "test": (2, 2)}, ("conflict",)),
-    "in two parts": Case(add(PLAIN, put("set/train/cats/x.png", PNG), put("set/test/cats/x.png", PNG)),
-        {"train": (4, 3), "test": (3, 2)}, ("leak",)),
+    "another suffix": Case(
+        add(PLAIN, put("set/train/cats/x.jpg", PNG)), {"train": (4, 3), "test": (2, 2)}, ("misnamed",)
+    ),
+    "in two classes": Case(
+        add(PLAIN, put("set/train/cats/x.png", PNG), put("set/train/dogs/x.png", PNG)),
+        {"train": (4, 4), "test": (2, 2)},
+        ("conflict",),
+    ),
+    "in two parts": Case(
+        add(PLAIN, put("set/train/cats/x.png", PNG), put("set/test/cats/x.png", PNG)),
+        {"train": (4, 3), "test": (3, 2)},
+        ("leak",),
+    ),
     "turned, smaller, as JPEG": Case(turned_copy, {"train": (3, 3), "test": (3, 2)}, ("near leak",)),
-    "not UTF-8": Case(add(PLAIN, lambda root: Path(os.fsdecode(os.fsencode(root / "set/train/cats") + b"/\xff.png")).write_bytes(PNG)),
-        BOTH, ("left out",)),
-    "AVIF and JPEG 2000": Case(add(PLAIN, put("set/train/cats/x.avif", encoded(image(77), "avif")),
-        put("set/train/dogs/x.jp2", encoded(image(78), "jpeg2000"))), {"train": (4, 4), "test": (2, 2)}),
+    "not UTF-8": Case(
+        add(
+            PLAIN, lambda root: Path(os.fsdecode(os.fsencode(root / "set/train/cats") + b"/\xff.png")).write_bytes(PNG)
+        ),
+        BOTH,
+        ("left out",),
+    ),
+    "AVIF and JPEG 2000": Case(
+        add(
+            PLAIN,
+            put("set/train/cats/x.avif", encoded(image(77), "avif")),
+            put("set/train/dogs/x.jp2", encoded(image(78), "jpeg2000")),
+        ),
+        {"train": (4, 4), "test": (2, 2)},
+    ),
     "raw": Case(add(PLAIN, put("set/train/cats/x.cr2", b"II*\0")), BOTH, ("not read",)),
     "back": Case(add(PLAIN, lambda root: (root / "set/train/cats/up").symlink_to(root / "set")), BOTH, ("link",)),
     "Kaggle": Case(listed("id_code,diagnosis\n" + rows("{i},{label}")), {"train": (3, 3)}, spec="x.csv"),
     "semicolons": Case(listed("image_id;class\n" + rows("{i}.png;{label}")), {"train": (3, 3)}, spec="x.csv"),
     "tabs, no header": Case(listed(rows("{i}.png\t{label}"), name="x.tsv"), {"train": (3, 3)}, spec="x.tsv"),
-    "BOM and CRLF": Case(listed("\ufefffilename,label\r\n" + rows("{i}.png,{label}").replace("\n", "\r\n")), {"train": (3, 3)}, spec="x.csv"),
-    "quotes": Case(add(listed("path,label\n" + rows('"a b, c/{i}.png","{label}"'), folder="a b, c/")), {"train": (3, 3)}, spec="x.csv"),
-    "usage": Case(listed("path,label,Usage\n" + rows("{i}.png,{label},Training") + "6.png,a,PublicTest\n7.png,b,PrivateTest\n", count=8),
-        {"train": (3, 3), "val": (1, 0), "test": (0, 1)}, spec="x.csv"),
-    "twice alike": Case(listed("path,label\n" + rows("{i}.png,{label}") + "0.png,a\n"), {"train": (3, 3)}, ("duplicate",), spec="x.csv"),
-    "twice otherwise": Case(listed("path,label\n" + rows("{i}.png,{label}") + "0.png,b\n"), "'a' in line 2 and 'b' in line 8", spec="x.csv"),
-    "in both parts": Case(listed("path,label,split\n" + rows("{i}.png,{label},train") + "0.png,a,test\n"), "'train' in line 2 and 'test'", spec="x.csv"),
-    "no such file": Case(listed("path,label\n" + rows("{i}.png,{label}") + "9.png,a\n"), {"train": (3, 3)}, ("damaged",), spec="x.csv"),
+    "BOM and CRLF": Case(
+        listed("\ufefffilename,label\r\n" + rows("{i}.png,{label}").replace("\n", "\r\n")),
+        {"train": (3, 3)},
+        spec="x.csv",
+    ),
+    "quotes": Case(
+        add(listed("path,label\n" + rows('"a b, c/{i}.png","{label}"'), folder="a b, c/")),
+        {"train": (3, 3)},
+        spec="x.csv",
+    ),
+    "usage": Case(
+        listed(
+            "path,label,Usage\n" + rows("{i}.png,{label},Training") + "6.png,a,PublicTest\n7.png,b,PrivateTest\n",
+            count=8,
+        ),
+        {"train": (3, 3), "val": (1, 0), "test": (0, 1)},
+        spec="x.csv",
+    ),
+    "twice alike": Case(
+        listed("path,label\n" + rows("{i}.png,{label}") + "0.png,a\n"), {"train": (3, 3)}, ("duplicate",), spec="x.csv"
+    ),
+    "twice otherwise": Case(
+        listed("path,label\n" + rows("{i}.png,{label}") + "0.png,b\n"), "'a' in line 2 and 'b' in line 8", spec="x.csv"
+    ),
+    "in both parts": Case(
+        listed("path,label,split\n" + rows("{i}.png,{label},train") + "0.png,a,test\n"),
+        "'train' in line 2 and 'test'",
+        spec="x.csv",
+    ),
+    "no such file": Case(
+        listed("path,label\n" + rows("{i}.png,{label}") + "9.png,a\n"), {"train": (3, 3)}, ("damaged",), spec="x.csv"
+    ),
     "a column short": Case(listed("path,label,split\n0.png,a\n"), "line 2: 2 columns; expected 3", spec="x.csv"),
     "no label": Case(listed("path,x,y\n0.png,1,2\n"), "no label among the columns", spec="x.csv"),
-    "objects": Case(listed(rows('{{"image": "{i}.png", "category": "{label}"}}'), name="x.jsonl"), {"train": (3, 3)}, spec="x.jsonl"),
-    "arrays": Case(lambda root: np.savez(root / "x.npz", images=np.random.default_rng(0).integers(0, 99, (6, 8, 8), dtype=np.uint8),
-        labels=[0, 1, 2, 0, 1, 2]), {"train": (2, 2, 2)}, spec="x.npz"),
-}  # fmt: skip
+    "objects": Case(
+        listed(rows('{{"image": "{i}.png", "category": "{label}"}}'), name="x.jsonl"), {"train": (3, 3)}, spec="x.jsonl"
+    ),
+    "arrays": Case(
+        lambda root: np.savez(
+            root / "x.npz",
+            images=np.random.default_rng(0).integers(0, 99, (6, 8, 8), dtype=np.uint8),
+            labels=[0, 1, 2, 0, 1, 2],
+        ),
+        {"train": (2, 2, 2)},
+        spec="x.npz",
+    ),
+}
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -144,8 +213,10 @@ def test_classes(name: str, tmp_path: Path) -> None:
         return
     assert found.refusal is None
     source = open_source(str(tmp_path / case.spec))
-    counts = {part: tuple(Counter(split.labels.tolist())[k] for k in range(len(source.class_names)))
-              for part, split in source.parts.items()}  # fmt: skip
+    counts = {
+        part: tuple(Counter(split.labels.tolist())[k] for k in range(len(source.class_names)))
+        for part, split in source.parts.items()
+    }
     damaged = found.kinds["damaged"] + found.kinds["not an image"]
     assert sum(map(sum, counts.values())) - damaged == sum(map(sum, case.right.values()))
     assert found.counts == {part: sum(numbers) for part, numbers in case.right.items()}
@@ -216,42 +287,108 @@ BOXES: dict[str, Case] = {
     "xmls": Case(loose("xmls"), THREE),
     "labels of XML": Case(loose("labels"), THREE),
     "beside": Case(loose("", beside=True), THREE),
-    "one entry a box": Case(changed(documents({"a.png": OBJECT, "b.png": OBJECT}), "instances_train.json", lambda d: (
-        d["images"].append(d["images"][0] | {"id": 9}), d["annotations"].append(d["annotations"][0] | {"id": 9, "image_id": 9, "bbox": [1, 2, 3, 4]}))),
-        {"train": {"a": [*CAT, ("cat", (1, 2, 4, 6))], "b": CAT}}, ("two entries",)),
-    "ids twice": Case(changed(documents({"a.png": OBJECT, "b.png": OBJECT}), "instances_train.json",
-        lambda d: d["images"][1].update(id=1)), "2 images of id '1'; expected every one once"),
-    "an absent base name": Case(documents({"cam1/a.png": OBJECT, "cam2/a.png": OBJECT, "b.png": OBJECT}, ("cam2/a.png", "b.png")),
-        {"train": {"a": CAT, "b": CAT}}, ("no image",)),
-    "prefix": Case(documents({"data/x/a.png": OBJECT, "data/x/b.png": OBJECT}, ("images/a.png", "images/b.png")),
-        {"train": {"a": CAT, "b": CAT}}),
+    "one entry a box": Case(
+        changed(
+            documents({"a.png": OBJECT, "b.png": OBJECT}),
+            "instances_train.json",
+            lambda d: (
+                d["images"].append(d["images"][0] | {"id": 9}),
+                d["annotations"].append(d["annotations"][0] | {"id": 9, "image_id": 9, "bbox": [1, 2, 3, 4]}),
+            ),
+        ),
+        {"train": {"a": [*CAT, ("cat", (1, 2, 4, 6))], "b": CAT}},
+        ("two entries",),
+    ),
+    "ids twice": Case(
+        changed(
+            documents({"a.png": OBJECT, "b.png": OBJECT}), "instances_train.json", lambda d: d["images"][1].update(id=1)
+        ),
+        "2 images of id '1'; expected every one once",
+    ),
+    "an absent base name": Case(
+        documents({"cam1/a.png": OBJECT, "cam2/a.png": OBJECT, "b.png": OBJECT}, ("cam2/a.png", "b.png")),
+        {"train": {"a": CAT, "b": CAT}},
+        ("no image",),
+    ),
+    "prefix": Case(
+        documents({"data/x/a.png": OBJECT, "data/x/b.png": OBJECT}, ("images/a.png", "images/b.png")),
+        {"train": {"a": CAT, "b": CAT}},
+    ),
     "latest": Case(documents({"a.png": OBJECT, "b.png": OBJECT}, name="latest.json"), {"train": {"a": CAT, "b": CAT}}),
-    "a box outside": Case(documents({"a.png": [{"bbox": [100, 5, 9, 9]}], "b.png": OBJECT, "c.png": OBJECT}),
-        {"train": {"b": CAT, "c": CAT}}, ("outside",)),
-    "a box of nothing": Case(documents({"a.png": [{"bbox": [10, 5, 0, 9]}], "b.png": OBJECT, "c.png": OBJECT}),
-        {"train": {"b": CAT, "c": CAT}}, ("empty",)),
-    "a reversed box": Case(lambda root: (loose("annots")(root), boxes.xml(root / "annots/a.xml", [("cat", (30, 5, 10, 25))], called="a.png")),
-        {"train": {"b": CAT, "c": CAT}}, ("reversed",)),
-    "an unknown category": Case(documents({"a.png": [{"category_id": 77}], "b.png": OBJECT, "c.png": OBJECT}),
-        {"train": {"b": CAT, "c": CAT}}, ("unknown class",)),
+    "a box outside": Case(
+        documents({"a.png": [{"bbox": [100, 5, 9, 9]}], "b.png": OBJECT, "c.png": OBJECT}),
+        {"train": {"b": CAT, "c": CAT}},
+        ("outside",),
+    ),
+    "a box of nothing": Case(
+        documents({"a.png": [{"bbox": [10, 5, 0, 9]}], "b.png": OBJECT, "c.png": OBJECT}),
+        {"train": {"b": CAT, "c": CAT}},
+        ("empty",),
+    ),
+    "a reversed box": Case(
+        lambda root: (
+            loose("annots")(root),
+            boxes.xml(root / "annots/a.xml", [("cat", (30, 5, 10, 25))], called="a.png"),
+        ),
+        {"train": {"b": CAT, "c": CAT}},
+        ("reversed",),
+    ),
+    "an unknown category": Case(
+        documents({"a.png": [{"category_id": 77}], "b.png": OBJECT, "c.png": OBJECT}),
+        {"train": {"b": CAT, "c": CAT}},
+        ("unknown class",),
+    ),
     "no objects": Case(documents({"a.png": [], "b.png": OBJECT}), {"train": {"a": [], "b": CAT}}, ("nothing marked",)),
-    "Roboflow": Case(lambda root: [documents({f"{i}.png": OBJECT for i in "ab"}, name="_annotations.coco.json")(root / part)
-        for part in ("train", "valid", "test")], {part: {"a": CAT, "b": CAT} for part in ("train", "val", "test")}),
-    "fractions": Case(boxed("filename,class,xmin,ymin,xmax,ymax\na.png,cat,0.25,0.25,0.5,0.5\nb.png,cat,0,0,1,1\n"),
-        {"train": {"a": [("cat", (15, 10, 30, 20))], "b": [("cat", (0, 0, 60, 40))]}}),
-    "semicolons": Case(boxed("filename;class;xmin;ymin;xmax;ymax\na.png;cat;10;5;30;25\nb.png;cat;10;5;30;25\n"), {"train": {"a": CAT, "b": CAT}}),
-    "a polygon": Case(texts(a="0 0.25 0.25 0.5 0.25 0.5 0.75", b=LINE), {"train": {"a": [("cat", (15, 10, 30, 30))], "b": YOLO_BOX}}),
-    "a prediction": Case(texts(a=f"{LINE} 0.9", b=LINE, c=LINE), {"train": {"b": YOLO_BOX, "c": YOLO_BOX}}, ("bad object",)),
-    "a class too many": Case(texts(a="7 0.4 0.4 0.3 0.5", b=LINE, c=LINE), {"train": {"b": YOLO_BOX, "c": YOLO_BOX}}, ("unknown class",)),
-    "pixels for fractions": Case(texts(a="0 24 16 18 20", b=LINE, c=LINE), {"train": {"b": YOLO_BOX, "c": YOLO_BOX}}, ("units",)),
-    "an image for no text": Case(add(texts(a=LINE, b=LINE), put("labels/train/z.txt", LINE.encode())),
-        {"train": {"a": YOLO_BOX, "b": YOLO_BOX}}, ("no image",)),
-    "upside down": Case(add(loose("annots"), lambda root: boxes.image(root / "images/a.png", orientation=3)),
-        {"train": {"a": CAT, "b": CAT, "c": CAT}}, ("turned",)),
-    "lying": Case(add(loose("annots"), lambda root: boxes.image(root / "images/a.png", orientation=6)),
-        {"train": {"a": CAT, "b": CAT, "c": CAT}}, ("turned",)),
-    "BOM in XML": Case(add(loose("annots"), lambda root: (root / "annots/a.xml").write_text("\ufeff" + (root / "annots/a.xml").read_text())), THREE),
-}  # fmt: skip
+    "Roboflow": Case(
+        lambda root: [
+            documents({f"{i}.png": OBJECT for i in "ab"}, name="_annotations.coco.json")(root / part)
+            for part in ("train", "valid", "test")
+        ],
+        {part: {"a": CAT, "b": CAT} for part in ("train", "val", "test")},
+    ),
+    "fractions": Case(
+        boxed("filename,class,xmin,ymin,xmax,ymax\na.png,cat,0.25,0.25,0.5,0.5\nb.png,cat,0,0,1,1\n"),
+        {"train": {"a": [("cat", (15, 10, 30, 20))], "b": [("cat", (0, 0, 60, 40))]}},
+    ),
+    "semicolons": Case(
+        boxed("filename;class;xmin;ymin;xmax;ymax\na.png;cat;10;5;30;25\nb.png;cat;10;5;30;25\n"),
+        {"train": {"a": CAT, "b": CAT}},
+    ),
+    "a polygon": Case(
+        texts(a="0 0.25 0.25 0.5 0.25 0.5 0.75", b=LINE), {"train": {"a": [("cat", (15, 10, 30, 30))], "b": YOLO_BOX}}
+    ),
+    "a prediction": Case(
+        texts(a=f"{LINE} 0.9", b=LINE, c=LINE), {"train": {"b": YOLO_BOX, "c": YOLO_BOX}}, ("bad object",)
+    ),
+    "a class too many": Case(
+        texts(a="7 0.4 0.4 0.3 0.5", b=LINE, c=LINE), {"train": {"b": YOLO_BOX, "c": YOLO_BOX}}, ("unknown class",)
+    ),
+    "pixels for fractions": Case(
+        texts(a="0 24 16 18 20", b=LINE, c=LINE), {"train": {"b": YOLO_BOX, "c": YOLO_BOX}}, ("units",)
+    ),
+    "an image for no text": Case(
+        add(texts(a=LINE, b=LINE), put("labels/train/z.txt", LINE.encode())),
+        {"train": {"a": YOLO_BOX, "b": YOLO_BOX}},
+        ("no image",),
+    ),
+    "upside down": Case(
+        add(loose("annots"), lambda root: boxes.image(root / "images/a.png", orientation=3)),
+        {"train": {"a": CAT, "b": CAT, "c": CAT}},
+        ("turned",),
+    ),
+    "lying": Case(
+        add(loose("annots"), lambda root: boxes.image(root / "images/a.png", orientation=6)),
+        {"train": {"a": CAT, "b": CAT, "c": CAT}},
+        ("turned",),
+    ),
+    "BOM in XML": Case(
+        add(
+            loose("annots"),
+            lambda root: (root / "annots/a.xml").write_text("\ufeff" + (root / "annots/a.xml").read_text()),
+        ),
+        THREE,
+    ),
+}
 
 
 @pytest.mark.parametrize("name", BOXES)
@@ -264,8 +401,10 @@ def test_boxes(name: str, tmp_path: Path) -> None:
             boxes.read(root)
         return
     found, kinds = boxes.read(root), boxes.kinds(root)
-    wanted = {part: {stem: [(label, tuple(map(float, box))) for label, box in marks] for stem, marks in pages.items()}
-              for part, pages in case.right.items()}  # fmt: skip
+    wanted = {
+        part: {stem: [(label, tuple(map(float, box))) for label, box in marks] for stem, marks in pages.items()}
+        for part, pages in case.right.items()
+    }
     assert found == wanted, kinds
     for kind in case.kinds:
         assert kinds.get(kind), kinds
@@ -313,14 +452,26 @@ MASKS: dict[str, Case] = {
     "BOM in the table": Case(masked(*[COLOURED] * 3, classes_csv="\ufeff" + TABLE), HALF),
     "semicolons in the table": Case(masked(*[COLOURED] * 3, classes_csv=TABLE.replace(",", ";")), HALF),
     "void by name": Case(masked(*[bands(0, 1, 2, 1)] * 3, classes_txt="void\na\nb\n"), {VOID: 0.25, 0: 0.5, 1: 0.25}),
-    "a value that no table has": Case(masked(*[bands(0, 1)] * 5, bands(0, 7), classes_txt="a\nb\n"), HALF, ("damaged",)),
+    "a value that no table has": Case(
+        masked(*[bands(0, 1)] * 5, bands(0, 7), classes_txt="a\nb\n"), HALF, ("damaged",)
+    ),
     "16 bits": Case(masked(*[bands(0, 1, dtype=np.uint16)] * 3), HALF),
-    "CamVid's 12": Case(masked(*[np.repeat(bands(*range(12), 0, 1, 2, 3), 3, axis=1)] * 3), {**dict.fromkeys(range(4), 0.125), **dict.fromkeys(range(4, 12), 0.0625)}, ("assumed",)),
-    "another size": Case(add(masked(*[bands(0, 1)] * 4), put("images/p0.png", encoded(image(5, 30, 30)))), HALF, ("damaged",)),
+    "CamVid's 12": Case(
+        masked(*[np.repeat(bands(*range(12), 0, 1, 2, 3), 3, axis=1)] * 3),
+        {**dict.fromkeys(range(4), 0.125), **dict.fromkeys(range(4, 12), 0.0625)},
+        ("assumed",),
+    ),
+    "another size": Case(
+        add(masked(*[bands(0, 1)] * 4), put("images/p0.png", encoded(image(5, 30, 30)))), HALF, ("damaged",)
+    ),
     "no partner": Case(add(masked(*[bands(0, 1)] * 4), put("images/alone.png", PNG)), HALF, ("no mask",)),
-    "smooth": Case(masked(*[np.array(Image.fromarray(bands(0, 2, 1, 0, 2, 0, 1, 2)).resize((100, 70), Image.Resampling.BILINEAR))] * 3),
-        "seam of the numbers between"),
-}  # fmt: skip
+    "smooth": Case(
+        masked(
+            *[np.array(Image.fromarray(bands(0, 2, 1, 0, 2, 0, 1, 2)).resize((100, 70), Image.Resampling.BILINEAR))] * 3
+        ),
+        "seam of the numbers between",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", MASKS)

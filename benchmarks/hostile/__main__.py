@@ -1,13 +1,13 @@
 """Kills, races, mutated and hostile files: runs come back bit for bit, and no file crashes, hangs or takes the memory.
 
-    python benchmarks/hostile kills [--kills 40]         SIGKILL at random moments of five kinds of runs; then the weights
+    python benchmarks/hostile kills [--kills 40]         SIGKILL at random moments of five kinds of runs
     python benchmarks/hostile races [--races 300]        several processes with one new run folder
     python benchmarks/hostile mutated [--count 10000]    files of every kind with flipped, cut and doubled pieces
     python benchmarks/hostile made                       inputs made by hand, each in a process of its own
 
 `--seed` chooses other moments and other mutations. A part's record goes to benchmarks/results/hostile_<part>.json, with
-whatever failed in full; the exit code is 1 if anything did. Everything runs below a temporary folder; processes have one
-thread, and those that read files are ended above a gigabyte of resident memory.
+whatever failed in full; the exit code is 1 if anything did. Everything runs below a temporary folder; processes have
+one thread, and those that read files are ended above a gigabyte of resident memory.
 """
 
 import argparse

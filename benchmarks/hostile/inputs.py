@@ -4,7 +4,6 @@ A `Case` is a name, a writer and the commands, whose words are formatted with th
 """
 
 import gzip
-import io
 import json
 import os
 import struct
@@ -142,40 +141,92 @@ def claimed(kind: str) -> bytes:
 def bombs() -> Iterator[Case]:
     png = png_of(25_000, 25_000)
     for kind, content in (
-        ("png", png), ("png of rows", png_of(2**31 - 1, 2**31 - 1, rows=0)), ("png of a line", png_of(2**26 + 1, 1)),
+        ("png", png),
+        ("png of rows", png_of(2**31 - 1, 2**31 - 1, rows=0)),
+        ("png of a line", png_of(2**26 + 1, 1)),
         *((kind, claimed(kind)) for kind in ("bmp", "gif", "jpeg", "tiff")),
-    ):  # fmt: skip
+    ):
         yield Case(
             f"{kind} bomb among images", lambda f, c=content: put(pair(f / "set") / "a" / "x.png", c), both("set")
         )
-    yield Case("png bomb as a mask", lambda f: (MARKED["masks"].write(f), put(f / "masks" / "a.png", png)),
-               both(".", "segmentation"))  # fmt: skip
-    yield Case("png bomb with boxes", lambda f: (MARKED["yolo"].write(f), put(f / "images/train/a.png", png)),
-               both(".", "detection"))  # fmt: skip
-    yield Case("png bomb with people", lambda f: (people.write_coco(f, "train", 3),
-               put(f / "train2017" / "train000.png", png)), both(".", "pose"))  # fmt: skip
+    yield Case(
+        "png bomb as a mask",
+        lambda f: (MARKED["masks"].write(f), put(f / "masks" / "a.png", png)),
+        both(".", "segmentation"),
+    )
+    yield Case(
+        "png bomb with boxes",
+        lambda f: (MARKED["yolo"].write(f), put(f / "images/train/a.png", png)),
+        both(".", "detection"),
+    )
+    yield Case(
+        "png bomb with people",
+        lambda f: (people.write_coco(f, "train", 3), put(f / "train2017" / "train000.png", png)),
+        both(".", "pose"),
+    )
     yield Case("png bomb to predict", lambda f: put(f / "x.png", png), [["predict", "RUN", "x.png"]])
     yield Case("png bomb to explain", lambda f: put(f / "x.png", png), [["explain", "RUN", "x.png", "--out", "out"]])
     yield Case("npz of 600 MB of zeros", lambda f: npz_bomb(f / "x.npz"), both("x.npz"))
-    yield Case("npz of 4 TB said", lambda f: zip_of(f / "x.npz", {"images.npy": header((4, 10**6, 10**6), "|u1"),
-               "labels.npy": header((4,), "<i8") + bytes(32)}), both("x.npz"))  # fmt: skip
-    yield Case("npz of objects", lambda f: zip_of(f / "x.npz", {"images.npy": header((4,), "|O") + bytes(32),
-               "labels.npy": header((4,), "<i8") + bytes(32)}), both("x.npz"))  # fmt: skip
+    yield Case(
+        "npz of 4 TB said",
+        lambda f: zip_of(
+            f / "x.npz", {"images.npy": header((4, 10**6, 10**6), "|u1"), "labels.npy": header((4,), "<i8") + bytes(32)}
+        ),
+        both("x.npz"),
+    )
+    yield Case(
+        "npz of objects",
+        lambda f: zip_of(
+            f / "x.npz", {"images.npy": header((4,), "|O") + bytes(32), "labels.npy": header((4,), "<i8") + bytes(32)}
+        ),
+        both("x.npz"),
+    )
     yield Case("parquet of 2 GB", lambda f: parquet_bomb(f / "x.parquet"), both("x.parquet"))
     yield Case("idx of 1 GB, gzip", idx_bomb, both("."))
     for name in ("x.npz", "x.pth", "x.keras"):
         commands = both(name) if name == "x.npz" else [["weights", "show", name]]
         yield Case(f"10^6 entries: {name}", lambda f, n=name: many_entries(f / n), commands)
     yield Case("tar of 8 EB said", lambda f: tar_of(f / "x.tar", [("a.png", 1 << 62), ("a.cls", b"1")]), both("x.tar"))
-    yield Case("tar of links", lambda f: tar_of(f / "x.tar", [("a.png", "/dev/zero"), ("a.cls", b"1"), ("b.png", "a.png"),
-               ("b.cls", b"0")]), both("x.tar"))  # fmt: skip
-    yield Case("tar that leads out", lambda f: tar_of(f / "x.tar", [
-        (f"../../{i}.{kind}", content) for i in range(6)
-        for kind, content in (("png", encoded(image(i))), ("cls", b"%d" % (i % 2)))]), both("x.tar"))  # fmt: skip
-    yield Case("tar of a label of 100 MB", lambda f: tar_of(f / "x.tar", [("a.png", encoded(image(1))),
-               ("a.cls", bytes(100_000_000))]), both("x.tar"))  # fmt: skip
-    for suffix in ("csv", "jsonl", "npz", "tar", "parquet", "json", "yaml", "pth", "safetensors", "h5", "t7", "mat",
-                   "caffemodel", "onnx", "png", "toml"):  # fmt: skip
+    yield Case(
+        "tar of links",
+        lambda f: tar_of(f / "x.tar", [("a.png", "/dev/zero"), ("a.cls", b"1"), ("b.png", "a.png"), ("b.cls", b"0")]),
+        both("x.tar"),
+    )
+    yield Case(
+        "tar that leads out",
+        lambda f: tar_of(
+            f / "x.tar",
+            [
+                (f"../../{i}.{kind}", content)
+                for i in range(6)
+                for kind, content in (("png", encoded(image(i))), ("cls", b"%d" % (i % 2)))
+            ],
+        ),
+        both("x.tar"),
+    )
+    yield Case(
+        "tar of a label of 100 MB",
+        lambda f: tar_of(f / "x.tar", [("a.png", encoded(image(1))), ("a.cls", bytes(100_000_000))]),
+        both("x.tar"),
+    )
+    for suffix in (
+        "csv",
+        "jsonl",
+        "npz",
+        "tar",
+        "parquet",
+        "json",
+        "yaml",
+        "pth",
+        "safetensors",
+        "h5",
+        "t7",
+        "mat",
+        "caffemodel",
+        "onnx",
+        "png",
+        "toml",
+    ):
         yield Case(f"1 TB of nothing: .{suffix}", lambda f, s=suffix: sparse(f / f"x.{s}"), commands_for(f"x.{suffix}"))
 
 
@@ -211,23 +262,35 @@ def zip_of(file: Path, members: dict[str, bytes]) -> None:
 
 def boxes_without_end() -> Iterator[Case]:
     polygons: dict[str, Any] = {
-        "huge": [[0, 0, 1e9, 0, 1e9, 1e9]], "infinite": [[0, 0, float("inf"), 0, 5, 5]], "NaN": [[float("nan")] * 6],
-        "10^400": [[0, 0, 10**400, 0, 5, 5]], "a million points": [[1.0, 2.0] * 500_000], "nested": [[[[1, 2, 3]]]],
+        "huge": [[0, 0, 1e9, 0, 1e9, 1e9]],
+        "infinite": [[0, 0, float("inf"), 0, 5, 5]],
+        "NaN": [[float("nan")] * 6],
+        "10^400": [[0, 0, 10**400, 0, 5, 5]],
+        "a million points": [[1.0, 2.0] * 500_000],
+        "nested": [[[[1, 2, 3]]]],
         "run lengths of 2^60": {"size": [40, 60], "counts": [1 << 60, 1]},
         "run lengths of another size": {"size": [10**9, 10**9], "counts": [10**18]},
-        "packed nonsense": {"size": [40, 60], "counts": "~" * 100_000}, "text": "x",
-    }  # fmt: skip
+        "packed nonsense": {"size": [40, 60], "counts": "~" * 100_000},
+        "text": "x",
+    }
     for name, segments in polygons.items():
 
         def write(f: Path, segments: Any = segments) -> None:
             boxes.images(f, [f"{i}.png" for i in range(4)])
-            entries: dict[str, Any] = {f"{i}.png": [{"segmentation": segments if not i else [[1, 1, 9, 1, 5, 8]]}]
-                                       for i in range(4)}  # fmt: skip
+            entries: dict[str, Any] = {
+                f"{i}.png": [{"segmentation": segments if not i else [[1, 1, 9, 1, 5, 8]]}] for i in range(4)
+            }
             boxes.coco(f / "instances_train.json", entries)
 
         yield Case(f"polygon: {name}", write, [check(".", "detection"), ["READ", ".", "detection", "masks"]])
-    for name, box in {"huge": [0, 0, 1e300, 1e300], "infinite": [0, 0, float("inf"), 5], "text": ["x"] * 4,
-                      "null": [None] * 4, "10^400": [0, 0, 10**400, 5], "negative": [5, 5, -4, -4]}.items():  # fmt: skip
+    for name, box in {
+        "huge": [0, 0, 1e300, 1e300],
+        "infinite": [0, 0, float("inf"), 5],
+        "text": ["x"] * 4,
+        "null": [None] * 4,
+        "10^400": [0, 0, 10**400, 5],
+        "negative": [5, 5, -4, -4],
+    }.items():
 
         def write_box(f: Path, box: list[Any] = box) -> None:
             boxes.images(f, [f"{i}.png" for i in range(4)])
@@ -257,11 +320,14 @@ def never_ending() -> Iterator[Case]:
         "npz": (lambda f: put(f / "x.npz", b"x"), "x.npz", "classification"),
         "tar": (lambda f: put(f / "x.tar", b"x"), "x.tar", "classification"),
         "parquet": (lambda f: put(f / "x.parquet", b"x"), "x.parquet", "classification"),
-        "image": (lambda f: pair(f), "a/0.png", "classification"),
+        "image": (pair, "a/0.png", "classification"),
         "labels.csv": (lambda f: (pair(f), put(f / "labels.csv", "x")), "labels.csv", "classification"),
         "data.yaml": (MARKED["yolo"].write, "data.yaml", "detection"),
-        "classes.txt": (lambda f: (MARKED["yolo"].write(f), (f / "data.yaml").unlink(), put(f / "classes.txt", "a\nb")),
-                        "classes.txt", "detection"),
+        "classes.txt": (
+            lambda f: (MARKED["yolo"].write(f), (f / "data.yaml").unlink(), put(f / "classes.txt", "a\nb")),
+            "classes.txt",
+            "detection",
+        ),
         "text of boxes": (MARKED["yolo"].write, "labels/train/a.txt", "detection"),
         "image with boxes": (MARKED["yolo"].write, "images/train/a.png", "detection"),
         "XML": (MARKED["voc"].write, "Annotations/a.xml", "detection"),
@@ -274,7 +340,7 @@ def never_ending() -> Iterator[Case]:
         "people": (MARKED["people"].write, "annotations/person_keypoints_train2017.json", "pose"),
         "image of people": (MARKED["people"].write, "train2017/train000.png", "pose"),
         "MPII": (MARKED["mpii"].write, "annot/train.json", "pose"),
-    }  # fmt: skip
+    }
     for what, (write, name, task) in places.items():
         for kind in ("/dev/zero", "pipe", "itself"):
 
@@ -290,8 +356,16 @@ def never_ending() -> Iterator[Case]:
     for name in ("x.pth", "x.safetensors", "x.h5", "x.t7", "x.mat", "x.caffemodel", "x.weights", "x.onnx", "x.toml"):
         for kind in ("/dev/zero", "pipe", "itself"):
             yield Case(f"{kind} as {name}", lambda f, n=name, k=kind: replace(f / n, k), commands_for(name))
-    for line in ("train: /dev/zero", "train: [/dev/zero, images/train]", "path: /dev/zero\ntrain: images", "train: /dev",
-                 "train: pipe", "names: /dev/zero\ntrain: images/train", "train: list.txt", "train: ."):  # fmt: skip
+    for line in (
+        "train: /dev/zero",
+        "train: [/dev/zero, images/train]",
+        "path: /dev/zero\ntrain: images",
+        "train: /dev",
+        "train: pipe",
+        "names: /dev/zero\ntrain: images/train",
+        "train: list.txt",
+        "train: .",
+    ):
 
         def write_yaml(f: Path, line: str = line) -> None:
             MARKED["yolo"].write(f)
@@ -322,8 +396,15 @@ def never_ending() -> Iterator[Case]:
             )
 
         yield Case(f"list with {line[:20]!r}", write_list, both("x.csv"))
-    yield Case("links that lead back", lambda f: ((pair(f / "set") / "a" / "back").symlink_to(f / "set"),
-               (f / "set" / "a" / "self").symlink_to("self"), (f / "set" / "b" / "up").symlink_to("..")), both("set"))  # fmt: skip
+    yield Case(
+        "links that lead back",
+        lambda f: (
+            (pair(f / "set") / "a" / "back").symlink_to(f / "set"),
+            (f / "set" / "a" / "self").symlink_to("self"),
+            (f / "set" / "b" / "up").symlink_to(".."),
+        ),
+        both("set"),
+    )
     yield Case("a folder that is a link to itself", lambda f: (f / "set").symlink_to("set"), both("set"))
 
 
@@ -342,20 +423,37 @@ def replace(file: Path, kind: str) -> None:
 
 def endless_text() -> Iterator[Case]:
     yaml = {
-        "deep": "[" * DEEP + "]" * DEEP, "bomb": BOMB, "merges": MERGES, "itself": "&a [*a]", "digits": f"a: {DIGITS}",
-        "names of digits": f"train: images/train\nnames: [{DIGITS}]", "names by digits": f"train: x\nnames: {{{DIGITS}: a}}",
-        "a billion names": "train: images/train\nnames: [a]\nnc: 1000000000", "executed": "!!python/object/apply:os.system [id]",
-        "2,000 names alike": "train: images/train\nnames: [" + "a, " * 2000 + "]", "null": "~", "list": "- a",
-    }  # fmt: skip
+        "deep": "[" * DEEP + "]" * DEEP,
+        "bomb": BOMB,
+        "merges": MERGES,
+        "itself": "&a [*a]",
+        "digits": f"a: {DIGITS}",
+        "names of digits": f"train: images/train\nnames: [{DIGITS}]",
+        "names by digits": f"train: x\nnames: {{{DIGITS}: a}}",
+        "a billion names": "train: images/train\nnames: [a]\nnc: 1000000000",
+        "executed": "!!python/object/apply:os.system [id]",
+        "2,000 names alike": "train: images/train\nnames: [" + "a, " * 2000 + "]",
+        "null": "~",
+        "list": "- a",
+    }
     for name, text in yaml.items():
-        yield Case(f"yaml: {name}", lambda f, t=text: (MARKED["yolo"].write(f), put(f / "data.yaml", t)),
-                   both(".", "detection"))  # fmt: skip
+        yield Case(
+            f"yaml: {name}",
+            lambda f, t=text: (MARKED["yolo"].write(f), put(f / "data.yaml", t)),
+            both(".", "detection"),
+        )
     recipes = {
-        "deep": "a = " + "[" * DEEP + "]" * DEEP, "dotted": ".".join(["a"] * 100_000) + " = 1", "digits": f"seed = {DIGITS}",
-        "a list of digits": f"format = 1\nseed = [{DIGITS}, 1]", "a table of digits": f"format = 1\na = {{b = {DIGITS}}}",
-        "hex digits": "format = 1\nseed = 0x" + "f" * 5000, "tables": "a = " + "{a=" * DEEP, "text": '"' + "a" * 10**6 + '" = 1',
-        "float": "format = 1\nseed = 1e999999", "date": "format = 9999-99-99",
-    }  # fmt: skip
+        "deep": "a = " + "[" * DEEP + "]" * DEEP,
+        "dotted": ".".join(["a"] * 100_000) + " = 1",
+        "digits": f"seed = {DIGITS}",
+        "a list of digits": f"format = 1\nseed = [{DIGITS}, 1]",
+        "a table of digits": f"format = 1\na = {{b = {DIGITS}}}",
+        "hex digits": "format = 1\nseed = 0x" + "f" * 5000,
+        "tables": "a = " + "{a=" * DEEP,
+        "text": '"' + "a" * 10**6 + '" = 1',
+        "float": "format = 1\nseed = 1e999999",
+        "date": "format = 9999-99-99",
+    }
     for name, text in recipes.items():
         yield Case(f"recipe: {name}", lambda f, t=text: put(f / "x.toml", t), commands_for("x.toml"))
     for setting in (
@@ -369,42 +467,95 @@ def endless_text() -> Iterator[Case]:
             f"--set {setting[:16]}", lambda f: None, [["train", "caffe_lenet", "--data", "digits", "--set", setting]]
         )
     document = {
-        "deep": "[" * DEEP, "closed": "[" * DEEP + "]" * DEEP, "objects": '{"a":' * DEEP, "digits": f'{{"images": [{DIGITS}]}}',
-        "id of digits": f'{{"images": [{{"id": {DIGITS}, "file_name": "a.png"}}], "annotations": [], "categories": []}}',
+        "deep": "[" * DEEP,
+        "closed": "[" * DEEP + "]" * DEEP,
+        "objects": '{"a":' * DEEP,
+        "digits": f'{{"images": [{DIGITS}]}}',
+        "id of digits": f'{{"images": [{{"id": {DIGITS}, "file_name": "a"}}], "annotations": [], "categories": []}}',
         "surrogates": '{"images": [{"id": 1, "file_name": "\\ud800.png"}], "annotations": [], "categories": []}',
-        "null": "null", "NaN": "NaN", "text": '"x"', "empty": "", "UTF-16": "\ufeff{}",
-    }  # fmt: skip
+        "null": "null",
+        "NaN": "NaN",
+        "text": '"x"',
+        "empty": "",
+        "UTF-16": "\ufeff{}",
+    }
     for name, text in document.items():
-        yield Case(f"json: {name}", lambda f, t=text: put(f / "instances_train.json", t),
-                   [*both("instances_train.json", "detection"), *both(".", "pose")])  # fmt: skip
+        yield Case(
+            f"json: {name}",
+            lambda f, t=text: put(f / "instances_train.json", t),
+            [*both("instances_train.json", "detection"), *both(".", "pose")],
+        )
     columns = "filename,width,height,class,xmin,ymin,xmax,ymax"
-    for name, row in {"digits": f"a.png,60,40,cat,{DIGITS},1,9,9", "infinite": "a.png,60,40,cat,1e999,1,9,9",
-                      "size": f"a.png,{DIGITS},40,cat,1,1,9,9", "a field of 10 MB": f"a.png,60,40,{'c' * 10**7},1,1,9,9"}.items():  # fmt: skip
-        yield Case(f"table of boxes: {name}", lambda f, r=row: (boxes.images(f, ["a.png", "b.png"]),
-                   put(f / "boxes.csv", f"{columns}\n{r}\nb.png,60,40,cat,1,1,9,9\n")), both(".", "detection"))  # fmt: skip
-    for name, line in {"digits": f"{DIGITS} 0.5 0.5 0.1 0.1", "infinite": "0 inf 0.5 0.1 0.1", "a million": "0 " + "0.5 " * 10**6,
-                       "class 2^31": "2147483647 0.5 0.5 0.1 0.1"}.items():  # fmt: skip
-        yield Case(f"text of boxes: {name}", lambda f, t=line: (MARKED["yolo"].write(f), put(f / "labels/train/a.txt", t)),
-                   both(".", "detection"))  # fmt: skip
-    for name, text in {"entities": '<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "' + "&a;" * 1000 + '"><!ENTITY c "' + "&b;" * 1000
-                       + '">]><annotation>&c;</annotation>', "external": '<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
-                       "<annotation><object><name>&a;</name></object></annotation>", "deep": "<a>" * DEEP,
-                       "digits": f"<annotation><size><width>{DIGITS}</width></size></annotation>"}.items():  # fmt: skip
-        yield Case(f"XML: {name}", lambda f, t=text: (MARKED["voc"].write(f), put(f / "Annotations" / "a.xml", t)),
-                   both(".", "detection"))  # fmt: skip
-    for name, text in {"digits": f"value,name\n{DIGITS},a\n1,b\n", "a million": "value,name\n" + "".join(f"{i},c{i}\n" for i in range(10**5)),
-                       "a field of 10 MB": f"value,name\n0,{'a' * 10**7}\n1,b\n"}.items():  # fmt: skip
-        yield Case(f"table of masks: {name}", lambda f, t=text: (MARKED["masks"].write(f), put(f / "classes.csv", t)),
-                   both(".", "segmentation"))  # fmt: skip
+    for name, row in {
+        "digits": f"a.png,60,40,cat,{DIGITS},1,9,9",
+        "infinite": "a.png,60,40,cat,1e999,1,9,9",
+        "size": f"a.png,{DIGITS},40,cat,1,1,9,9",
+        "a field of 10 MB": f"a.png,60,40,{'c' * 10**7},1,1,9,9",
+    }.items():
+        yield Case(
+            f"table of boxes: {name}",
+            lambda f, r=row: (
+                boxes.images(f, ["a.png", "b.png"]),
+                put(f / "boxes.csv", f"{columns}\n{r}\nb.png,60,40,cat,1,1,9,9\n"),
+            ),
+            both(".", "detection"),
+        )
+    for name, line in {
+        "digits": f"{DIGITS} 0.5 0.5 0.1 0.1",
+        "infinite": "0 inf 0.5 0.1 0.1",
+        "a million": "0 " + "0.5 " * 10**6,
+        "class 2^31": "2147483647 0.5 0.5 0.1 0.1",
+    }.items():
+        yield Case(
+            f"text of boxes: {name}",
+            lambda f, t=line: (MARKED["yolo"].write(f), put(f / "labels/train/a.txt", t)),
+            both(".", "detection"),
+        )
+    for name, text in {
+        "entities": '<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "'
+        + "&a;" * 1000
+        + '"><!ENTITY c "'
+        + "&b;" * 1000
+        + '">]><annotation>&c;</annotation>',
+        "external": '<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
+        "<annotation><object><name>&a;</name></object></annotation>",
+        "deep": "<a>" * DEEP,
+        "digits": f"<annotation><size><width>{DIGITS}</width></size></annotation>",
+    }.items():
+        yield Case(
+            f"XML: {name}",
+            lambda f, t=text: (MARKED["voc"].write(f), put(f / "Annotations" / "a.xml", t)),
+            both(".", "detection"),
+        )
+    for name, text in {
+        "digits": f"value,name\n{DIGITS},a\n1,b\n",
+        "a million": "value,name\n" + "".join(f"{i},c{i}\n" for i in range(10**5)),
+        "a field of 10 MB": f"value,name\n0,{'a' * 10**7}\n1,b\n",
+    }.items():
+        yield Case(
+            f"table of masks: {name}",
+            lambda f, t=text: (MARKED["masks"].write(f), put(f / "classes.csv", t)),
+            both(".", "segmentation"),
+        )
     pgm = b"P2 " + DIGITS.encode() + b" 2 255 0"
     yield Case("PGM of 5,000 digits", lambda f: put(pair(f / "set") / "a" / "x.pgm", pgm), both("set"))
-    yield Case("a list of a million lines", lambda f: (pair(f), put(f / "x.csv", "path,label\n" + "a/0.png,a\nb/1.png,b\n" * 250_000)),
-               [check("x.csv")])  # fmt: skip
-    yield Case("a list of 10^5 classes", lambda f: (pair(f), put(f / "x.csv", "path,label\n" + "".join(f"a/{i}.png,c{i}\n" for i in range(10**5)))),
-               [check("x.csv")])  # fmt: skip
-    yield Case("gzip in a zlib bomb", lambda f: put(f / "x.png", png_of(8, 8)[:33] + struct.pack(">I", 100) + b"iTXt"
-               + zlib.compress(bytes(10**8))[:96]), [["predict", "RUN", "x.png"]])  # fmt: skip
+    yield Case(
+        "a list of a million lines",
+        lambda f: (pair(f), put(f / "x.csv", "path,label\n" + "a/0.png,a\nb/1.png,b\n" * 250_000)),
+        [check("x.csv")],
+    )
+    yield Case(
+        "a list of 10^5 classes",
+        lambda f: (pair(f), put(f / "x.csv", "path,label\n" + "".join(f"a/{i}.png,c{i}\n" for i in range(10**5)))),
+        [check("x.csv")],
+    )
+    yield Case(
+        "gzip in a zlib bomb",
+        lambda f: put(
+            f / "x.png", png_of(8, 8)[:33] + struct.pack(">I", 100) + b"iTXt" + zlib.compress(bytes(10**8))[:96]
+        ),
+        [["predict", "RUN", "x.png"]],
+    )
 
 
 EVERY: tuple[Callable[[], Iterator[Case]], ...] = (bombs, boxes_without_end, never_ending, endless_text)
-_ = io

@@ -17,6 +17,10 @@ from convatlas import cli
 SECONDS = 60  # for all commands of one input, of the processor; a loaded machine gets as many times more
 MAX_SENTENCE = 3000
 _FOUL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
+IMPORTED = (
+    "data.sources", "data.check", "data.contact", "data.marked", "data.detection.check", "data.dense.check",
+    "data.pose.check", "weights", "inference.opening", "inference.predict", "training", "report",
+)  # fmt: skip
 _WRITES = ("run", "out")  # what the commands are told to write
 
 
@@ -33,10 +37,12 @@ def measure(folder: Path, only: str) -> dict[str, Any]:
             continue
         work = folder / str(number)
         work.mkdir()
-        try:
-            case.write(work)
-        except ImportError as error:
-            rows[case.name] = f"not tried: {error}"
+        written = watched.fork(
+            lambda case=case, work=work: write(case, work), work, 600 * slowness(), memory_bytes=1 << 33
+        )
+        if written.code != 0:
+            rows[case.name] = f"not tried: {written.out[-300:]}"
+            print(case.name, rows[case.name], flush=True)
             continue
         before = listing(work)
         ended = watched.fork(lambda case=case: call(case.commands, run), work, SECONDS * slowness())
@@ -51,7 +57,7 @@ def measure(folder: Path, only: str) -> dict[str, Any]:
         shutil.rmtree(work)
     peaks = [row["peak_mib"] for row in rows.values() if isinstance(row, dict)]
     return {
-        "what": "inputs made by hand, each in a process of its own: an exit code of 0, 1 or 2, sentences, bounded memory",
+        "what": "inputs made by hand, each in a process of its own: exit codes of 0, 1 or 2, sentences, bounded memory",
         "inputs": len(peaks),
         "commands": sum(len(row["codes"]) for row in rows.values() if isinstance(row, dict)),
         "highest_peak_mib": max(peaks, default=0),
@@ -63,6 +69,12 @@ def measure(folder: Path, only: str) -> dict[str, Any]:
 def slowness() -> float:
     """How much longer than alone a process waits here, by the machine's load."""
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+def write(case: inputs.Case, work: Path) -> int:
+    """In a process of its own too, so that what it takes is not counted as the commands'."""
+    case.write(work)
+    return 0
 
 
 def call(commands: list[inputs.Command], run: Path) -> int:
@@ -87,7 +99,8 @@ def read(words: list[str]) -> int:
     for split in (loaded.train, loaded.test):
         for index in range(len(split)):
             try:
-                split.read(index) if task == "detection" else split.read_pair(index)  # pyright: ignore[reportAttributeAccessIssue]
+                take = split.read if task == "detection" else split.read_pair  # pyright: ignore[reportAttributeAccessIssue]
+                take(index)
             except ConvatlasError as error:
                 print(error)
     return 0
@@ -105,9 +118,10 @@ def complaints(ended: watched.Ended, codes: list[str], commands: int, before: se
             yield f"said {word!r}: {ended.out[max(0, ended.out.index(word) - 200) :][:500]!r}"
     if foul := _FOUL.search(ended.out):
         yield f"wrote {foul[0]!r} to the terminal: {ended.out[max(0, foul.start() - 60) :][:160]!r}"
-    if longest := max((line for line in ended.out.splitlines() if line.startswith("convatlas: ")), key=len, default=""):
-        if len(longest) > MAX_SENTENCE:
-            yield f"a sentence of {len(longest):,} characters: {longest[:200]!r}"
+    sentences = [line for line in ended.out.splitlines() if line.startswith("convatlas: ")]
+    longest = max(sentences, key=len, default="")
+    if len(longest) > MAX_SENTENCE:
+        yield f"a sentence of {len(longest):,} characters: {longest[:200]!r}"
     if strays := [name for name in listing(work) - before if not name.startswith(_WRITES)]:
         yield f"wrote {strays[:5]}"
     yield from in_pages(work)
@@ -148,6 +162,5 @@ def warm_up() -> None:
 
     for name in ("torchvision.ops", "matplotlib.figure", "scipy.ndimage"):
         importlib.import_module(name)
-    for name in ("data.sources", "data.check", "data.contact", "data.marked", "data.detection.check", "data.dense.check",
-                 "data.pose.check", "weights", "inference.opening", "inference.predict", "training", "report"):  # fmt: skip
+    for name in IMPORTED:
         importlib.import_module(f"convatlas.{name}")

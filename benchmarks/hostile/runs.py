@@ -136,7 +136,7 @@ def is_same(out: Path, alone: Path) -> bool:
 
 
 def measure_kills(count: int, seed: int, folder: Path) -> dict[str, Any]:
-    """Each run is killed twice at moments drawn over its whole length, goes on each time, and is compared at its end."""
+    """Each run is killed twice at moments drawn over its length, goes on each time, and is compared at its end."""
     write_data(folder)
     draw, context = random.Random(seed), processes()
     kills: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Hostile text of files on its way to terminals, pages, tables and figures; and what the tests know of runs and weights."""
+"""Hostile text on its way to terminals, pages, tables and figures; and what the tests know of runs and weights."""
 
 import json
 import shutil
@@ -16,9 +16,23 @@ from test_fuzz_runs import HOSTILE, RECORDS
 from test_weights_bounds import BOMBS
 
 WORDS = (
-    "[/tag]", "[bold]x", "\x1b[2J\x1b[31mred", "$\\frac{", "$x$", "=cmd()|' /C calc'!A0", "@SUM(1)", "漢字", "\u202eevil",
-    "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "{{7*7}}", "%s%n", "a\tb", "ã\u0301" * 40, "x" * 200,
-)  # fmt: skip
+    "[/tag]",
+    "[bold]x",
+    "\x1b[2J\x1b[31mred",
+    "$\\frac{",
+    "$x$",
+    "=cmd()|' /C calc'!A0",
+    "@SUM(1)",
+    "漢字",
+    "\u202eevil",
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "{{7*7}}",
+    "%s%n",
+    "a\tb",
+    "ã\u0301" * 40,
+    "x" * 200,
+)
 
 
 def every(run: Path) -> tuple[Callable[[], Iterator[Case]], ...]:
@@ -39,10 +53,17 @@ def names() -> Iterator[Case]:
                                 encoded(image(len(name) * 100 + count * 10 + i)),
                             )
 
-            yield Case(f"class and files {shown}", folders, [
-                check("set"), ["train", "caffe_lenet", "--data", "set", "--out", "run", "--epochs", "1"],
-                ["eval", "run"], ["predict", "run", "set", "--csv"], ["predict", "run", "set"],
-            ])  # fmt: skip
+            yield Case(
+                f"class and files {shown}",
+                folders,
+                [
+                    check("set"),
+                    ["train", "caffe_lenet", "--data", "set", "--out", "run", "--epochs", "1"],
+                    ["eval", "run"],
+                    ["predict", "run", "set", "--csv"],
+                    ["predict", "run", "set"],
+                ],
+            )
 
         def table(f: Path, word: str = word) -> None:
             for i in range(12):
@@ -54,8 +75,11 @@ def names() -> Iterator[Case]:
 
         def marked(f: Path, word: str = word) -> None:
             boxes.images(f, [f"{i}.png" for i in range(4)])
-            boxes.coco(f / "instances_train.json", {f"{i}.png": [{}, {"bbox": [0, 0, 0, 0]}] if not i else [{}] for i in range(4)},
-                       categories=[{"id": 1, "name": word}, {"id": 2, "name": "x"}])  # fmt: skip
+            boxes.coco(
+                f / "instances_train.json",
+                {f"{i}.png": [{}, {"bbox": [0, 0, 0, 0]}] if not i else [{}] for i in range(4)},
+                categories=[{"id": 1, "name": word}, {"id": 2, "name": "x"}],
+            )
 
         yield Case(
             f"category {shown}",

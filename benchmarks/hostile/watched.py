@@ -31,10 +31,10 @@ def run(command: Sequence[str], folder: Path, environment: Mapping[str, str], se
         process = subprocess.Popen(
             command, cwd=folder, env=dict(environment), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
         )
-        return _watch(process.pid, said, seconds)
+        return _watch(process.pid, said, seconds, MEMORY_BYTES)
 
 
-def fork(act: Callable[[], int], folder: Path, seconds: float) -> Ended:
+def fork(act: Callable[[], int], folder: Path, seconds: float, *, memory_bytes: int = MEMORY_BYTES) -> Ended:
     """Runs a function in a copy of this process, which has imported what reading imports; its exit code is the result.
 
     The memory that the imports take counts as the copy's own.
@@ -57,17 +57,17 @@ def fork(act: Callable[[], int], folder: Path, seconds: float) -> Ended:
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(code)
-    return _watch(pid, said, seconds)
+    return _watch(pid, said, seconds, memory_bytes)
 
 
-def _watch(pid: int, said: Path, seconds: float) -> Ended:
+def _watch(pid: int, said: Path, seconds: float, memory_bytes: int) -> Ended:
     started, peak, reason = time.monotonic(), 0, ""
     while True:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             break
         peak = max(peak, _peak_bytes(pid))
-        reason = "more than 1 GB" if peak > MEMORY_BYTES else ""
+        reason = "more than 1 GB" if peak > memory_bytes else ""
         if reason or time.monotonic() - started > seconds:
             reason = reason or f"no answer in {seconds:.0f} s"
             os.kill(pid, signal.SIGKILL)
