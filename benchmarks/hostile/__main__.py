@@ -33,7 +33,7 @@ PARTS: dict[str, Callable[[argparse.Namespace, Path], dict[str, Any]]] = {
     "kills": lambda given, folder: runs.measure_kills(given.kills, given.seed, folder),
     "races": lambda given, folder: runs.measure_races(given.races, folder),
     "mutated": lambda given, folder: mutated.measure(given.count, given.seed, folder),
-    "made": lambda given, folder: made.measure(folder, given.only),
+    "made": lambda given, folder: made.measure(folder, given.only, given.jobs),
 }
 
 
@@ -47,6 +47,7 @@ def main() -> int:
     parser.add_argument(
         "--only", default="", help="of the inputs made by hand those whose name has this text; no record"
     )
+    parser.add_argument("--jobs", type=int, default=2, help="processes that try inputs made by hand")
     given = parser.parse_args()
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="hostile") as folder:

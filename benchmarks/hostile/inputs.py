@@ -11,11 +11,11 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 import boxes
 import people
@@ -133,39 +133,38 @@ def claimed(kind: str) -> bytes:
     elif kind == "jpeg":
         place = next(i for i in range(len(content)) if content[i : i + 2] in (b"\xff\xc0", b"\xff\xc2"))
         content[place + 5 : place + 9] = struct.pack(">HH", 60_000, 60_000)
-    else:
-        return encoded(Image.new("1", (60_000, 60_000)), "tiff", compression="group4")
+    elif kind == "tiff":
+        (start,) = struct.unpack("<I", content[4:8])
+        for place in range(start + 2, start + 2 + 12 * struct.unpack("<H", content[start : start + 2])[0], 12):
+            if struct.unpack("<H", content[place : place + 2])[0] in (256, 257):  # width and length
+                content[place + 2 : place + 12] = struct.pack("<HII", 4, 1, 60_000)
     return bytes(content)
 
 
+def png_bomb() -> bytes:
+    return png_of(12_000, 12_000)
+
+
 def bombs() -> Iterator[Case]:
-    png = png_of(25_000, 25_000)
-    for kind, content in (
-        ("png", png),
-        ("png of rows", png_of(2**31 - 1, 2**31 - 1, rows=0)),
-        ("png of a line", png_of(2**26 + 1, 1)),
-        *((kind, claimed(kind)) for kind in ("bmp", "gif", "jpeg", "tiff")),
-    ):
+    kinds: dict[str, Callable[[], bytes]] = {
+        "png": png_bomb,
+        "png of rows": lambda: png_of(2**31 - 1, 2**31 - 1, rows=0),
+        "png of a line": lambda: png_of(2**26 + 1, 1),
+        **{kind: partial(claimed, kind) for kind in ("bmp", "gif", "jpeg", "tiff")},
+    }
+    for kind, build in kinds.items():
         yield Case(
-            f"{kind} bomb among images", lambda f, c=content: put(pair(f / "set") / "a" / "x.png", c), both("set")
+            f"{kind} bomb among images", lambda f, b=build: put(pair(f / "set") / "a" / "x.png", b()), both("set")
         )
-    yield Case(
-        "png bomb as a mask",
-        lambda f: (MARKED["masks"].write(f), put(f / "masks" / "a.png", png)),
-        both(".", "segmentation"),
-    )
-    yield Case(
-        "png bomb with boxes",
-        lambda f: (MARKED["yolo"].write(f), put(f / "images/train/a.png", png)),
-        both(".", "detection"),
-    )
-    yield Case(
-        "png bomb with people",
-        lambda f: (people.write_coco(f, "train", 3), put(f / "train2017" / "train000.png", png)),
-        both(".", "pose"),
-    )
-    yield Case("png bomb to predict", lambda f: put(f / "x.png", png), [["predict", "RUN", "x.png"]])
-    yield Case("png bomb to explain", lambda f: put(f / "x.png", png), [["explain", "RUN", "x.png", "--out", "out"]])
+    for what, (task, write, file) in {
+        "as a mask": ("segmentation", MARKED["masks"].write, "masks/a.png"),
+        "with a mask": ("segmentation", MARKED["masks"].write, "images/a.png"),
+        "with boxes": ("detection", MARKED["yolo"].write, "images/train/a.png"),
+        "with people": ("pose", MARKED["people"].write, "train2017/train000.png"),
+    }.items():
+        yield Case(f"png bomb {what}", lambda f, w=write, n=file: (w(f), put(f / n, png_bomb())), both(".", task))
+    for command in (["predict", "RUN", "x.png"], ["explain", "RUN", "x.png", "--out", "out"]):
+        yield Case(f"png bomb to {command[0]}", lambda f: put(f / "x.png", png_bomb()), [command])
     yield Case("npz of 600 MB of zeros", lambda f: npz_bomb(f / "x.npz"), both("x.npz"))
     yield Case(
         "npz of 4 TB said",

@@ -1,10 +1,12 @@
 """Inputs made by hand, each read by a process of its own with bounded memory and time."""
 
 import csv
+import json
 import os
 import re
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,46 +26,59 @@ IMPORTED = (
 _WRITES = ("run", "out")  # what the commands are told to write
 
 
-def measure(folder: Path, only: str) -> dict[str, Any]:
+def measure(folder: Path, only: str, jobs: int) -> dict[str, Any]:
     """Every command must end with 0, 1 or 2 and in sentences, and write nothing but what it was told to."""
     os.environ |= {"HOME": str(folder / "home"), "CONVATLAS_CACHE": str(folder / "cache"), "COLUMNS": "200"}
     (folder / "home").mkdir()
     run = trained(folder)
     warm_up()
-    rows: dict[str, Any] = {}
-    failures: list[str] = []
-    for number, case in enumerate(case for make in (*inputs.EVERY, *texts.every(run)) for case in make()):
-        if only not in case.name:
-            continue
-        work = folder / str(number)
-        work.mkdir()
-        written = watched.fork(
-            lambda case=case, work=work: write(case, work), work, 600 * slowness(), memory_bytes=1 << 33
-        )
-        if written.code != 0:
-            rows[case.name] = f"not tried: {written.out[-300:]}"
-            print(case.name, rows[case.name], flush=True)
-            continue
-        before = listing(work)
-        ended = watched.fork(lambda case=case: call(case.commands, run), work, SECONDS * slowness())
-        codes = re.findall(r"^EXIT (-?\d+)$", ended.out, re.MULTILINE)
-        wrong = list(complaints(ended, codes, len(case.commands), before, work))
-        failures += [f"{case.name}: {complaint}" for complaint in wrong]
-        rows[case.name] = {"codes": [int(code) for code in codes], "peak_mib": ended.peak_mib}
-        verdict = "FAILED" if wrong else "held"
-        print(
-            f"{verdict:6} {ended.peak_mib:5} MiB {ended.seconds:5.1f} s  {case.name}", *wrong, sep="\n    ", flush=True
-        )
-        shutil.rmtree(work)
-    peaks = [row["peak_mib"] for row in rows.values() if isinstance(row, dict)]
+    cases = [case for make in (*inputs.EVERY, *texts.every(run)) for case in make() if only in case.name]
+    workers = []
+    for job in range(jobs):
+        pid = os.fork()
+        if not pid:
+            code = 1
+            try:
+                results = {case.name: tried(case, run, folder / f"{job}") for case in cases[job::jobs]}
+                (folder / f"{job}.json").write_text(json.dumps(results))
+                code = 0
+            finally:
+                os._exit(code)
+        workers.append(pid)
+    if any(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in workers):
+        raise RuntimeError("a worker ended with an error")
+    parts = [json.loads((folder / f"{job}.json").read_text()) for job in range(jobs)]
+    rows: dict[str, dict[str, Any]] = {case.name: row for case in cases for row in [parts_of(parts, case.name)]}
+    failures = [f"{name}: {complaint}" for name, row in rows.items() for complaint in row.pop("complaints")]
     return {
         "what": "inputs made by hand, each in a process of its own: exit codes of 0, 1 or 2, sentences, bounded memory",
-        "inputs": len(peaks),
-        "commands": sum(len(row["codes"]) for row in rows.values() if isinstance(row, dict)),
-        "highest_peak_mib": max(peaks, default=0),
+        "inputs": len(rows),
+        "commands": sum(len(row["codes"]) for row in rows.values()),
+        "highest_peak_mib": max((row["peak_mib"] for row in rows.values()), default=0),
         "failures": failures,
         "cases": rows,
     }
+
+
+def parts_of(parts: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    return next(part[name] for part in parts if name in part)
+
+
+def tried(case: inputs.Case, run: Path, work: Path) -> dict[str, Any]:
+    """Exit codes, the most memory and complaints of one input, which is written by a process of its own too."""
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    written = watched.fork(partial(write, case, work), work, 600 * slowness(), memory_bytes=1 << 33)
+    if written.code != 0:
+        print("NOT TRIED", case.name, written.out[-300:], flush=True)
+        return {"codes": [], "peak_mib": 0, "complaints": [f"not tried: {written.out[-300:]}"]}
+    before = listing(work)
+    ended = watched.fork(partial(call, case.commands, run), work, SECONDS * slowness())
+    codes = re.findall(r"^EXIT (-?\d+)$", ended.out, re.MULTILINE)
+    wrong = list(complaints(ended, codes, len(case.commands), before, work))
+    verdict = f"{'FAILED' if wrong else 'held':6} {ended.peak_mib:5} MiB {ended.seconds:5.1f} s  {case.name}"
+    print("\n    ".join([verdict, *wrong]), flush=True)
+    return {"codes": [int(code) for code in codes], "peak_mib": ended.peak_mib, "complaints": wrong}
 
 
 def slowness() -> float:
@@ -72,7 +87,6 @@ def slowness() -> float:
 
 
 def write(case: inputs.Case, work: Path) -> int:
-    """In a process of its own too, so that what it takes is not counted as the commands'."""
     case.write(work)
     return 0
 

@@ -104,10 +104,10 @@ def check_regular(path: str | Path) -> int:
 def stands(path: str | Path) -> bool:
     """Whether something other than a folder has this name.
 
-    A device or a pipe in the place of an annotation is then refused when it is read, where `is_file` would say that
-    nothing is there, and the image would have no objects.
+    A device, a pipe or a link to nowhere in the place of an annotation is then refused when it is read, where `is_file`
+    would say that nothing is there, and the image would have no objects.
     """
-    return os.path.exists(path) and not os.path.isdir(path)
+    return os.path.lexists(path) and not os.path.isdir(path)
 
 
 def read_bytes(path: str | Path) -> bytes:
