@@ -26,11 +26,13 @@ from typing import Any
 import tomli_w
 
 from convatlas import cli
+from mutate import patience
 
 GIGABYTES = 6  # of address space beyond what importing took
 SECONDS = 30  # for one command
 STRANGE: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 10**18, -(10**18), 2**63, 1e308, -1e308, 1e-320, float("nan"), float("inf"), "", "x",
+    None, True, False, "<script>alert(1)</script>",
+    0, -1, 1, 10**18, -(10**18), 2**63, 1e308, -1e308, 1e-320, float("nan"), float("inf"), "", "x",
     "\0", "\x1b[31m", "[/red]", "../../../etc/passwd", "a" * 100_000, "\u202e", "漢字", "$\\frac{", "=cmd", [], [[]],
     [1, 2, 3], ["a"], {}, {"a": 1}, {"kind": "SGD"}, [None], 10**400, "1e5", [10**18, 10**18],
 )  # fmt: skip
@@ -160,6 +162,7 @@ def damage_onnx(data: bytes, rng: random.Random) -> bytes:
 
 
 def damage(path: Path, kind: str, rng: random.Random) -> None:
+    kind = kind.removeprefix(REPORT)
     data = path.read_bytes()
     if kind == "recipe":
         path.write_bytes(damage_text(data.decode(), rng, tomllib.loads, toml))
@@ -173,6 +176,7 @@ def damage(path: Path, kind: str, rng: random.Random) -> None:
         path.write_bytes(damage_text(data.decode(), rng, json.loads, json.dumps))
 
 
+REPORT = "report "  # before a file's kind: the report is written of the damaged run
 FILES = {
     "recipe": "recipe.toml", "environment": "environment.json", "metrics": "metrics.jsonl", "summary": "summary.json",
     "classes": "classes.json", "splits": "splits.json", "weights": "checkpoints/last/weights.safetensors",
@@ -186,7 +190,7 @@ class Slow(BaseException):
 def call(arguments: list[str]) -> tuple[int, str]:
     """(exit code, what it said) of a command; -1 where it was still at work after half a minute."""
     out = io.StringIO()
-    signal.alarm(SECONDS)
+    signal.alarm(patience(SECONDS))
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             code = cli.main(arguments)
@@ -197,12 +201,23 @@ def call(arguments: list[str]) -> tuple[int, str]:
     return code, out.getvalue()
 
 
+def page_of(run: Path) -> str:
+    """A complaint about the written report, if there is one: text of files has become markup, or the page is torn."""
+    page = run / "report.html"
+    text = page.read_text() if page.exists() else ""
+    foul = [mark for mark in ("<script>alert", "\x1b", "Traceback") if mark in text]
+    whole = not text or text.rstrip().endswith("</html>")
+    return "" if whole and not foul else f"unexpected in the page: {foul or 'no end'}"
+
+
 def commands(kind: str, run: Path, onnx: Path, image: Path, out: Path) -> list[list[str]]:
     predict, evaluate = ["predict", str(run), str(image)], ["eval", str(run)]
     if kind == "onnx":
         return [["predict", str(onnx), str(image)]]
     if kind == "state":
         return [["train", "--resume", str(run)]]
+    if kind.startswith(REPORT):
+        return [["report", str(run)]]
     listed = [["runs", str(run.parent)], ["runs", str(run.parent), "--differences", "--json"]]
     again = ["train", "--recipe", str(run / "recipe.toml"), "--out", str(out)]
     chosen = {
@@ -228,12 +243,21 @@ def main(run: Path, onnx: Path, image: Path, count: int, first: int, kinds: list
                 if kind == "onnx":
                     shutil.copy(onnx, exported)
                 state = next(iter(sorted((damaged / "checkpoints" / "state").glob("step-*"))), damaged / "recipe.toml")
-                damage(exported if kind == "onnx" else state if kind == "state" else damaged / FILES[kind], kind, rng)
+                damage(
+                    exported
+                    if kind == "onnx"
+                    else state
+                    if kind == "state"
+                    else damaged / FILES[kind.removeprefix(REPORT)],
+                    kind,
+                    rng,
+                )
                 for arguments in commands(kind, damaged, exported, image, work / "out"):
                     shutil.rmtree(work / "out", ignore_errors=True)
                     code, text = call(arguments)
                     read, refused = read + (code == 0), refused + (code in (1, 2))
                     training = code == -1 and arguments[0] == "train"  # what the recipe asks for takes so long
+                    text += page_of(damaged) if kind.startswith(REPORT) else ""
                     sentences = [line for line in text.splitlines() if line.startswith("convatlas: ")]
                     long = max(map(len, sentences), default=0) > 3000
                     if "unexpected" in text or "Traceback" in text or "\x1b[31m" in text or long or (

@@ -5,6 +5,7 @@ python tests/mutate.py COUNT FORMAT ... -> one JSON object: format -> [read, ref
 
 import io
 import json
+import os
 import random
 import resource
 import signal
@@ -152,25 +153,40 @@ def mutator(data: bytes) -> Callable[[bytes, int], bytes]:
     return guarded.get(data[:2], mutate)
 
 
-def run(ending: str, data: bytes, network: str | None, count: int, folder: Path) -> tuple[int, int, list[str]]:
+def run(
+    ending: str, data: bytes, network: str | None, count: int, folder: Path, first: int = 0
+) -> tuple[int, int, list[str]]:
     read, refused, others = 0, 0, []
     path = folder / f"mutated{ending}"
     inside = mutator(data)
-    for seed in range(count):
+    for seed in range(first, first + count):
         path.write_bytes(inside(data, seed) if seed % 2 else mutate(data, seed))
-        signal.alarm(SECONDS)
-        try:
-            weights.open_file(path, network)
-            read += 1
-        except ConvatlasError as error:
-            refused += 1
-            if isinstance(error.__cause__, MemoryError) or "can't allocate memory" in str(error.__cause__):
-                others.append(f"seed {seed}: {error.__cause__}"[:300])
-        except BaseException as error:  # whatever else comes is what the test is about
-            others.append(f"seed {seed}: {type(error).__name__}: {error}"[:300])
-        finally:
-            signal.alarm(0)
+        result = attempt(lambda: weights.open_file(path, network))
+        read, refused = read + (result == "read"), refused + (result == "refused")
+        if result not in ("read", "refused"):
+            others.append(f"seed {seed}: {result}")
     return read, refused, others
+
+
+def patience(seconds: int) -> int:
+    """Seconds by the clock, of a process that would take so many alone: a loaded machine gets as many times more."""
+    return round(seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
+
+
+def attempt(act: Callable[[], object]) -> str:
+    """ "read", "refused", or what else came of it, which nothing may: a hang, too little memory, another exception."""
+    signal.alarm(patience(SECONDS))
+    try:
+        act()
+    except ConvatlasError as error:
+        if not str(error) or isinstance(error.__cause__, MemoryError) or "can't allocate" in str(error.__cause__):
+            return f"{error!r}: {error.__cause__}"[:300]
+        return "refused"
+    except BaseException as error:  # whatever else comes is what the test is about
+        return f"{type(error).__name__}: {error}"[:300]
+    finally:
+        signal.alarm(0)
+    return "read"
 
 
 def hang(*_: object) -> None:

@@ -60,6 +60,31 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
         limits.read_text("a\0b")
 
 
+def test_a_sparse_file_counts_as_one_that_unfolds(tmp_path: Path) -> None:
+    for name in ("x.csv", "x.json", "x.toml", "a.png"):
+        with (tmp_path / name).open("wb") as out:
+            out.truncate(1 << 40)
+    for read in (limits.read_text, limits.read_bytes, limits.check_regular):
+        with pytest.raises(ConvatlasError, match=r"unfolds to 1,099,511,627,776 bytes.*CONVATLAS_MAX_UNPACKED_BYTES="):
+            read(tmp_path / "x.csv")
+    with pytest.raises(ConvatlasError, match="unfolds to"):
+        decode(tmp_path / "a.png")
+    with (tmp_path / "small").open("wb") as out:
+        out.truncate(1 << 20)
+    assert limits.read_bytes(tmp_path / "small") == bytes(1 << 20)
+
+
+@pytest.mark.parametrize("suffix", ["json", "toml", "yaml"])
+@pytest.mark.parametrize("form", ["{}", "[{}]", "[1, {}, 2]"])
+def test_too_many_digits_are_said_in_our_words(tmp_path: Path, suffix: str, form: str) -> None:
+    value = form.format("9" * 5000)
+    text = value if suffix == "json" else f"a = {value}" if suffix == "toml" else f"a: {value}"
+    load = {"json": limits.load_json, "toml": limits.load_toml, "yaml": limits.load_yaml}[suffix]
+    with pytest.raises(ConvatlasError, match=r"an integer of (more than )?[45],000 digits; expected") as caught:
+        load(written(tmp_path, f"x.{suffix}", text))
+    assert "set_int_max_str_digits" not in str(caught.value)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_marks_at_the_beginning_of_a_text_are_harmless(tmp_path: Path, encoding: str) -> None:
     assert limits.load_json(written(tmp_path, "a.json", '{"a": "ä"}'.encode(encoding))) == {"a": "ä"}

@@ -16,6 +16,7 @@ from convatlas import cli
 
 SCRIPT = Path(__file__).with_name("fuzz_runs.py")
 KINDS = ("recipe", "environment", "metrics", "summary", "classes", "splits", "weights", "onnx", "state")
+REPORTED = ("recipe", "environment", "metrics", "summary", "classes", "splits")
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,14 @@ def test_some_damaged_files_of_each_kind(trained: tuple[Path, Path, Path]) -> No
 def test_two_hundred_damaged_files(trained: tuple[Path, Path, Path], kind: str) -> None:
     count = 30 if kind in ("recipe", "state") else 200  # of which some train
     assert fuzzed(trained, count, kind, first=1000)[kind][2] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", REPORTED)
+def test_reports_of_damaged_runs(trained: tuple[Path, Path, Path], kind: str) -> None:
+    read, refused, others = fuzzed(trained, 12, f"report {kind}", first=100)[f"report {kind}"]
+    assert others == []
+    assert read + refused == 12
 
 
 # ---------- made by hand

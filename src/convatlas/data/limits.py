@@ -26,6 +26,7 @@ USUAL_RATIO = 16  # a file may always unfold to so many times its size
 MAX_DEPTH = 100  # nested lists and tables
 MAX_DIGITS = 4_000  # of one integer; Python itself refuses above 4,300
 _MAX_YAML_NODES = 1_000_000
+_BLOCK_BYTES = 512  # of `st_blocks`, whatever the file system's own
 _MAX_DOTS = 500  # between two equals signs of a line of TOML
 _MAX_YAML_BYTES = 1 << 24
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
@@ -80,9 +81,11 @@ def max_unpacked(packed_bytes: int = 0) -> int:
 def check_regular(path: str | Path) -> int:
     """The size in bytes of a regular file; devices, pipes and sockets are refused, since they may never end.
 
+    A sparse file takes a few blocks on the disk and reads as gigabytes of zeros: it counts as one that unfolds.
+
     Raises:
         OSError: it isn't there or can't be looked at.
-        ConvatlasError: it is not a regular file.
+        ConvatlasError: it is not a regular file, or a sparse one that reads as more bytes than the limit.
     """
     try:
         status = os.stat(path)
@@ -92,16 +95,19 @@ def check_regular(path: str | Path) -> int:
         raise IsADirectoryError(21, os.strerror(21), str(path))
     if not stat.S_ISREG(status.st_mode):
         raise ConvatlasError(f"{path} is not a regular file: a device, pipe or socket; expected a file")
+    stored_bytes = getattr(status, "st_blocks", status.st_size) * _BLOCK_BYTES  # Windows has none
+    if stored_bytes < status.st_size:
+        check_unpacked(status.st_size, path, stored_bytes)
     return status.st_size
 
 
 def stands(path: str | Path) -> bool:
     """Whether something other than a folder has this name.
 
-    A device or a pipe in the place of an annotation is then refused when it is read, where `is_file` would say that
-    nothing is there, and the image would have no objects.
+    A device, a pipe or a link to nowhere in the place of an annotation is then refused when it is read, where `is_file`
+    would say that nothing is there, and the image would have no objects.
     """
-    return os.path.exists(path) and not os.path.isdir(path)
+    return os.path.lexists(path) and not os.path.isdir(path)
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -204,7 +210,7 @@ def parse_toml(text: str, path: str | Path) -> dict[str, Any]:
     except RecursionError as error:
         raise ConvatlasError(deep) from error
     except ValueError as error:
-        raise ConvatlasError(f"{path} is not TOML: {str(error).splitlines()[0]}") from error
+        raise ConvatlasError(f"{path} is not TOML: {_reason(error)}") from error
     level: list[Any] = [values]
     for _ in range(MAX_DEPTH + 1):  # dotted keys nest without recursion
         level = [child for value in level for child in _children(value)]
@@ -245,7 +251,7 @@ def parse_yaml(text: str, path: str | Path) -> Any:
     except yaml.YAMLError as error:
         raise ConvatlasError(f"{path} is not YAML: {' '.join(str(error).split())[:200]}") from error
     except (ValueError, TypeError, OverflowError, RecursionError) as error:  # dates and numbers out of range
-        raise ConvatlasError(f"{path} is not usable YAML: {error}") from error
+        raise ConvatlasError(f"{path} is not usable YAML: {_reason(error)}") from error
 
 
 def _limit(variable: str, default: int) -> int:
@@ -261,6 +267,13 @@ def _integer(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
         raise ValueError(f"an integer of {len(digits):,} digits; expected at most {MAX_DIGITS:,}")
     return int(digits)
+
+
+def _reason(error: Exception) -> str:
+    """What a parser complains of; of an integer that Python refuses to read, what JSON's says of its own."""
+    if "integer string conversion" in str(error):
+        return f"an integer of more than {MAX_DIGITS:,} digits; expected fewer"
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _depth(text: str) -> int:
