@@ -18,8 +18,8 @@ import convatlas
 from convatlas import create
 from convatlas.cli import main
 from convatlas.data import load, open_source
-from convatlas.data.dense.check import check_masks
-from convatlas.data.marked import open_masks
+from convatlas.data.annotated import open_masks
+from convatlas.data.segmentation.check import check_masks
 from convatlas.errors import ConvatlasError
 from convatlas.records import VOID
 from reading import encoded, image, look, write

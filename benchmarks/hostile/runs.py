@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 
 from convatlas import data
 from convatlas.data import ArraySplit, DataSet, HorizontalFlip, PadCrop
-from convatlas.data.dense.augment import RandomRotation, RandomScale
 from convatlas.data.detection.augment import Mirror
-from convatlas.data.pose.assembly import TurnAndScale
+from convatlas.data.pose.transform import TurnAndScale
+from convatlas.data.segmentation.augment import RandomRotation, RandomScale
 from convatlas.errors import UsageError
 from convatlas.records import Preprocessing
 from convatlas.training import DataSource, Recipe, SaveEvery, fit

@@ -8,11 +8,11 @@ from convatlas import facts, registry
 from convatlas.analysis.cost import cost
 from convatlas.analysis.trace import trace_network
 from convatlas.errors import UsageError
+from convatlas.facts.comparable import squeeze
 from convatlas.facts.scores import scores
 from convatlas.records import Task
 from convatlas.report.accuracy import published
 from convatlas.report.comparison import Request, compare
-from convatlas.report.published import squeeze
 from convatlas.weights.published import published as releases
 
 USUAL: dict[Task, str] = {
