@@ -8,8 +8,8 @@ import pytest
 from rich.text import Text
 
 from convatlas.cli import main
-from convatlas.cli.common import duration
 from convatlas.cli.tables import LONG_WORD, Column, least_width
+from convatlas.readable import duration
 from convatlas.records import AP_PROTOCOLS, SCORES, score_name
 from convatlas.report.comparison import Estimate
 from convatlas.training.summary import training_seconds

@@ -14,7 +14,9 @@ from convatlas.data.validation import fold, fold_of, hold_out, reduce
 from convatlas.errors import UsageError
 from convatlas.records import Preprocessing
 from convatlas.training import DataSource, Recipe, fit, folds, tasks
+from convatlas.training.asked import Asked
 from convatlas.training.mechanisms import EarlyStopping
+from convatlas.training.plan import prepare
 from convatlas.training.position import error_of
 from convatlas.training.recipe import SGD
 from convatlas.training.sources import load_data
@@ -216,9 +218,8 @@ def stop_at(step: int):
 
 
 def fit_like(arguments: list[str], out: Path) -> None:
-    from convatlas.cli.training_plan import Asked, planned
-
-    chosen, loaded = planned(Asked("caffe_lenet", epochs=2, batch_size=400, val_fraction=0.1), None, False)
+    asked = Asked("caffe_lenet", epochs=2, batch_size=400, val_fraction=0.1)
+    chosen, loaded = prepare(asked).load()
     fit(chosen, loaded, out, device="cpu")
 
 

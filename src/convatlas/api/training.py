@@ -15,13 +15,14 @@ from convatlas.api.loaded import LoadedNetwork, load
 from convatlas.api.pages import Page
 from convatlas.api.progress import NotebookElement, in_notebook, progress_html
 from convatlas.api.rows import Cell, html_table
-from convatlas.cli.training_display import epoch_display
-from convatlas.cli.training_plan import Asked, planned
 from convatlas.errors import ConvatlasError
 from convatlas.inference.opening import usual_preprocessing
 from convatlas.inference.tasks import AnyEvaluation, score
 from convatlas.records import SCORES
+from convatlas.terminal.epochs import epoch_display
+from convatlas.training.asked import Asked
 from convatlas.training.loop import Progress
+from convatlas.training.plan import check_start, prepare
 from convatlas.training.recipe import Recipe
 from convatlas.training.run import RunFolder
 
@@ -155,14 +156,17 @@ def train(
         seed=seed,
         settings=tuple(f"{field}={value}" for field, value in (settings or {}).items()),
     )
-    chosen, loaded = planned(asked, _path(data_root), download)
-    folder = _path(out) or _new_folder(chosen.network, loaded.name)
+    plan, where = prepare(asked, _path(data_root)), None if device == "auto" else device
+    place = _path(out)
+    check_start(place, device=where, trackers=trackers, overwrite=overwrite)
+    chosen, loaded = plan.load(download=download)
+    folder = place or _new_folder(chosen.network, loaded.name)
     with _display(chosen.epochs, shown=progress) as display:
         trained = training.fit(
             chosen,
             loaded,
             folder,
-            device=None if device == "auto" else device,
+            device=where,
             workers=workers,
             overwrite=overwrite,
             trackers=trackers,

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from convatlas.cli.common import console, duration, print_json, warn
+from convatlas.cli.common import console, print_json, warn
 from convatlas.cli.tables import Column, print_table
 from convatlas.errors import ConvatlasError, UsageError
+from convatlas.readable import duration
 from convatlas.records import SCORES, score_name
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from convatlas.cli.common import console, literal, print_json, progress, warn
-from convatlas.cli.training_display import percent
 from convatlas.cli.training_run import Manner, train_one
+from convatlas.terminal.epochs import percent
 
 
 def train_folds(recipe: Any, loaded: Any, manner: Manner, *, json: bool) -> None:

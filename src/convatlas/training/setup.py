@@ -15,7 +15,7 @@ from convatlas.data import DataSet, Loader, default_preprocessing, measured
 from convatlas.errors import UsageError
 from convatlas.ops.selective_search import REMEMBERED
 from convatlas.records import Preprocessing
-from convatlas.training import compiling, finetuning, tasks
+from convatlas.training import compiling, finetuning, tasks, trainable
 from convatlas.training.distributed import Processes
 from convatlas.training.mistakes import WRONG, nothing_known
 from convatlas.training.optimizers import StochasticDiagonalLM
@@ -107,6 +107,8 @@ def set_up(
     made = tasks.parts(
         network.task, recipe, data, preprocessing, processes, net, workers=workers, on_loading=on_loading
     )
+    joined = joins_statistics(recipe, processes.count)
+    trainable.check(recipe, preprocessing, len(made.train.split), 1 if joined else processes.count)
     if on_note and network.traits.searches_regions:
         on_note(
             f"{network.name} takes its regions from selective search, which needs seconds for an image; "
@@ -115,7 +117,7 @@ def set_up(
     sharded = recipe.shard and processes.count > 1
     if recipe.channels_last and not sharded:  # FSDP knows no other layout of parameters than the plain one
         net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    if joins_statistics(recipe, processes.count):
+    if joined:
         net = synchronise(net, device)
     if sharded:
         net = shard(net, recipe, processes)
