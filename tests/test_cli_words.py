@@ -61,8 +61,11 @@ def test_a_column_is_broken_between_words_unless_a_word_is_long() -> None:
 
 
 def test_an_estimate_of_nearly_nothing_is_no_zero() -> None:
-    assert str(Estimate(0.01, 0)) == "this will take less than a second"
-    assert str(Estimate(3.2, 1)) == "this will take about 3.2 s, and the evaluation of 1 run"
+    assert str(Estimate(0.01, 0, 60)) == "this will take less than a second"
+    assert str(Estimate(3.2, 1, 60)) == "this will take about 3.2 s and what testing the run takes, in all at most 60 s"
+    assert (
+        str(Estimate(90, 0, 2)) == "this will take 2.0 s, after which the rest is cut; all would take about 1 min 30 s"
+    )
 
 
 @pytest.mark.parametrize(

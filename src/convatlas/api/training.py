@@ -58,10 +58,14 @@ class TrainedRun(LoadedNetwork):
 
     def __str__(self) -> str:
         reached = ", ".join(f"{name} {100 * value:.2f}%" for name, value in _scores(self.evaluation).items())
-        return f"{self.name}, {reached}, {self.seconds:.0f} s: {self.run}"
+        count = len(self.evaluation.problems)
+        unread = f", {count} {'image' if count == 1 else 'images'} not read" if count else ""
+        return f"{self.name}, {reached}, {self.seconds:.0f} s{unread}: {self.run}"
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(str(self))}</p>{html_table([_epoch_row(row) for row in self.metrics()])}"
+        table = html_table([_epoch_row(row) for row in self.metrics()])
+        problems = html_table([{"not read": one.path, "why": one.reason} for one in self.evaluation.problems])
+        return f"<p>{html.escape(str(self))}</p>{table}{problems if self.evaluation.problems else ''}"
 
 
 @suggest_arguments

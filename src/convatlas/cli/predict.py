@@ -44,8 +44,8 @@ def command(
     least_score: Annotated[
         float | None,
         typer.Option("--least-score", "--threshold", show_default="0.5, or margin 0",
-                     help="Of a detector's boxes: 0 to 1, or a margin of SVMs. Of two classes the second is taken from "
-                     "this probability on."),
+                     help="Of a detector's boxes: 0 to 1, or a margin of SVMs. Of two classes, of images or pixels, "
+                     "the second is taken from this probability on."),
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Say which engine is taken, on standard error.")] = False,
 ) -> None:  # fmt: skip
@@ -67,10 +67,12 @@ def command(
     moved = {"--engine": engine != "auto", "--video": video, "--camera": camera is not None, "--csv": as_csv}
     only_for(opened, ("classification",), moved)
     only_for(opened, ("segmentation", "detection", "pose"), {"--out": out})
-    only_for(opened, ("classification", "detection"), {"--least-score": least_score is not None})
+    only_for(opened, ("classification", "segmentation", "detection"), {"--threshold": least_score is not None})
     if opened.task != "classification":
         from convatlas.cli import predict_marked
 
+        if opened.task == "segmentation":
+            check_probability(least_score)
         options = {"crf": crf, "least_score": least_score, "device": where, "json": json}
         if not predict_marked.predict(opened, inputs or [], out, **options):
             raise typer.Exit(1)
@@ -122,9 +124,14 @@ def decision(classes: tuple[str, ...], threshold: float | None) -> Callable[[Pre
     if threshold is None:
         return lambda prediction: prediction
     check_binary(classes)
-    if not 0 <= threshold <= 1:
-        raise UsageError(f"--threshold is {threshold}; expected a probability, 0 to 1")
+    check_probability(threshold)
     return lambda prediction: decide_prediction(prediction, classes, threshold)
+
+
+def check_probability(threshold: float | None) -> None:
+    """Raises UsageError for a threshold that no probability can be compared with."""
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise UsageError(f"--threshold is {threshold}; expected a probability, 0 to 1")
 
 
 def print_lines(predictions: Iterable[Prediction]) -> int:

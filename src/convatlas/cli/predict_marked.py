@@ -40,7 +40,9 @@ def predict(
     with progress("Looking") as step:
         common = {"device": device, "on_progress": step}
         if opened.task == "segmentation":
-            found = inference.segment(opened, inputs, refine=DenseCRF() if crf else None, **common)
+            found = inference.segment(
+                opened, inputs, refine=DenseCRF() if crf else None, threshold=least_score, **common
+            )
             rows, problems = _rows(found, mask_row, opened, names)
         elif opened.task == "detection":
             found = inference.detect(opened, inputs, least_score=least_score, **common)

@@ -185,7 +185,7 @@ def print_runs(rows: list[dict[str, Any]]) -> None:
 
 
 def measure_name(row: dict[str, Any]) -> str:
-    """ "error", "validation error", "mean IU", "mAP (VOC 2010)"."""
+    """ "error", "validation error", "mean IoU", "mAP (VOC 2010)"."""
     if row["measure"] in SCORES:
         return score_name(row["measure"], row["protocol"])
     return "validation error" if row["measure"] == "val_error" else "error"

@@ -11,7 +11,7 @@ from convatlas.records.predictions import Detections
 if TYPE_CHECKING:
     from torch import Tensor
 
-SCORES = {"mean_iu": "mean IU", "pixel_accuracy": "pixel accuracy", "pck": "PCK", "mean_ap": "mAP"}
+SCORES = {"mean_iu": "mean IoU", "pixel_accuracy": "pixel accuracy", "pck": "PCK", "mean_ap": "mAP"}
 """What people call the entries of an evaluation's `scores`; the first of a task is what its error is taken from."""
 
 
@@ -35,7 +35,7 @@ AP_PROTOCOLS = {
 
 
 def score_name(score: str, protocol: str | None) -> str:
-    """The name of an entry of `scores` for a column or a line: "mean IU", "mAP (VOC 2010)".
+    """The name of an entry of `scores` for a column or a line: "mean IoU", "mAP (VOC 2010)".
 
     >>> score_name("mean_ap", "voc10"), score_name("pck", "one view")
     ('mAP (VOC 2010)', 'PCK')
@@ -93,7 +93,7 @@ class SegmentationEvaluation:
 
     @property
     def error(self) -> float:
-        """What training tries to make small: 1 - mean IU."""
+        """What training tries to make small: 1 - mean IoU."""
         return 1 - self.mean_iu
 
     def scores(self) -> dict[str, float]:
