@@ -1,6 +1,7 @@
 """Epochs are compared on a validation split, and the test split is seen once; where there is none, it is said."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -246,3 +247,19 @@ def test_the_interval_by_hand():
     assert mean == pytest.approx(0.2)
     assert high - mean == pytest.approx(4.30265 * 0.1 / 3**0.5, rel=1e-5)
     assert low == 0  # an error is not negative
+
+
+def test_resume_of_the_folder_of_folds_continues_all(tmp_path, capsys):
+    folder, arguments = tmp_path / "cv", ["--folds", "3", "--fraction", "0.2", "--no-report", "--epochs", "1"]
+    assert main(["train", "caffe_lenet", *arguments, "--device", "cpu", "--out", str(folder)]) == 0
+    whole = json.loads((folder / "folds.json").read_text())
+    shutil.rmtree(folder / "fold3")  # as if it had not begun
+    (folder / "fold2" / "summary.json").unlink()  # as if it had stopped before its end
+    (folder / "folds.json").unlink()
+    first = (folder / "fold1" / "checkpoints" / "last" / "weights.safetensors").stat().st_mtime_ns
+    capsys.readouterr()
+    assert main(["train", "--resume", str(folder), "--no-report", "--device", "cpu", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (folder / "fold1" / "checkpoints" / "last" / "weights.safetensors").stat().st_mtime_ns == first
+    for name in ("val_error", "test_error"):
+        assert said[name] == whole[name]

@@ -195,6 +195,7 @@ def command(
     """
     from convatlas.training import SaveEvery
     from convatlas.training.asked import Asked
+    from convatlas.training.folds import fold_folder, is_folder_of_folds
     from convatlas.training.plan import begun, check_start, is_recipe_file, prepare
 
     every = replace(parse_save_every(save_every, SaveEvery()), epochs=parse_epochs(keep_epochs))
@@ -223,13 +224,15 @@ def command(
         raise UsageError("NAME is missing: a network of `convatlas list`, or --recipe with the recipe.toml of a run")
     quiet = json or os.environ.get("RANK", "0") != "0"
     where, names = None if device == "auto" else device, tuple(tracker or ())
+    all_folds = resume is not None and is_folder_of_folds(resume)
+    began = resume if resume is None or not all_folds else fold_folder(resume, 1)
     plan = None if resume else prepare(asked, data_root)
     if plan is not None:
         check_epochs(every, plan.max_epochs)
     new = out if resume is None and folds is None and not find_lr else None
     check_start(new, device=where, trackers=names, overwrite=overwrite)
     with nullcontext() if quiet else progress("Reading the data"):
-        chosen, loaded = plan.load(download=download) if plan else begun(resume or Path(), data_root)
+        chosen, loaded = plan.load(download=download) if plan else begun(began or Path(), data_root)
     check_epochs(every, chosen.epochs)
     if not quiet:
         describe(chosen, loaded)
@@ -243,10 +246,10 @@ def command(
         out=resume or out or default, device=where, workers=workers, overwrite=overwrite, resume=resume is not None,
         save_every=every, trackers=names, report=report, quiet=quiet,
     )  # fmt: skip
-    if folds is not None:
+    if folds is not None or all_folds:
         from convatlas.cli.training_folds import train_folds
 
-        train_folds(chosen, loaded, manner, json=json)
+        train_folds(chosen, manner, json=json)
         return
     trained, page = train_one(chosen, loaded, manner)
     if os.environ.get("RANK", "0") != "0":
