@@ -21,7 +21,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 @pytest.fixture
 def runs(run_folder: Path, tmp_path: Path) -> Path:
-    """A classifier, a segmenter of mean IU 0.2845 (its metrics say so), one that is damaged, one with NaN."""
+    """A classifier, a segmenter of mean IoU 0.2845 (its metrics say so), one that is damaged, one with NaN."""
     folder = tmp_path / "runs"
     for name in ("classifier", "segmenter", "damaged", "unknown"):
         shutil.copytree(run_folder, folder / name)
@@ -41,7 +41,7 @@ def test_runs_name_their_measure_and_one_damaged_run_hides_no_other(
     lines = {line.split()[0]: line.split() for line in captured.out.splitlines()[1:]}
     assert set(lines) == {"classifier", "segmenter", "unknown"}
     assert lines["classifier"][5:8] == ["error", "40.00%", "40.00%"]
-    assert lines["segmenter"][5:] == ["mean", "IU", "28.45%", "28.45%", "2.2", "min", "finished"]
+    assert lines["segmenter"][5:] == ["mean", "IoU", "28.45%", "28.45%", "2.2", "min", "finished"]
     assert lines["unknown"][7:9] == ["-", "-"]
     assert "nan" not in captured.out
     assert f"skipped {runs / 'damaged'}: " in captured.err

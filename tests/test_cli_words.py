@@ -8,8 +8,8 @@ import pytest
 from rich.text import Text
 
 from convatlas.cli import main
-from convatlas.cli.common import duration
 from convatlas.cli.tables import LONG_WORD, Column, least_width
+from convatlas.readable import duration
 from convatlas.records import AP_PROTOCOLS, SCORES, score_name
 from convatlas.report.comparison import Estimate
 from convatlas.training.summary import training_seconds
@@ -61,8 +61,11 @@ def test_a_column_is_broken_between_words_unless_a_word_is_long() -> None:
 
 
 def test_an_estimate_of_nearly_nothing_is_no_zero() -> None:
-    assert str(Estimate(0.01, 0)) == "this will take less than a second"
-    assert str(Estimate(3.2, 1)) == "this will take about 3.2 s, and the evaluation of 1 run"
+    assert str(Estimate(0.01, 0, 60)) == "this will take less than a second"
+    assert str(Estimate(3.2, 1, 60)) == "this will take about 3.2 s and what testing the run takes, in all at most 60 s"
+    assert (
+        str(Estimate(90, 0, 2)) == "this will take 2.0 s, after which the rest is cut; all would take about 1 min 30 s"
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from convatlas.analysis.timing import Pass, Timing, measure
 from convatlas.cli import main
 
-QUICK = ("--side", "32", "--batch", "1", "--batch", "2", "--seconds", "8")
+QUICK = ("--side", "32", "--batch", "1", "--batch", "2", "--seconds", "60")
 
 
 def test_subjects_run_in_turns_after_a_warm_up() -> None:
@@ -62,7 +62,7 @@ def test_json_tells_where_an_accuracy_comes_from(capsys: pytest.CaptureFixture[s
 
 
 def test_csv_has_a_row_for_each_batch(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["compare", "lenet5", "--batch", "1", "--batch", "4", "--seconds", "8", "--csv"]) == 0
+    assert main(["compare", "lenet5", "--batch", "1", "--batch", "4", "--seconds", "60", "--csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [(row["name"], row["batch"]) for row in rows] == [("lenet5", "1"), ("lenet5", "4")]
     assert rows[0]["parameters"] == "60000"
@@ -73,7 +73,7 @@ def test_a_run_is_tested_and_the_page_asks_for_nothing(
 ) -> None:
     page = tmp_path / "page.html"
     names = [str(run_folder), "lenet5", "caffe_lenet"]
-    assert main(["compare", *names, "--batch", "1", "--batch", "2", "--seconds", "8", "--out", str(page)]) == 0
+    assert main(["compare", *names, "--batch", "1", "--batch", "2", "--seconds", "60", "--out", str(page)]) == 0
     assert "\x1b" not in capsys.readouterr().out
     text = page.read_text(encoding="utf-8")
     cells = ("digits test", "one view", "measured here, 359 images")

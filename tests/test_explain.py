@@ -81,9 +81,9 @@ def test_the_class_that_is_asked_about(run: Path, images: list[str], tmp_path: P
 
 
 @pytest.mark.parametrize(("options", "sentence"), [
-    (["--method", "magic"], "--method magic is unknown; expected filters, "),
+    (["--method", "magic"], "--method 'magic' is unknown; expected filters, "),
     (["--method", "cam"], "CaffeLeNet has no class activation maps"),
-    (["--class", "eleven"], "--class eleven does not exist"),
+    (["--class", "eleven"], "--class 'eleven' does not exist"),
     (["--method", "gradcam", "--layer", "conv9"], "layer 'conv9' is not in caffe_lenet; did you mean 'conv"),
     (["--method", "correspondence"], "images are too few to compare: 1; name at least 2"),
     (["--method", "correspondence", "--part", "eye=0,0,2,1"], "expected shares inside 0 to 1"),

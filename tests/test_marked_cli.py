@@ -69,7 +69,7 @@ def test_a_run_of_a_segmenter_is_a_folder_with_its_report(trained, pairs):
     run, said = trained
     assert said["report"] == str(run / "report.html")
     page = (run / "report.html").read_text()
-    assert all(word in page for word in ("brick", "mean IU", "Loss of every epoch", "fcn8s_squeezenet"))
+    assert all(word in page for word in ("brick", "mean IoU", "Loss of every epoch", "fcn8s_squeezenet"))
     recipe = tomllib.loads((run / "recipe.toml").read_text())
     assert recipe["preprocessing"]["size"] == [33, 49]
     (row,) = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -97,7 +97,7 @@ def test_eval_as_text_and_on_other_data(run, capsys, tmp_path):
     assert main(["eval", str(run), "--device", "cpu"]) == 0
     text = capsys.readouterr().out
     assert "2 test images, whole image" in text
-    assert all(word in text for word in ("mean IU", "boundary F1", "brick", "leaf"))
+    assert all(word in text for word in ("mean IoU", "boundary F1", "brick", "leaf"))
     other = write_parts(tmp_path / "other", 1, 3)
     assert said_as_json(capsys, "eval", str(run), "--data", str(other), "--json", "--device", "cpu")["pictures"] == 3
 

@@ -9,7 +9,6 @@ from PIL import Image
 
 from convatlas import training
 from convatlas.cli import main
-from convatlas.cli.training_plan import Asked, parse_class_weights, parse_size, planned
 from convatlas.data.augment import RandomResizedCrop
 from convatlas.errors import UsageError
 from convatlas.evaluation.threshold import at_threshold, decide, decide_prediction
@@ -23,8 +22,10 @@ from convatlas.records import (
     PublishedResult,
 )
 from convatlas.report.published import same_data
+from convatlas.training.asked import Asked, parse_class_weights, parse_size
 from convatlas.training.mechanisms import EarlyStopping
 from convatlas.training.options import with_size
+from convatlas.training.plan import default_recipe, prepare
 from convatlas.training.recipe import SGD, Adam, AdamW, RMSProp, read
 
 
@@ -41,7 +42,7 @@ def pets(tmp_path_factory) -> Path:
 
 
 def plan(**more) -> training.Recipe:
-    return planned(Asked(**{"network": "caffe_lenet", **more}), None, False)[0]
+    return prepare(Asked(**{"network": "caffe_lenet", **more})).load()[0]
 
 
 def size_of(recipe: training.Recipe) -> tuple[int, int]:
@@ -86,7 +87,7 @@ def test_another_size_trains(pets, tmp_path, capsys):
         (["--set", "data.spec=mnist"], "comes too late"),
         (["--set", "data=DataSource()"], "comes too late"),
         (["--set", "network=alexnet"], "comes too late"),
-        (["--set", "seed=7"], "the data are split by it; --seed sets it"),
+        (["--set", "seed=7"], "the data are split by it; --seed NUMBER sets it"),
         (["--set", "preprocessing.channels=7"], "images are grey or coloured"),
         (["--set", "preprocessing.std=[0.0]"], "std above 0"),
         (["--lr", "-1"], "lr is -1.0; expected more than 0"),
@@ -146,8 +147,6 @@ def test_other_networks_name_what_is_wrong(arguments, sentence, capsys, tmp_path
 
 
 def test_a_network_without_a_published_recipe_gets_the_modern_one_and_it_is_said():
-    from convatlas.cli.training_plan import default_recipe
-
     preprocessing = Preprocessing((224, 224))
     recipe = default_recipe("fcn8s_squeezenet", training.variants("fcn8s_squeezenet"), preprocessing)
     assert recipe.variant == "modern"
@@ -259,3 +258,52 @@ def test_lenet_on_mnist_has_its_published_error_beside_it():
     assert [result.value for result in results] == ["0.95", "0.8"]
     assert results_beside("lenet5", "digits", "one view", ("top1_error",)) == ()
     assert results_beside("lenet5", "mnist", "10 crops", ("top1_error",)) == ()
+
+
+@pytest.fixture
+def unread(monkeypatch, tmp_path):
+    """Data that must not be read: arguments are refused before."""
+
+    def read(*args, **more):
+        raise AssertionError("the data are read")
+
+    monkeypatch.setattr("convatlas.training.plan.load_data", read)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--set", "preprocessing.channels=7"], "images are grey or coloured"),
+        (["--set", "optimizer.lr=-1"], "expected more than 0"),
+        (["--set", "optimzer.lr=1"], "optimzer"),
+        (["--set", "seed=7"], "the data are split by it"),
+        (["--size", "500"], "caffe_lenet takes 28 to 31 pixels"),
+        (["--set", "preprocessing.size=[500,500]"], "--size has the height 500"),
+        (["--val-fraction", "1"], "--val-fraction is 1.0"),
+        (["--fraction", "0"], "--fraction is 0.0"),
+        (["--class-weights", "many"], "--class-weights is 'many'"),
+        (["--scale-lr"], "--scale-lr changes nothing"),
+        (["--tracker", "abacus"], "--tracker is 'abacus'"),
+        (["--device", "cuda:99"], "--device 'cuda:99' is not there"),
+        (["--keep-epochs", "999"], "--keep-epochs names epoch 999"),
+        (["--recipe", "sourdough"], "--recipe 'sourdough' is unknown"),
+        (["--recipe", "none/recipe.toml"], "none/recipe.toml"),
+        (["--weights", "none.safetensors"], "none.safetensors"),
+        (["--data", "none/images"], "none/images' does not exist; expected a folder, a file"),
+        (["--test-data", "none/images"], "--test-data '"),
+        (["--out", "occupied"], "--out occupied exists already"),
+        (["--set", "batch_size=0"], "--batch-size is 0"),
+    ],
+)
+def test_arguments_and_places_are_checked_before_the_data_are_read(arguments, sentence, unread, tmp_path, capsys):
+    (tmp_path / "occupied").mkdir()
+    (tmp_path / "occupied" / "thesis.txt").write_text("years of work")
+    assert main(["train", "caffe_lenet", *arguments]) in (1, 2)
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_batch_on_which_a_network_cant_train_is_refused_before_the_data_are_read(unread, tmp_path, capsys):
+    arguments = ["train", "stacked_hourglass_1", "--data", str(tmp_path), "--size", "64", "--batch-size", "1"]
+    assert main(arguments) == 2
+    assert "stacked_hourglass_1 can't train on 1 at 64 x 64 pixels" in capsys.readouterr().err

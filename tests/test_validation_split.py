@@ -1,6 +1,7 @@
 """Epochs are compared on a validation split, and the test split is seen once; where there is none, it is said."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from convatlas.data.validation import fold, fold_of, hold_out, reduce
 from convatlas.errors import UsageError
 from convatlas.records import Preprocessing
 from convatlas.training import DataSource, Recipe, fit, folds, tasks
+from convatlas.training.asked import Asked
 from convatlas.training.mechanisms import EarlyStopping
+from convatlas.training.plan import prepare
 from convatlas.training.position import error_of
 from convatlas.training.recipe import SGD
 from convatlas.training.sources import load_data
@@ -220,9 +223,8 @@ def stop_at(step: int):
 
 
 def fit_like(arguments: list[str], out: Path) -> None:
-    from convatlas.cli.training_plan import Asked, planned
-
-    chosen, loaded = planned(Asked("caffe_lenet", epochs=2, batch_size=400, val_fraction=0.1), None, False)
+    asked = Asked("caffe_lenet", epochs=2, batch_size=400, val_fraction=0.1)
+    chosen, loaded = prepare(asked).load()
     fit(chosen, loaded, out, device="cpu")
 
 
@@ -277,3 +279,19 @@ def test_every_task_knows_when_validation_serves_as_test(tmp_path):
     assert loaded.val_serves_as_test
     assert loaded.val is None
     assert not load("digits").val_serves_as_test
+
+
+def test_resume_of_the_folder_of_folds_continues_all(tmp_path, capsys):
+    folder, arguments = tmp_path / "cv", ["--folds", "3", "--fraction", "0.2", "--no-report", "--epochs", "1"]
+    assert main(["train", "caffe_lenet", *arguments, "--device", "cpu", "--out", str(folder)]) == 0
+    whole = json.loads((folder / "folds.json").read_text())
+    shutil.rmtree(folder / "fold3")  # as if it had not begun
+    (folder / "fold2" / "summary.json").unlink()  # as if it had stopped before its end
+    (folder / "folds.json").unlink()
+    first = (folder / "fold1" / "checkpoints" / "last" / "weights.safetensors").stat().st_mtime_ns
+    capsys.readouterr()
+    assert main(["train", "--resume", str(folder), "--no-report", "--device", "cpu", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (folder / "fold1" / "checkpoints" / "last" / "weights.safetensors").stat().st_mtime_ns == first
+    for name in ("val_error", "test_error"):
+        assert said[name] == whole[name]

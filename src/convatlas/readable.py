@@ -60,3 +60,12 @@ def amount(value: float | None, digits: int = 3) -> str:
 def milliseconds(value: float) -> str:
     """As many digits as a person compares: 0.34, 12.5, 1,204."""
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """ "0.4 s", "48 s", "12 min", "3.5 h", "2.1 days"."""
+    for limit, unit, name in ((100, 1, "s"), (100 * 60, 60, "min"), (48 * 3600, 3600, "h")):
+        if seconds < limit:
+            value = seconds / unit
+            return f"{value:.1f} {name}" if value < 10 else f"{value:.0f} {name}"
+    return f"{seconds / 86_400:.1f} days"

@@ -59,9 +59,9 @@ def find_sizes(net: nn.Module, input_shape: Shape, *, samples: int = 1) -> tuple
 
     def fits(length: int, places: int) -> bool:
         sides = (length if side == places else side for side in shape[1:])
-        return length > 0 and _runs(trial, (samples, shape[0], *sides))
+        return length > 0 and runs(trial, (samples, shape[0], *sides))
 
-    if not _runs(trial, (samples, *shape)):
+    if not runs(trial, (samples, *shape)):
         return (None,) * (len(shape) - 1)
     sizes = {side: _stretch(functools.partial(fits, places=side), side) for side in set(shape[1:])}
     return tuple(sizes[side] for side in shape[1:])
@@ -93,7 +93,8 @@ def bare_copy(net: nn.Module) -> nn.Module:
     return copy.deepcopy(net, known)
 
 
-def _runs(trial: nn.Module, shape: Shape) -> bool:
+def runs(trial: nn.Module, shape: Shape) -> bool:
+    """Whether a network on `meta` takes an input of that shape, (B, C, ...), in the mode that it is in."""
     dtype = next((p.dtype for p in trial.parameters() if p.is_floating_point()), torch.float32)
     token = _trying.set(True)
     try:

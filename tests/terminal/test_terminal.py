@@ -117,7 +117,7 @@ def test_each_task_trains_in_a_terminal(terminal: Terminal, network: str, data: 
     check(terminal("eval", out, "--report", f"new/{network}.html"), columns=80)
     shown = terminal("runs", columns=200)
     check(shown, columns=200)
-    measure = {"masks": "mean IU", "people": "PCK", "photos": "error"}.get(data, r"mAP \(VOC 2010\)")
+    measure = {"masks": "mean IoU", "people": "PCK", "photos": "error"}.get(data, r"mAP \(VOC 2010\)")
     assert re.search(rf"{network} .* {measure} ", shown.text), shown.text
 
 

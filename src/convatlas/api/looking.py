@@ -165,7 +165,7 @@ class Comparison(Rows[Entry]):
     """Networks side by side on this machine."""
 
     def rows(self) -> list[dict[str, Cell]]:
-        """A row for each network and batch."""
+        """A row for each network and batch; what did not fit into the seconds has no latency."""
         return [
             {
                 "network": entry.name,
@@ -174,13 +174,18 @@ class Comparison(Rows[Entry]):
                 "parameters": entry.cost.parameters if entry.cost else None,
                 "multiply_adds": entry.cost.multiply_adds if entry.cost else None,
                 "batch": batch,
-                "latency_ms": timing.latency_ms,
-                "images_per_s": timing.images_per_s,
-                "memory_bytes": entry.memory_bytes[batch],
+                "latency_ms": timing.latency_ms if timing else None,
+                "images_per_s": timing.images_per_s if timing else None,
+                "memory_bytes": entry.memory_bytes.get(batch) if batch else None,
             }
             for entry in self.items
-            for batch, timing in entry.timings.items()
+            for batch in entry.memory_bytes or (None,)
+            for timing in (entry.timings.get(batch) if batch else None,)
         ]
+
+    def left_out(self) -> list[str]:
+        """Why numbers are absent."""
+        return [f"{comparison.label(entry)}: {note}" for entry in self.items for note in entry.notes]
 
     def save(self, path: PathLike) -> Page:
         """Writes the page with charts.
@@ -209,7 +214,7 @@ def compare(
         data: what runs are tested on; None: their own data.
         data_root: where known data sets lie.
         side: pixels of the input's sides; None: each network's own.
-        seconds: for all timing together; three passes each at least.
+        seconds: for the whole comparison; what does not fit is cut, and `left_out()` names it.
         progress: show how far it is, in a terminal or a notebook.
 
     Raises:

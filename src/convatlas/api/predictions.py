@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from convatlas.api.rows import Cell, Rows, html_table
+from convatlas.api.rows import Cell, Rows, with_problems
 from convatlas.data.detection.drawing import draw_boxes
 from convatlas.data.pose.people import limbs, sides
 from convatlas.inference.boxes import BoxPrediction
@@ -35,8 +35,16 @@ class Predictions(Rows[P], Generic[P]):
     colours: tuple[tuple[int, int, int], ...] | None = None
 
     def rows(self) -> list[dict[str, Cell]]:
-        """A row for each class of an image, each class of a mask, each box or each joint."""
-        return [{"image": item.path, **row} for item in self.items for row in _rows(item, self.classes)]
+        """A row for each class of an image, each class of a mask, each box or each joint.
+
+        Where images could not be read, each of them has a row with its `problem`, which the others leave empty.
+        """
+        rows = [{"image": item.path, **row} for item in self.items for row in _rows(item, self.classes)]
+        return with_problems(rows, self.problems, "image")
+
+    def left_out(self) -> list[str]:
+        """The images that could not be read, and why."""
+        return [f"not read: {problem.path}: {problem.reason}" for problem in self.problems]
 
     def _repr_html_(self) -> str:
         shown = "".join(
@@ -45,8 +53,7 @@ class Predictions(Rows[P], Generic[P]):
             for item in self.items[:PREVIEWS]
             if (uri := _preview(item, self.classes, self.colours)) is not None
         )
-        unread = "".join(f"<li>{html.escape(p.path)}: {html.escape(p.reason)}</li>" for p in self.problems)
-        return shown + html_table(self.rows()) + (f"<p>not read:</p><ul>{unread}</ul>" if unread else "")
+        return shown + super()._repr_html_()
 
 
 def _rows(item: AnyPrediction, classes: tuple[str, ...]) -> Iterable[dict[str, Cell]]:

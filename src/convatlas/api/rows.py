@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 from convatlas.errors import ConvatlasError
+from convatlas.records import Problem
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -38,6 +39,10 @@ class Rows(Sequence[T], Generic[T]):
         """The table as plain values: a row for each line, by column."""
         raise NotImplementedError
 
+    def left_out(self) -> list[str]:
+        """A sentence for each thing that has no result, which no view of the table hides."""
+        return []
+
     def to_dataframe(self) -> "DataFrame":
         """The table as a pandas frame.
 
@@ -53,10 +58,25 @@ class Rows(Sequence[T], Generic[T]):
     def __repr__(self) -> str:
         lines = [" ".join(f"{name}={cell_text(value)}" for name, value in row.items()) for row in self.rows()[:8]]
         more = len(self.rows()) - len(lines)
-        return "\n".join([f"{type(self).__name__} ({len(self)})", *lines, *([f"... {more} more"] if more else [])])
+        more_lines = [f"... {more} more"] if more else []
+        return "\n".join([f"{type(self).__name__} ({len(self)})", *lines, *more_lines, *self.left_out()])
 
     def _repr_html_(self) -> str:
-        return html_table(self.rows())
+        left_out = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in self.left_out())
+        return html_table(self.rows()) + (f"<ul>{left_out}</ul>" if left_out else "")
+
+
+def with_problems(rows: list[dict[str, Cell]], problems: Sequence[Problem], name: str) -> list[dict[str, Cell]]:
+    """The rows, and one for each problem, whose path stands under `name`; without problems just the rows.
+
+    >>> with_problems([{"image": "a.png", "score": 0.5}], [Problem("b.png", "damaged")], "image")[1]
+    {'image': 'b.png', 'score': None, 'problem': 'damaged'}
+    """
+    if not problems:
+        return rows
+    columns = dict.fromkeys(column for row in rows for column in row)
+    empty: dict[str, Cell] = dict.fromkeys((name, *columns, "problem"))
+    return [empty | row for row in rows] + [empty | {name: one.path, "problem": one.reason} for one in problems]
 
 
 def cell_text(value: Cell) -> str:

@@ -15,13 +15,14 @@ from convatlas.api.loaded import LoadedNetwork, load
 from convatlas.api.pages import Page
 from convatlas.api.progress import NotebookElement, in_notebook, progress_html
 from convatlas.api.rows import Cell, html_table
-from convatlas.cli.training_display import epoch_display
-from convatlas.cli.training_plan import Asked, planned
 from convatlas.errors import ConvatlasError
 from convatlas.inference.opening import usual_preprocessing
 from convatlas.inference.tasks import score
 from convatlas.records import SCORES, AnyEvaluation
+from convatlas.terminal.epochs import epoch_display
+from convatlas.training.asked import Asked
 from convatlas.training.loop import Progress
+from convatlas.training.plan import check_start, prepare
 from convatlas.training.recipe import Recipe
 from convatlas.training.run import RunFolder
 
@@ -57,10 +58,14 @@ class TrainedRun(LoadedNetwork):
 
     def __str__(self) -> str:
         reached = ", ".join(f"{name} {100 * value:.2f}%" for name, value in _scores(self.evaluation).items())
-        return f"{self.name}, {reached}, {self.seconds:.0f} s: {self.run}"
+        count = len(self.evaluation.problems)
+        unread = f", {count} {'image' if count == 1 else 'images'} not read" if count else ""
+        return f"{self.name}, {reached}, {self.seconds:.0f} s{unread}: {self.run}"
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(str(self))}</p>{html_table([_epoch_row(row) for row in self.metrics()])}"
+        table = html_table([_epoch_row(row) for row in self.metrics()])
+        problems = html_table([{"not read": one.path, "why": one.reason} for one in self.evaluation.problems])
+        return f"<p>{html.escape(str(self))}</p>{table}{problems if self.evaluation.problems else ''}"
 
 
 @suggest_arguments
@@ -155,14 +160,17 @@ def train(
         seed=seed,
         settings=tuple(f"{field}={value}" for field, value in (settings or {}).items()),
     )
-    chosen, loaded = planned(asked, _path(data_root), download)
-    folder = _path(out) or _new_folder(chosen.network, loaded.name)
+    plan, where = prepare(asked, _path(data_root)), None if device == "auto" else device
+    place = _path(out)
+    check_start(place, device=where, trackers=trackers, overwrite=overwrite)
+    chosen, loaded = plan.load(download=download)
+    folder = place or _new_folder(chosen.network, loaded.name)
     with _display(chosen.epochs, shown=progress) as display:
         trained = training.fit(
             chosen,
             loaded,
             folder,
-            device=None if device == "auto" else device,
+            device=where,
             workers=workers,
             overwrite=overwrite,
             trackers=trackers,

@@ -2,8 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache, partial
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -13,8 +12,7 @@ from convatlas.api.arguments import suggest_arguments
 from convatlas.api.loaded import open_loaded
 from convatlas.api.pages import Page
 from convatlas.api.progress import show_progress
-from convatlas.cli.explain_ import FEW, SINGLE, from_data
-from convatlas.errors import ConvatlasError, UsageError
+from convatlas.errors import UsageError
 from convatlas.evaluation.detector import Protocol
 from convatlas.evaluation.protocols import named
 from convatlas.inference.evaluate import evaluate_source
@@ -27,7 +25,6 @@ from convatlas.inference.trained import TrainedNetwork
 from convatlas.records import AnyEvaluation, Problem
 from convatlas.report import seeing
 from convatlas.report.image_uris import as_array
-from convatlas.visualise.evidence import as_classifier
 
 PathLike = str | os.PathLike[str]
 RULES: dict[str, Protocol] = {"voc07": "voc07", "voc10": "voc10", "coco": "coco"}
@@ -118,7 +115,7 @@ def explain(
     data: str | None = None,
     data_root: PathLike | None = None,
     out: PathLike | None = None,
-    limit: int = 8,
+    limit: int | None = None,
     device: str = "auto",
     progress: bool = True,
 ) -> Explanation:
@@ -133,7 +130,7 @@ def explain(
         data: images for the methods that look at many, and without `images` for the others; None: the run's own.
         data_root: where known data sets lie.
         out: a folder, or a page that ends in .html; None: explain/ in the run, or explain-<network>.
-        limit: at most so many images are looked at one by one.
+        limit: images that are looked at one by one; None: 8 of `images`, 3 of data.
         device: "auto", "cpu", "cuda", "cuda:1" ...
         progress: show how far it is, in a terminal or a notebook.
 
@@ -147,41 +144,23 @@ def explain(
     >>> [panel.method for panel in page.panels]
     ['gradcam']
     """
-    known = [*seeing.NETWORK_METHODS, *seeing.METHODS]
-    for method in methods:
-        if method not in (*known, "all"):
-            raise UsageError(f"methods has {method!r}; expected {', '.join(known)} or all")
-    chosen = known if "all" in methods else [name for name in known if name in methods]
+    question = seeing.Question(
+        methods=tuple(methods), layer=layer, target=target, data=data, limit=limit,
+        data_root=None if data_root is None else Path(data_root).expanduser(),
+    )  # fmt: skip
+    seeing.choose_methods(question.methods)
     trained: TrainedNetwork = open_loaded(network)
-    if trained.task != "classification":
-        as_classifier(trained.net)
-        trained = replace(trained, preprocessing=trained.whole)
-    seeing.check_layer(trained, layer)
-    trained.net.to(resolve_device(device))
+    where = resolve_device(device)
     default = trained.run / "explain" if trained.run else Path(f"explain-{trained.name}")
     place = Path(out).expanduser() if out is not None else default
-    files, problems = _as_files(images, place)
-    root = None if data_root is None else Path(data_root).expanduser()
-    pool = cache(partial(seeing.open_pool, trained, files, data, root))
-    options = seeing.Options(layer, None, _number_of(target, trained.classes), pool)
-    if files or problems or (data is None and trained.run is None):
-        subjects, unreadable = seeing.subjects(trained, files[:limit], options)
-    elif set(chosen) & SINGLE:
-        subjects, unreadable = from_data(trained, pool, min(limit, FEW), options, wanted=data is not None)
-    else:
-        subjects, unreadable = [], []
-    problems += unreadable
-    if images and problems and not subjects:
-        raise ConvatlasError(f"no image can be read: {problems[0].path}: {problems[0].reason}")
+    files, unreadable = _as_files(images, place)
     with show_progress("Looking", shown=progress) as step:
-        seen = list(seeing.see(trained, subjects, chosen, options, step))
-    panels = [item for item in seen if isinstance(item, seeing.Panel)]
-    problems += dict.fromkeys(item for item in seen if isinstance(item, Problem))
-    if not panels:
-        reason = f": {problems[0].path}: {problems[0].reason}" if problems else ""
+        seen = seeing.look(trained, files, question, device=where, unreadable=unreadable, on_progress=step)
+    if not seen.panels:
+        reason = f": {seen.problems[0].path}: {seen.problems[0].reason}" if seen.problems else ""
         raise UsageError(f"images show nothing that these methods can explain{reason}")
-    page = seeing.write(place, trained, subjects, panels, problems)
-    return Explanation(page, tuple(panels), tuple(problems))
+    page = seeing.write(place, seen.source, seen.subjects, seen.panels, seen.problems)
+    return Explanation(page, tuple(seen.panels), tuple(seen.problems))
 
 
 def _as_files(images: tuple[Images, ...], place: Path) -> tuple[list[Path], list[Problem]]:
@@ -198,15 +177,6 @@ def _as_files(images: tuple[Images, ...], place: Path) -> tuple[list[Path], list
         else:
             files.append(image)
     return files, problems
-
-
-def _number_of(target: str | int | None, classes: tuple[str, ...]) -> int | None:
-    if target is None or target in classes:
-        return None if target is None else classes.index(str(target))
-    number = int(target) if isinstance(target, int) or target.isdigit() else -1
-    if not 0 <= number < len(classes):
-        raise UsageError(f"target is {target!r}; expected one of {len(classes)} names, or 0 to {len(classes) - 1}")
-    return number
 
 
 @suggest_arguments

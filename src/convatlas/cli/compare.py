@@ -40,7 +40,9 @@ def command(
     side: Annotated[
         int | None, typer.Option(min=1, metavar="PIXELS", help="Sides of the input; by default each network's own.")
     ] = None,
-    seconds: Annotated[float, typer.Option(help="For all timing together; what does not fit is cut, and named.")] = 480,
+    seconds: Annotated[
+        float, typer.Option(help="For building, testing and timing; what does not fit is cut, and named.")
+    ] = 480,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the page with charts here.")] = None,
     csv: Annotated[bool, typer.Option("--csv", help="CSV instead of text.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")] = False,

@@ -55,8 +55,8 @@ def command(
         typer.Option(
             min=0,
             max=1,
-            help="Two classes: take the second from this probability on. Detectors: precision and recall of the boxes "
-            "with at least this score.",
+            help="Two classes, of images or pixels: take the second from this probability on. Detectors: precision "
+            "and recall of the boxes with at least this score.",
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
@@ -75,7 +75,7 @@ def command(
     opened = inference.open_source(source, weights)
     warn_of_choice(opened.notes)
     only_for(opened, ("segmentation",), {"--crf": crf})
-    only_for(opened, ("classification", "detection"), {"--threshold": threshold is not None})
+    only_for(opened, ("classification", "segmentation", "detection"), {"--threshold": threshold is not None})
     epoch = scored_epoch(opened, weights)
     only_for(opened, ("classification",), {"--scales": scales, "--with": along, "--classes": classes})
     if (evaluate := TASKS[opened.task].evaluate) is not None:

@@ -30,6 +30,8 @@ class Manner:
 
 
 def evaluate_segmenter(opened: Any, data: str | None, root: Path | None, protocol: str | None, manner: Manner) -> None:
+    if protocol == "membranes" and manner.threshold is not None:
+        raise UsageError("--threshold with --protocol membranes, which tries every threshold; expected one of them")
     if protocol == "membranes":
         _evaluate_membranes(opened, data, root, manner)
         return
@@ -62,6 +64,7 @@ def _evaluate_masks(opened: Any, data: str | None, root: Path | None, manner: Ma
             cast(MaskSplit, dataset.test),
             device=manner.device,
             refine=DenseCRF() if manner.crf else None,
+            threshold=manner.threshold,
             on_progress=step,
         )
     found, rows = survey.evaluation, mask_rows(survey)
@@ -71,7 +74,7 @@ def _evaluate_masks(opened: Any, data: str | None, root: Path | None, manner: Ma
     if manner.json:
         print_json({
             "network": opened.name, "data": dataset.name, "pictures": len(survey.indices), "protocol": found.protocol,
-            "epoch": manner.epoch,
+            "epoch": manner.epoch, "threshold": manner.threshold,
             "seconds": found.seconds, "pixel_accuracy": found.pixel_accuracy, "mean_accuracy": found.mean_accuracy,
             "mean_iu": found.mean_iu, "frequency_weighted_iu": found.frequency_weighted_iu, "loss": found.loss,
             "boundary_f1": survey.boundary.mean, "classes": [asdict(row) for row in rows],
@@ -83,13 +86,13 @@ def _evaluate_masks(opened: Any, data: str | None, root: Path | None, manner: Ma
         out = console()
         out.print(f"{opened.name} on {dataset.name}: {len(survey.indices):,} test images, {found.protocol}"
                   f"{manner.epoch_words}, {found.seconds:.1f} s", markup=False)  # fmt: skip
-        out.print(f"[bold]mean IU {percent(found.mean_iu)}[/], pixel accuracy {percent(found.pixel_accuracy)}, mean "
-                  f"accuracy {percent(found.mean_accuracy)}, frequency-weighted IU "
+        out.print(f"[bold]mean IoU {percent(found.mean_iu)}[/], pixel accuracy {percent(found.pixel_accuracy)}, mean "
+                  f"accuracy {percent(found.mean_accuracy)}, frequency-weighted IoU "
                   f"{percent(found.frequency_weighted_iu)}, boundary F1 {percent(survey.boundary.mean)}")  # fmt: skip
         say_printed(printed)
         out.print(f"loss {found.loss:.4f}\n")
         columns = ([row.name, *map(percent, (row.iu, row.accuracy, row.boundary_f1, row.share))] for row in rows)
-        print_table(("class", "IU", "accuracy", "boundary F1", "pixels"), columns)
+        print_table(("class", "IoU", "accuracy", "boundary F1", "pixels"), columns)
         if manner.report is not None:
             say_report(manner.report, "the worst images and their boundaries")
     for problem in found.problems:

@@ -1,27 +1,12 @@
 """`convatlas explain`: what a network looks at, on images."""
 
-from dataclasses import replace
-from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from convatlas.cli.arguments import complete_network
 from convatlas.cli.common import print_json, progress, say, warn
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from convatlas.inference import Source
-    from convatlas.records import Problem
-    from convatlas.report.seeing import Options, Pool, Subject
-
-MANY, FEW = 8, 3  # images that are looked at one by one: of those given, and of data
-SINGLE = {
-    "deconvnet", "saliency", "guided", "gradcam", "cam", "occlusion", "ig", "invariance", "equivariance",
-    "correspondence",
-}  # methods that look at images one by one  # fmt: skip
 
 
 def command(
@@ -77,87 +62,33 @@ def command(
     layers taken out), evolution (features over the epochs of a run). A run's report takes the panels in.
     """
     from convatlas import inference
-    from convatlas.errors import ConvatlasError
-    from convatlas.records import Problem
     from convatlas.report import seeing
     from convatlas.report.tables import plural
 
-    methods = chosen(method or ["all"], [*seeing.NETWORK_METHODS, *seeing.METHODS])
+    question = seeing.Question(
+        methods=tuple(method or ["all"]), layer=layer, map=map_, target=target, data=data, data_root=data_root,
+        parts=seeing.read_parts(part or []), limit=limit,
+    )  # fmt: skip
+    seeing.choose_methods(question.methods)
+    where = inference.resolve_device(device)
     opened = inference.open_source(source, weights)
     if classes is not None:
         opened = inference.with_classes(opened, classes)
-    if opened.task != "classification":
-        from convatlas.visualise.evidence import as_classifier
-
-        as_classifier(opened.net)
-        opened = replace(opened, preprocessing=opened.whole)
-    seeing.check_layer(opened, layer)
-    opened.net.to(inference.resolve_device(device))
-    files, problems = inference.find_images(images or [])
-    pool = cache(partial(seeing.open_pool, opened, files, data, data_root))
-    parts = seeing.read_parts(part or [])
-    options = seeing.Options(layer, map_, number_of(target, opened.classes), pool, parts)
-    shown = limit or (FEW if not files else MANY)
+    files, unreadable = inference.find_images(images or [])
+    shown = limit or seeing.MANY
     if len(files) > shown:
         warn(f"{len(files)} images given, {plural(shown, 'is', 'are')} looked at one by one (--limit)")
-    if images or not SINGLE & {*methods} or (data is None and opened.run is None):
-        found, unreadable = seeing.subjects(opened, files[:shown], options)
-    else:
-        found, unreadable = from_data(opened, pool, shown, options, wanted=data is not None)
-    problems += unreadable
-    if images and problems and not found:
-        raise ConvatlasError(f"no image can be read: {problems[0].path}: {problems[0].reason}")
     with progress("Looking") as step:
-        seen = list(seeing.see(opened, found, methods, options, step))
-    panels = [item for item in seen if isinstance(item, seeing.Panel)]
-    left_out = list(dict.fromkeys(item for item in seen if isinstance(item, Problem)))
-    for problem in [*problems, *left_out]:
+        seen = seeing.look(opened, files, question, device=where, unreadable=unreadable, on_progress=step)
+    for problem in seen.problems:
         warn(f"{problem.path}: {problem.reason}")
-    if not panels:
+    if not seen.panels:
         raise typer.Exit(1)
     out = out or (opened.run / "explain" if opened.run else Path(f"explain-{opened.name}"))
-    page = seeing.write(out, opened, found, panels, [*problems, *left_out])
+    page = seeing.write(out, seen.source, seen.subjects, seen.panels, seen.problems)
     if json:
-        print_json({"page": str(page), **seeing.as_json(opened, found, panels, [*problems, *left_out])})
+        numbers = seeing.as_json(seen.source, seen.subjects, seen.panels, seen.problems)
+        print_json({"page": str(page), **numbers})
     else:
-        of = f" of {plural(len(found), 'image', 'images')}" if found else ""
-        say(f"{plural(len(panels), 'panel', 'panels')}{of}: {page}")
-
-
-def from_data(
-    opened: "Source", pool: "Callable[[], Pool]", count: int, options: "Options", *, wanted: bool
-) -> "tuple[list[Subject], list[Problem]]":
-    """Images of the data; where nobody has asked for them and they are gone, only what can be seen without."""
-    from convatlas.errors import ConvatlasError
-    from convatlas.report import seeing
-
-    try:
-        return seeing.subjects_of(opened, pool(), count, options)
-    except ConvatlasError as error:
-        if wanted:
-            raise
-        warn(f"no images are looked at one by one: {error}")
-        return [], []
-
-
-def chosen(methods: list[str], known: list[str]) -> list[str]:
-    """The methods that were asked for, in the page's order. Raises UsageError for an unknown one."""
-    from convatlas.errors import UsageError
-
-    for name in methods:
-        if name not in (*known, "all"):
-            raise UsageError(f"--method {name} is unknown; expected {', '.join(known)} or all")
-    return known if "all" in methods else [name for name in known if name in methods]
-
-
-def number_of(target: str | None, classes: tuple[str, ...]) -> int | None:
-    """A class's number from its name or number. Raises UsageError where there is none such."""
-    from convatlas.errors import UsageError
-
-    if target is None or target in classes:
-        return None if target is None else classes.index(target)
-    if target.isdigit() and int(target) < len(classes):
-        return int(target)
-    raise UsageError(
-        f"--class {target} does not exist; expected one of {len(classes)} names or 0 to {len(classes) - 1}"
-    )
+        of = f" of {plural(len(seen.subjects), 'image', 'images')}" if seen.subjects else ""
+        say(f"{plural(len(seen.panels), 'panel', 'panels')}{of}: {page}")

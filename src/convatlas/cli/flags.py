@@ -7,12 +7,14 @@ from typing import Any
 _FIRST_WORD = re.compile(r"[a-z][a-z_]*(?= )")
 _AS_ARGUMENT = re.compile(r"\b(?P<name>[a-z][a-z_]*)=(?P<value>True|None|[A-Z][A-Z_|]*|'[^']*'|\d[\w.,]*)")
 
+_SPELLED_WITH_UNDERSCORE = re.compile(r"(?<![\w./'\"-])[a-z]+(?:_[a-z]+)+(?![\w/'\"=-]|\.\w)")
+
 
 def name_flags(sentence: str, flags: Mapping[str, str]) -> str:
     """The sentence with the arguments that it names as the flags of a command.
 
-    Two places are read: the first word ("device abacus is not usable") and what is written as in Python
-    ("expected weights=FILE", "overwrite=True replaces it").
+    Three places are read: the first word ("device abacus is not usable"), what is written as in Python ("expected
+    weights=FILE", "overwrite=True replaces it"), and words that no sentence has otherwise ("class_weights").
 
     Args:
         sentence: of an error.
@@ -21,7 +23,8 @@ def name_flags(sentence: str, flags: Mapping[str, str]) -> str:
     first = _FIRST_WORD.match(sentence)
     if first is not None and first[0] in flags:
         sentence = flags[first[0]] + sentence[first.end() :]
-    return _AS_ARGUMENT.sub(lambda match: _as_typed(match, flags), sentence)
+    sentence = _AS_ARGUMENT.sub(lambda match: _as_typed(match, flags), sentence)
+    return _SPELLED_WITH_UNDERSCORE.sub(lambda match: flags.get(match[0], match[0]), sentence)
 
 
 def _as_typed(match: re.Match[str], flags: Mapping[str, str]) -> str:

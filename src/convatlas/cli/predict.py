@@ -46,8 +46,8 @@ def command(
     least_score: Annotated[
         float | None,
         typer.Option("--least-score", "--threshold", show_default="0.5, or margin 0",
-                     help="Of a detector's boxes: 0 to 1, or a margin of SVMs. Of two classes the second is taken from "
-                     "this probability on."),
+                     help="Of a detector's boxes: 0 to 1, or a margin of SVMs. Of two classes, of images or pixels, "
+                     "the second is taken from this probability on."),
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Say which engine is taken, on standard error.")] = False,
 ) -> None:  # fmt: skip
@@ -70,7 +70,9 @@ def command(
     moved = {"--engine": engine != "auto", "--video": video, "--camera": camera is not None, "--csv": as_csv}
     only_for(opened, ("classification",), moved)
     only_for(opened, ("segmentation", "detection", "pose"), {"--out": out})
-    only_for(opened, ("classification", "detection"), {"--least-score": least_score is not None})
+    only_for(opened, ("classification", "segmentation", "detection"), {"--threshold": least_score is not None})
+    if opened.task == "segmentation":
+        check_probability(least_score)
     if (row_of := TASKS[opened.task].row_of) is not None:
         how = Looking(device=where, crf=crf, least_score=least_score)
         if not predict_tasks.predict(opened, inputs or [], out, row_of, how, json=json):
@@ -123,9 +125,14 @@ def decision(classes: tuple[str, ...], threshold: float | None) -> Callable[[Pre
     if threshold is None:
         return lambda prediction: prediction
     check_binary(classes)
-    if not 0 <= threshold <= 1:
-        raise UsageError(f"--threshold is {threshold}; expected a probability, 0 to 1")
+    check_probability(threshold)
     return lambda prediction: decide_prediction(prediction, classes, threshold)
+
+
+def check_probability(threshold: float | None) -> None:
+    """Raises UsageError for a threshold that no probability can be compared with."""
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise UsageError(f"--threshold is {threshold}; expected a probability, 0 to 1")
 
 
 def print_lines(predictions: Iterable[Prediction]) -> int:

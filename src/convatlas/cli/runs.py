@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from convatlas.cli.common import console, duration, print_json, warn
+from convatlas.cli.common import console, print_json, warn
 from convatlas.cli.tables import Column, print_table
 from convatlas.errors import ConvatlasError, UsageError
+from convatlas.readable import duration
 from convatlas.records import SCORES, score_name
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def print_runs(rows: list[dict[str, Any]]) -> None:
 
 
 def measure_name(row: dict[str, Any]) -> str:
-    """ "error", "validation error", "mean IU", "mAP (VOC 2010)"."""
+    """ "error", "validation error", "mean IoU", "mAP (VOC 2010)"."""
     if row["measure"] in SCORES:
         return score_name(row["measure"], row["protocol"])
     return "validation error" if row["measure"] == "val_error" else "error"

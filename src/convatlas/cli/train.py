@@ -12,7 +12,6 @@ import typer
 from convatlas.cli.arguments import complete_network, parse_finite, validate_folder, validate_output
 from convatlas.cli.common import progress, warn
 from convatlas.cli.training_display import summarise
-from convatlas.cli.training_plan import Asked, begun, planned
 from convatlas.cli.training_run import Manner, describe, train_one
 from convatlas.errors import UsageError
 
@@ -195,6 +194,9 @@ def command(
     first, then all layers, the first ones slowest. Under torchrun all processes train one network together.
     """
     from convatlas.training import SaveEvery
+    from convatlas.training.asked import Asked
+    from convatlas.training.folds import fold_folder, is_folder_of_folds
+    from convatlas.training.plan import begun, check_start, is_recipe_file, prepare
 
     every = replace(parse_save_every(save_every, SaveEvery()), epochs=parse_epochs(keep_epochs))
     asked = Asked(
@@ -218,14 +220,22 @@ def command(
     else:
         validate_folder(out, "--out")
 
+    if network is None and resume is None and not (recipe and is_recipe_file(recipe)):
+        raise UsageError("NAME is missing: a network of `convatlas list`, or --recipe with the recipe.toml of a run")
     quiet = json or os.environ.get("RANK", "0") != "0"
+    where, names = None if device == "auto" else device, tuple(tracker or ())
+    all_folds = resume is not None and is_folder_of_folds(resume)
+    began = resume if resume is None or not all_folds else fold_folder(resume, 1)
+    plan = None if resume else prepare(asked, data_root)
+    if plan is not None:
+        check_epochs(every, plan.max_epochs)
+    new = out if resume is None and folds is None and not find_lr else None
+    check_start(new, device=where, trackers=names, overwrite=overwrite)
     with nullcontext() if quiet else progress("Reading the data"):
-        chosen, loaded = begun(resume, data_root) if resume else planned(asked, data_root, download)
-    if beyond := [epoch for epoch in every.epochs if epoch > chosen.epochs]:
-        raise UsageError(f"--keep-epochs names epoch {beyond[0]}, but the run has {chosen.epochs}")
+        chosen, loaded = plan.load(download=download) if plan else begun(began or Path(), data_root)
+    check_epochs(every, chosen.epochs)
     if not quiet:
         describe(chosen, loaded)
-    where = None if device == "auto" else device
     if find_lr:
         from convatlas.cli.find_lr import draw
 
@@ -234,12 +244,12 @@ def command(
     default = Path("runs") / f"{chosen.network}-{loaded.name}-{datetime.now():%Y%m%d-%H%M%S}"
     manner = Manner(
         out=resume or out or default, device=where, workers=workers, overwrite=overwrite, resume=resume is not None,
-        save_every=every, trackers=tuple(tracker or ()), report=report, quiet=quiet,
+        save_every=every, trackers=names, report=report, quiet=quiet,
     )  # fmt: skip
-    if folds is not None:
+    if folds is not None or all_folds:
         from convatlas.cli.training_folds import train_folds
 
-        train_folds(chosen, loaded, manner, json=json)
+        train_folds(chosen, manner, json=json)
         return
     trained, page = train_one(chosen, loaded, manner)
     if os.environ.get("RANK", "0") != "0":
@@ -247,6 +257,12 @@ def command(
     for problem in trained.evaluation.problems:
         warn(f"skipped {problem.path}: {problem.reason}")
     summarise(trained, chosen, page, json=json)
+
+
+def check_epochs(every: "SaveEvery", epochs: int) -> None:
+    """Raises UsageError where weights of an epoch are to stay that there is not."""
+    if beyond := [epoch for epoch in every.epochs if epoch > epochs]:
+        raise UsageError(f"--keep-epochs names epoch {beyond[0]}, but the run has {epochs}")
 
 
 def parse_save_every(text: str, usual: "SaveEvery") -> "SaveEvery":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from convatlas.cli.common import console, literal, progress
 from convatlas.cli.tasks import TASKS
-from convatlas.cli.training_display import epoch_display
+from convatlas.terminal.epochs import epoch_display
 
 if TYPE_CHECKING:
     from convatlas.training import Recipe, SaveEvery

@@ -35,8 +35,7 @@ def hold_out(data: DataSet, fraction: float, *, seed: int) -> DataSet:
         >>> len(split.train) + len(split.val) == len(digits.train)
         True
     """
-    if not 0 < fraction < 1:
-        raise UsageError(f"val_fraction is {fraction}; expected a number between 0 and 1")
+    check_fractions(fraction, 1)
     return _with_val(data, stratified(_labels(data.train), fraction, seed), seed, f"val_fraction {fraction}")
 
 
@@ -82,8 +81,7 @@ def reduce(data: DataSet, fraction: float, *, seed: int) -> DataSet:
     Raises:
         UsageError: the fraction is out of range.
     """
-    if not 0 < fraction <= 1:
-        raise UsageError(f"fraction is {fraction}; expected a number above 0, at most 1")
+    check_fractions(None, fraction)
     if fraction == 1:
         return data
     taken = stratified(_labels(data.train), fraction, seed)
@@ -92,6 +90,14 @@ def reduce(data: DataSet, fraction: float, *, seed: int) -> DataSet:
         if not taken[labels == label].any():
             taken |= labels == label
     return replace(data, train=_select(data.train, taken), division=_renewed(data, taken, None, seed))
+
+
+def check_fractions(val_fraction: float | None, fraction: float) -> None:
+    """Raises UsageError for one that is out of range; None stands for no validation split."""
+    if val_fraction is not None and not 0 < val_fraction < 1:
+        raise UsageError(f"val_fraction is {val_fraction}; expected a number between 0 and 1")
+    if not 0 < fraction <= 1:
+        raise UsageError(f"fraction is {fraction}; expected a number above 0, at most 1")
 
 
 def _labels(split: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""How well the borders between classes are drawn: boundary F1, and mean IU in a band around the borders.
+"""How well the borders between classes are drawn: boundary F1, and mean IoU in a band around the borders.
 
 Csurka, Larlus, Perronnin, "What is a good evaluation measure for semantic segmentation?", BMVC 2013; Badrinarayanan,
 Kendall, Cipolla, "SegNet", PAMI 2017, section 4 (boundary F1). Kohli, Ladicky, Torr, "Robust Higher Order Potentials
@@ -96,7 +96,7 @@ def boundary_f1(
 
 
 class TrimapMeter:
-    """Mean IU among the pixels that lie within some pixels of a border of the truth, for several widths at once.
+    """Mean IoU among the pixels that lie within some pixels of a border of the truth, for several widths at once.
 
     A width of 1 counts the two rows of pixels that touch a border, w counts w rows on either side.
     """

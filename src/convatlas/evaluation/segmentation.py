@@ -5,7 +5,7 @@ pixels of class i that were taken for class j and t_i = sum_j n_ij:
 
     pixel accuracy             sum_i n_ii / sum_i t_i
     mean accuracy              mean over i of n_ii / t_i
-    mean IU                    mean over i of n_ii / (t_i + sum_j n_ji - n_ii)
+    mean IoU                    mean over i of n_ii / (t_i + sum_j n_ji - n_ii)
     frequency-weighted IU      sum_i t_i IU_i / sum_i t_i
 
 The counts are summed over all images before anything is divided, as the VOC devkit does. A class that occurs neither

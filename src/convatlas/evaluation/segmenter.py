@@ -57,7 +57,9 @@ class Segmenter:
         preprocessing: Preprocessing,
         device: str | torch.device = "cpu",
         refine: Refine | None = None,
+        threshold: float | None = None,
     ) -> None:
+        self.threshold = threshold  # of two classes the second is taken from this probability on
         self.net, self.preprocessing, self.device, self.refine = net, preprocessing, torch.device(device), refine
         self.input_shape = (preprocessing.channels, *preprocessing.size)
 
@@ -95,6 +97,12 @@ class Segmenter:
     @property
     def _fixed(self) -> bool:
         return all(axis.smallest == axis.largest for axis in self.sizes)
+
+    def decide(self, logits: Tensor) -> Tensor:
+        """(K, H, W) -> (H, W) int64: each pixel's most probable class, or of two the one that the threshold says."""
+        if self.threshold is None:
+            return logits.argmax(dim=0)
+        return (logits.softmax(dim=0)[1] >= self.threshold).long()
 
     @torch.inference_mode()
     def logits(self, image: Tensor) -> Tensor:
@@ -143,6 +151,7 @@ def evaluate_segmenter(
     device: str | torch.device = "cpu",
     progress: Callable[[int, int], None] | None = None,
     refine: Refine | None = None,
+    threshold: float | None = None,
     share: tuple[int, int] = (0, 1),
     gather: Callable[[Tensor], Tensor] | None = None,
     on_image: Callable[[int, Tensor, Tensor, Tensor], Any] | None = None,
@@ -155,11 +164,12 @@ def evaluate_segmenter(
         loss: (logits, masks) -> the mean over the batch; it knows void.
         progress: called with (images done, images).
         refine: what is done to the logits of each image, such as a CRF.
+        threshold: of two classes the second is taken from this probability on; None: the more probable.
         share: (rank, processes): this process takes every so many-th image.
         gather: each process's rows (n, ...) -> everybody's (N, ...).
         on_image: called with (index, image, predicted classes (H, W), mask (H, W)).
     """
-    segmenter, meter = Segmenter(net, preprocessing, device, refine), ConfusionMeter(len(classes))
+    segmenter, meter = Segmenter(net, preprocessing, device, refine, threshold), ConfusionMeter(len(classes))
     problems: list[Problem] = []
     total, count, start = 0.0, 0, time.perf_counter()
     mine = range(share[0], len(split), share[1])
@@ -171,7 +181,7 @@ def evaluate_segmenter(
                 problems.append(problem_of(split.name(index), error))
                 continue
             logits, truth = segmenter.logits(image), mask.long().to(device)
-            predicted = logits.argmax(dim=0)
+            predicted = segmenter.decide(logits)
             meter.add(predicted[None], truth[None])
             total += loss(logits[None], truth[None]).item()
             count += 1
@@ -188,4 +198,5 @@ def evaluate_segmenter(
         raise ConvatlasError(f"none of the {len(split)} test images can be read{first}")
     seconds = time.perf_counter() - start
     found = (*split.problems, *(problem for problem in problems if problem not in split.problems))
-    return summarise(confusion, total / count, classes, seconds, found, segmenter.protocol)
+    at = "" if threshold is None else f", {classes[1]} from probability {threshold:g} on"
+    return summarise(confusion, total / count, classes, seconds, found, segmenter.protocol + at)

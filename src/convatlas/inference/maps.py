@@ -13,6 +13,7 @@ from convatlas.evaluation.boundary import BoundaryMeter, TrimapMeter
 from convatlas.evaluation.classifier import evaluating
 from convatlas.evaluation.segmentation import image_confusions
 from convatlas.evaluation.segmenter import Refine, Segmenter, evaluate_segmenter
+from convatlas.evaluation.threshold import check_binary
 from convatlas.inference.images import Images, collect_images, read_image
 from convatlas.inference.trained import TrainedNetwork
 from convatlas.records import Problem, SegmentationEvaluation
@@ -26,7 +27,7 @@ class MaskPrediction:
 
     path: str
     image: Tensor  # uint8 (C, H, W), as read
-    mask: Tensor  # uint8 (H, W), the most probable class of each pixel
+    mask: Tensor  # uint8 (H, W), the class of each pixel
     certainty: Tensor  # float32 (H, W), its probability
 
     def shares(self, classes: tuple[str, ...]) -> dict[str, float]:
@@ -42,6 +43,7 @@ def segment(
     *,
     device: str | torch.device = "cpu",
     refine: Refine | None = None,
+    threshold: float | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[MaskPrediction | Problem]:
     """The images one by one, each whole and in its own size; what can't be read comes as a problem.
@@ -50,11 +52,17 @@ def segment(
         source: of a segmenter.
         images: as for `collect_images`.
         refine: what is done to the logits of each image, such as `crf.DenseCRF`.
+        threshold: of two classes the second is taken from this probability on; None: the more probable.
         on_progress: called with (images done, images).
+
+    Raises:
+        UsageError: a threshold, and not two classes.
     """
+    if threshold is not None:
+        check_binary(source.classes)
     readable, problems = collect_images(images)
     yield from problems
-    segmenter = Segmenter(source.net.to(device), source.preprocessing, device, refine)
+    segmenter = Segmenter(source.net.to(device), source.preprocessing, device, refine, threshold)
     with evaluating(source.net):
         for done, image in enumerate(readable, start=1):
             try:
@@ -67,7 +75,9 @@ def segment(
 
 def look(segmenter: Segmenter, name: str, image: Tensor) -> MaskPrediction:
     """What a segmenter makes of an image, uint8 (C, H, W)."""
-    certainty, mask = segmenter.logits(image).softmax(dim=0).cpu().max(dim=0)
+    logits = segmenter.logits(image).cpu()
+    mask = segmenter.decide(logits)
+    certainty = logits.softmax(dim=0).gather(0, mask[None])[0]
     return MaskPrediction(name, image, mask.to(torch.uint8), certainty)
 
 
@@ -84,6 +94,7 @@ class Survey:
     trimap: TrimapMeter
     device: str | torch.device
     refine: Refine | None
+    threshold: float | None = None
 
     @property
     def colours(self) -> np.ndarray | None:
@@ -94,7 +105,9 @@ class Survey:
         """The prediction of the image at a place of `confusions`, once more, and its mask."""
         index = self.indices[place]
         image, mask = self.split.read_pair(index)
-        segmenter = Segmenter(self.source.net.eval(), self.source.preprocessing, self.device, self.refine)
+        segmenter = Segmenter(
+            self.source.net.eval(), self.source.preprocessing, self.device, self.refine, self.threshold
+        )
         return look(segmenter, self.split.name(index), image), mask
 
 
@@ -104,9 +117,16 @@ def survey_masks(
     *,
     device: str | torch.device = "cpu",
     refine: Refine | None = None,
+    threshold: float | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Survey:
-    """A segmenter on a test part, with the boundaries measured and each image's own confusions kept."""
+    """A segmenter on a test part, with the boundaries measured and each image's own confusions kept.
+
+    Raises:
+        UsageError: a threshold, and not two classes.
+    """
+    if threshold is not None:
+        check_binary(source.classes)
     count = len(source.classes)
     boundary, trimap = BoundaryMeter(count), TrimapMeter(count)
     confusions: list[Tensor] = []
@@ -127,6 +147,9 @@ def survey_masks(
         device=device,
         progress=on_progress,
         refine=refine,
+        threshold=threshold,
         on_image=note,
     )
-    return Survey(source, split, evaluation, torch.stack(confusions), tuple(indices), boundary, trimap, device, refine)
+    return Survey(
+        source, split, evaluation, torch.stack(confusions), tuple(indices), boundary, trimap, device, refine, threshold
+    )

@@ -38,7 +38,7 @@ class Looking:
     batch_size: int = 32  # of a classifier
     engine: str = "auto"  # of a classifier
     crf: bool = False  # refines a segmenter's masks
-    least_score: float | None = None  # of a detector's boxes
+    least_score: float | None = None  # of a detector's boxes; of two classes of pixels the second's probability
     on_progress: Callable[[int, int], None] | None = None  # called with (images done, images)
 
 
@@ -64,7 +64,9 @@ def _classify(trained: TrainedNetwork, images: Images, how: Looking) -> Iterator
 
 def _segment(trained: TrainedNetwork, images: Images, how: Looking) -> Iterator[MaskPrediction | Problem]:
     refine = DenseCRF() if how.crf else None
-    return segment(trained, images, device=how.device, refine=refine, on_progress=how.on_progress)
+    return segment(
+        trained, images, device=how.device, refine=refine, threshold=how.least_score, on_progress=how.on_progress
+    )
 
 
 def _detect(trained: TrainedNetwork, images: Images, how: Looking) -> Iterator[BoxPrediction | Problem]:
@@ -90,7 +92,7 @@ TASKS: dict[Task, TaskVerbs] = {
         lambda trained, spec, root: evaluate_source(trained, spec, root=root),
         has_fixed_size=True,
     ),
-    "segmentation": TaskVerbs("segment", frozenset({"crf"}), _segment, _score_masks),
+    "segmentation": TaskVerbs("segment", frozenset({"crf", "least_score"}), _segment, _score_masks),
     "detection": TaskVerbs(
         "detect",
         frozenset({"least_score"}),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SCORES = {
-    "mean_iu": "mean IU",
+    "mean_iu": "mean IoU",
     "pixel_accuracy": "pixel accuracy",
     "pck": "PCK",
     "pck_without_trunk": "PCK without pelvis and thorax",
@@ -44,7 +44,7 @@ AP_PROTOCOLS = {
 
 
 def score_name(score: str, protocol: str | None) -> str:
-    """The name of an entry of `scores` for a column or a line: "mean IU", "mAP (VOC 2010)".
+    """The name of an entry of `scores` for a column or a line: "mean IoU", "mAP (VOC 2010)".
 
     >>> score_name("mean_ap", "voc10"), score_name("pck", "one view")
     ('mAP (VOC 2010)', 'PCK')
@@ -102,7 +102,7 @@ class SegmentationEvaluation:
 
     @property
     def error(self) -> float:
-        """What training tries to make small: 1 - mean IU."""
+        """What training tries to make small: 1 - mean IoU."""
         return 1 - self.mean_iu
 
     def scores(self) -> dict[str, float]:

@@ -14,10 +14,13 @@ from convatlas.analysis.timing import Timing
 from convatlas.analysis.trace import trace, trace_network
 from convatlas.errors import ConvatlasError
 from convatlas.records import LayerRecord, Shape
-from convatlas.report.accuracy import PUBLISHED, Accuracy, measured, published
+from convatlas.report.accuracy import PUBLISHED, Accuracy, published
 from convatlas.report.comparison_timing import Progress, estimate, time_networks
 from convatlas.report.stopwatch import Candidate, Stopwatch
 from convatlas.report.tables import duration
+from convatlas.sizes import FAILURES
+
+Known = tuple[tuple[Accuracy, ...], tuple[str, ...]]  # accuracies, and why there is none
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,18 @@ class Entry:
 class Estimate:
     """How long a comparison will take, before it is begun."""
 
-    seconds: float  # besides the evaluation of runs
+    seconds: float  # for all of it, besides the evaluation of runs
     runs: int  # that are evaluated
+    budget_s: float  # after which the rest is cut
 
     def __str__(self) -> str:
-        more = f", and the evaluation of {self.runs} {'run' if self.runs == 1 else 'runs'}" if self.runs else ""
         time = "less than a second" if self.seconds < 1 else f"about {duration(self.seconds)}"
-        return f"this will take {time}{more}"
+        if self.seconds > self.budget_s:
+            return f"this will take {duration(self.budget_s)}, after which the rest is cut; all would take {time}"
+        if not self.runs:
+            return f"this will take {time}"
+        runs = "the run" if self.runs == 1 else f"the {self.runs} runs"
+        return f"this will take {time} and what testing {runs} takes, in all at most {duration(self.budget_s)}"
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ class Request:
         data: what run folders are tested on; None takes their own data.
         data_root: where known data sets lie.
         side: pixels of the input's sides; None takes each network's own.
-        budget_s: seconds for all timing together.
+        budget_s: seconds for building, testing and timing together, from when the process that does it stands ready.
     """
 
     names: tuple[str, ...]
@@ -128,14 +136,17 @@ def compare(
         started = time.perf_counter()
         watch.start()
         if on_estimate is not None:
-            seconds = estimate(costs, request.batches, request.budget_s, time.perf_counter() - started)
-            on_estimate(Estimate(seconds, sum(one.source is not None for one in traced)))
-        timed = time_networks(costs, request.batches, request.budget_s, watch, on_progress)
+            seconds = estimate(costs, request.batches, time.perf_counter() - started)
+            runs = sum(one.source is not None for one in traced)
+            on_estimate(Estimate(seconds, runs, request.budget_s))
+        watch.allow(request.budget_s)
+        tested = dict(zip(places, _test([traced[place] for place in places], request, watch), strict=True))
+        timed = time_networks(costs, request.batches, watch.left_s, watch, on_progress)
     timings = dict(zip(places, timed, strict=True))
     entries = []
     for place, one in enumerate(traced):
         times, notes = timings.get(place, ({}, []))
-        found, reason = _accuracies(one, request)
+        found, reason = tested.get(place, ((), ()))
         entries.append(replace(one.entry, timings=times, accuracies=found, notes=(*one.entry.notes, *notes, *reason)))
     return entries
 
@@ -161,8 +172,9 @@ def _trace(name: str, request: Request) -> _Traced:
         else:  # with as many classes as it has learned
             records = trace(copy.deepcopy(source.net).to("meta"), shape)
         sums = cost(records)
-    except ConvatlasError as error:
-        return _Traced(Entry(name, _network_of(name), notes=(str(error),)), error=error)
+    except (ConvatlasError, *FAILURES, OSError) as error:  # whatever it is, the other networks go on
+        failure = error if isinstance(error, ConvatlasError) else ConvatlasError(f"{name}: {error}")
+        return _Traced(Entry(name, _network_of(name), notes=(str(failure),)), error=failure)
     memory = {batch: _memory(sums, records, batch) for batch in request.batches}
     return _Traced(Entry(name, network, shape, sums, memory_bytes=memory), source)
 
@@ -184,15 +196,21 @@ def _memory(sums: Cost, records: Sequence[LayerRecord], batch: int) -> int:
     return sums.weight_bytes + peak_bytes(records, batch)
 
 
-def _accuracies(one: _Traced, request: Request) -> tuple[tuple[Accuracy, ...], tuple[str, ...]]:
-    if one.error is not None:
-        return (), ()
-    if one.source is None:
-        return published(one.entry.network), ()
-    try:
-        return (measured(one.source, request.data, request.data_root),), ()
-    except (ConvatlasError, OSError) as error:
-        return (), (f"could not be evaluated: {error}",)
+def _test(traced: Sequence[_Traced], request: Request, watch: Stopwatch) -> list[Known]:
+    """What is known of each: the published numbers of a name; of a run what it reaches here, or why that is unknown.
+
+    Testing runs may take half of the seconds, or more where there are several.
+    """
+    known: list[Known] = []
+    left = sum(one.source is not None for one in traced)
+    for place, one in enumerate(traced):
+        if one.source is None:
+            known.append((published(one.entry.network), ()))
+            continue
+        result = watch.evaluate(place, request.data, request.data_root, watch.left_s / (left + 1))
+        left -= 1
+        known.append(((), (result,)) if isinstance(result, str) else ((result,), ()))
+    return known
 
 
 def _candidate(one: _Traced) -> Candidate:

@@ -32,14 +32,17 @@ def time_networks(
     Args:
         costs: of the candidates.
         batches: sizes, the smallest first.
-        budget_s: seconds for all together.
+        budget_s: seconds for all passes together, within those that the stopwatch is allowed.
         watch: runs them.
         on_progress: called with what is done, how much of it, and of how much.
     """
     found: list[Timed] = [({}, []) for _ in costs]
     total, done, left = len(costs) * len(batches), 0, budget_s
     for group in _groups([one.weight_bytes for one in costs]):
-        active = list(group)
+        active = [place for place in group if watch.build(place)]
+        for place in set(group) - set(active):
+            found[place][1].append(watch.reasons[place])
+        left = min(left, watch.left_s)
         for batch in batches:
             share = max(left, 0.0) / max(total - done, 1)
             subjects = {str(place): partial(watch.run, place, batch) for place in active}
@@ -88,22 +91,17 @@ def _groups(weights: Sequence[int]) -> list[list[int]]:
     return groups
 
 
-def estimate(costs: Sequence[Cost], batches: Sequence[int], budget_s: float, start_s: float) -> float:
-    """Seconds that `time_networks` will take: from multiply-adds and a short probe of this machine.
+def estimate(costs: Sequence[Cost], batches: Sequence[int], start_s: float) -> float:
+    """Seconds that all passes take, and building before: from multiply-adds and a short probe of this machine.
 
     Args:
         costs: of the candidates.
-        batches: sizes, the smallest first.
-        budget_s: seconds for all timing together.
+        batches: sizes.
         start_s: how long the stopwatch's process took to start.
     """
     speed = probe()
-    share = budget_s / max(len(costs) * len(batches), 1)
-    singles = [batch * one.multiply_adds / speed for one in costs for batch in batches]
-    passes = sum(min(PASSES * one, share) for one in singles)
-    building = max(start_s / QUICK_START_S, 1.0) * sum(one.weight_bytes for one in costs) / BYTES_PER_S
-    too_slow = sum(batches[-1] * one.multiply_adds / speed > share for one in costs)
-    return passes + too_slow * start_s + (1 + too_slow) * building  # a pass that is cut ends the process of all
+    passes = PASSES * sum(batch * one.multiply_adds / speed for one in costs for batch in batches)
+    return passes + max(start_s / QUICK_START_S, 1.0) * sum(one.weight_bytes for one in costs) / BYTES_PER_S
 
 
 def probe() -> float:

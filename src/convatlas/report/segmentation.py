@@ -44,7 +44,7 @@ class MaskExample:
 
 
 def worst(confusions: Tensor, limit: int = 8) -> list[int]:
-    """The images with the lowest mean IU, lowest first, from their confusion matrices (N, K, K).
+    """The images with the lowest mean IoU, lowest first, from their confusion matrices (N, K, K).
 
     Images without a counted pixel are left out; of equals the first stands first.
     """
@@ -80,7 +80,7 @@ def sections(
         examples: to be shown, in this order; see `worst`.
         palette: (K, 3); by default that of the classes.
         boundary: adds boundary F1 to the table.
-        trimap: adds the curve of mean IU near borders.
+        trimap: adds the curve of mean IoU near borders.
     """
     classes = evaluation.classes
     colours = palettes.for_classes(classes) if palette is None else palette

@@ -1,25 +1,30 @@
 """Forward passes in a process of their own, which can be ended: no other way stops one that takes minutes.
 
 The process reads one JSON object a line and answers with one: {"open": name, "network": ..., "shape": [...]},
-{"run": place, "batch": n}.
+{"run": place, "batch": n}, {"evaluate": place, "data": spec, "root": folder}.
 """
 
 import json
+import math
 import os
 import queue
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from convatlas.analysis.timing import Pass
 from convatlas.errors import ConvatlasError
 from convatlas.records import Shape
+from convatlas.report.accuracy import Accuracy, measured
+from convatlas.report.tables import duration
 
 OPENING_S = 300.0  # for starting, building a network and reading its weights
 
@@ -48,6 +53,16 @@ class Stopwatch:
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[str | None] = queue.Queue()
         self._open: dict[int, int] = {}  # place among the candidates -> in the process
+        self._deadline = math.inf
+
+    def allow(self, seconds: float) -> None:
+        """From now on: what would end later is given up, whatever it is."""
+        self._deadline = time.monotonic() + seconds
+
+    @property
+    def left_s(self) -> float:
+        """Seconds that are left of those allowed."""
+        return max(self._deadline - time.monotonic(), 0.0)
 
     def __enter__(self) -> "Stopwatch":
         return self
@@ -57,7 +72,7 @@ class Stopwatch:
 
     def run(self, place: int, batch: int, limit_s: float) -> Pass | None:
         """One pass of a candidate; None where it takes longer or fails, and `reasons` may say why."""
-        if place not in self._open and not self._build(place):
+        if place not in self._open and not self.build(place):
             return None
         answer = self._ask({"run": self._open[place], "batch": batch}, limit_s)
         if answer is None:
@@ -67,12 +82,31 @@ class Stopwatch:
             return None
         return Pass(answer["seconds"], answer["energy_j"])
 
-    def _build(self, place: int) -> bool:
+    def evaluate(self, place: int, data: str | None, root: Path | None, limit_s: float) -> Accuracy | str:
+        """The accuracy of a run on the test split of data, or why there is none."""
+        if not self.build(place):
+            return self.reasons[place]
+        asked = {"evaluate": self._open[place], "data": data, "root": None if root is None else str(root)}
+        answer = self._ask(asked, limit_s)
+        if answer is None:
+            return f"not evaluated: that takes longer than its share of the seconds, {duration(limit_s)}"
+        if "error" in answer:
+            return f"could not be evaluated: {answer['error']}"
+        return Accuracy(**answer["accuracy"])
+
+    def build(self, place: int) -> bool:
+        """Builds a candidate in the process, and reads its weights; where that fails, `reasons` says why."""
+        if place in self._open:
+            return True
+        limit_s = min(OPENING_S, self.left_s)
+        if limit_s == 0:
+            self.reasons[place] = "cut: the seconds were used up before it could be built"
+            return False
         one = self.candidates[place]
         asked = {"open": one.name, "network": one.network, "is_run": one.run, "shape": list(one.shape)}
-        answer = self._ask(asked, OPENING_S)
+        answer = self._ask(asked, limit_s)
         if answer is None:
-            self.reasons[place] = f"it could not be built within {OPENING_S:.0f} s"
+            self.reasons[place] = f"cut: it could not be built within the {duration(limit_s)} that were left"
         elif "error" in answer:
             self.reasons[place] = answer["error"]
         else:
@@ -82,11 +116,13 @@ class Stopwatch:
     def _ask(self, message: dict[str, Any], limit_s: float) -> dict[str, Any] | None:
         """The answer; None where it does not come in time, and then the process is gone."""
         process = self._process or self.start()
+        if process is None:
+            return None
         assert process.stdin is not None
         try:
             process.stdin.write(json.dumps(message) + "\n")
             process.stdin.flush()
-            line = self._answers.get(timeout=limit_s)
+            line = self._answers.get(timeout=min(limit_s, self.left_s))
         except queue.Empty:
             self.close()
             return None
@@ -99,8 +135,14 @@ class Stopwatch:
         memory = ", probably for want of memory" if code == -signal.SIGKILL else ""
         return {"error": f"its process ended with code {code}{memory}"}
 
-    def start(self) -> subprocess.Popen[str]:
-        """Starts the process, and comes back when it is ready; done by itself when a candidate is first run."""
+    def start(self) -> subprocess.Popen[str] | None:
+        """Starts the process, and comes back when it is ready; done by itself when a candidate is first run.
+
+        None where that takes longer than is allowed.
+
+        Raises:
+            ConvatlasError: it ends at once.
+        """
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         process = subprocess.Popen(
             [sys.executable, "-m", "convatlas.report.stopwatch", str(self.threads)],
@@ -112,7 +154,12 @@ class Stopwatch:
         )
         self._process, self._answers = process, queue.Queue()
         threading.Thread(target=_forward, args=(process.stdout, self._answers), daemon=True).start()
-        if self._answers.get() is None:  # its first line says that it is ready
+        try:
+            ready = self._answers.get(timeout=min(self.left_s, threading.TIMEOUT_MAX))  # its first line says so
+        except queue.Empty:
+            self.close()
+            return None
+        if ready is None:
             self.close()
             raise ConvatlasError(f"{sys.executable} can't run convatlas in a process of its own")
         return process
@@ -142,7 +189,10 @@ def serve(commands: IO[str], answers: IO[str], threads: int) -> None:
     from torch import nn
 
     torch.set_num_threads(threads)
+    from convatlas import inference
+
     networks: list[tuple[nn.Module, Shape]] = []
+    opened: list[str] = []
     inputs: dict[tuple[int, int], torch.Tensor] = {}
 
     def answer(**values: Any) -> None:
@@ -155,7 +205,12 @@ def serve(commands: IO[str], answers: IO[str], threads: int) -> None:
         try:
             if "open" in message:
                 networks.append((_network(message), tuple(message["shape"])))
+                opened.append(message["open"])
                 answer(place=len(networks) - 1)
+            elif "evaluate" in message:
+                root = None if message["root"] is None else Path(message["root"])
+                source = inference.open_source(opened[message["evaluate"]])
+                answer(accuracy=asdict(measured(source, message["data"], root)))
             else:
                 place, batch = message["run"], message["batch"]
                 net, shape = networks[place]

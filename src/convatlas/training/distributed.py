@@ -113,8 +113,8 @@ def join(device: str | None) -> Processes:
         UsageError: the device is not there.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return Processes(_device(device))
-    place = _device(device)
+        return Processes(check_device(device))
+    place = check_device(device)
     if place.type == "cuda":
         place = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(place)
@@ -128,7 +128,12 @@ def join(device: str | None) -> Processes:
     return Processes(place, dist.get_rank(), dist.get_world_size(), side)
 
 
-def _device(device: str | None) -> torch.device:
+def check_device(device: str | None) -> torch.device:
+    """The device of that name; None takes the best there is.
+
+    Raises:
+        UsageError: it is not there.
+    """
     try:
         found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.zeros(1, device=found).item()  # "meta" makes tensors too, but none that holds a number

@@ -2,28 +2,49 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from scipy.stats import t as student
 
+from convatlas.training import summary
 from convatlas.training.loop import Trained
 from convatlas.training.position import error_of
+from convatlas.training.run import RunFolder
 
 
 def result_of(trained: Trained, fold: int) -> dict[str, Any]:
     """The errors of one fold's run: on its validation split in the epoch that was kept, and on the test split."""
-    summary = trained.summary
-    row = trained.run.rows()[summary.epoch - 1]
+    return _result(trained.run, asdict(trained.summary), fold)
+
+
+def _result(run: RunFolder, known: Mapping[str, Any], fold: int) -> dict[str, Any]:
+    row = run.rows()[known["epoch"] - 1]
     return {
         "fold": fold,
-        "run": trained.run.path.name,
+        "run": run.path.name,
         "val_error": error_of(row),
-        "test_error": summary.test_error,
-        "epoch": summary.epoch,
-        "epochs": summary.epochs,
-        "seconds": summary.seconds,
+        **{name: known[name] for name in ("test_error", "epoch", "epochs", "seconds")},
     }
+
+
+def fold_folder(folder: Path, fold: int) -> Path:
+    """The run folder of one fold, from 1, in the folder of all."""
+    return folder / f"fold{fold}"
+
+
+def is_folder_of_folds(folder: Path) -> bool:
+    """Whether a cross-validation was begun there, rather than one run."""
+    return RunFolder(fold_folder(folder, 1)).recipe.is_file() and not RunFolder(folder).recipe.exists()
+
+
+def finished_result(folder: Path, fold: int) -> dict[str, Any] | None:
+    """What a fold has reached that is finished; None where it is still to be trained, wholly or in part."""
+    run = RunFolder(fold_folder(folder, fold))
+    known = summary.read(run)
+    return _result(run, known, fold) if known else None
 
 
 def summarise(results: Sequence[dict[str, Any]]) -> dict[str, Any]:

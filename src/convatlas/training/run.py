@@ -106,11 +106,11 @@ def creating(
 ) -> Iterator[RunFolder]:
     """The same for a body that trains: the folder is locked, and taken away if the body fails before a checkpoint."""
     run = RunFolder(path)
-    _refuse_occupied(run, overwrite)  # before the lock's file is put into a folder of something else
+    refuse_occupied(run, overwrite)  # before the lock's file is put into a folder of something else
     with ExitStack() as stack:
         try:
             stack.enter_context(lock.hold(path, make=True))
-            _refuse_occupied(run, overwrite, held=True)
+            refuse_occupied(run, overwrite, held=True)
             stack.enter_context(_nothing_half_written(run))
             _remove_all(path)
             write_text(run.recipe, recipes.to_toml(recipe))
@@ -121,7 +121,8 @@ def creating(
         yield run
 
 
-def _refuse_occupied(run: RunFolder, overwrite: bool, held: bool = False) -> None:
+def refuse_occupied(run: RunFolder, overwrite: bool, held: bool = False) -> None:
+    """Raises UsageError where the folder holds what is not to be replaced, or another process trains in it."""
     path = run.path
     if path.exists() and not path.is_dir():
         raise UsageError(f"out {path} exists already and is not a folder; expected a new one, or an earlier run")

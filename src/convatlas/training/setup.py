@@ -18,7 +18,7 @@ from convatlas.data.depths import white_of
 from convatlas.errors import UsageError
 from convatlas.ops.selective_search import REMEMBERED
 from convatlas.records import Preprocessing
-from convatlas.training import compiling, finetuning
+from convatlas.training import compiling, finetuning, trainable
 from convatlas.training.distributed import Processes
 from convatlas.training.optimizers import StochasticDiagonalLM
 from convatlas.training.own_losses import OwnLosses
@@ -119,6 +119,8 @@ def set_up(
         net.svm_settings = recipe.optimizer
     made_of = Materials(recipe, data, preprocessing, processes, net, workers, on_loading)
     parts = build_parts(network.task, made_of)
+    joined = joins_statistics(recipe, processes.count)
+    trainable.check(recipe, preprocessing, len(parts.train.split), 1 if joined else processes.count)
     if on_note and network.traits.searches_regions:
         on_note(
             f"{network.name} takes its regions from selective search, which needs seconds for an image; "
@@ -127,7 +129,7 @@ def set_up(
     sharded = recipe.shard and processes.count > 1
     if recipe.channels_last and not sharded:  # FSDP knows no other layout of parameters than the plain one
         net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    if joins_statistics(recipe, processes.count):
+    if joined:
         net = synchronise(net, device)
     if sharded and recipe.filter_norm:
         raise UsageError("filter_norm has no place in a network that is spread over processes; expected shard=False")

@@ -1,4 +1,4 @@
-"""Curves of dense predictions: mean IU by the distance from a border, correct joints by the distance allowed."""
+"""Curves of dense predictions: mean IoU by the distance from a border, correct joints by the distance allowed."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ from convatlas.visualise.style import CHART, FAINT, MUTED, PALE, SERIES, TEST, h
 
 
 def trimap_figure(widths: Sequence[int], mean_iu: Mapping[str, Sequence[float]]) -> Figure:
-    """DeepLab's figure: mean IU among the pixels within some of a border, one line for each way to predict."""
+    """DeepLab's figure: mean IoU among the pixels within some of a border, one line for each way to predict."""
     with house_style():
         sheet = Figure(figsize=CHART, layout="constrained")
         axis = sheet.add_subplot()
