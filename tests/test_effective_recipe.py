@@ -171,6 +171,48 @@ def test_the_ledger_holds_entries_of_recipes_that_exist() -> None:
     assert set(recipe_ledger()) <= set(PUBLISHED)
 
 
+def test_networks_share_rows_defaults_fill_them_and_releases_are_named_once() -> None:
+    text = """
+[sources]
+caffe = "BVLC/caffe@9b89154"
+
+[[recipes]]
+networks = ["lenet5", "caffe_lenet"]
+variant = "published"
+follows = "release"
+defaults = {release_place = "caffe:a/solver.prototxt", release_confidence = "verified"}
+rows = [{quantity = "batch", release = "64"}]
+
+[[recipes]]
+network = "lenet5"
+variant = "published"
+follows = "release"
+rows = [{quantity = "momentum", paper = "0.9", paper_place = "section 1"}]
+"""
+    first, second = parse_recipes("test", text)
+    assert [(entry.network, len(entry.rows)) for entry in (first, second)] == [("lenet5", 2), ("caffe_lenet", 1)]
+    row = second.rows[0]
+    assert (row.release_place, row.release_confidence) == ("BVLC/caffe@9b89154 a/solver.prototxt", "verified")
+    with pytest.raises(LedgerError, match="an entry before says 'release'"):
+        parse_recipes("test", text.replace('follows = "release"\nrows', 'follows = "paper"\nrows'))
+
+
+def test_nin_decays_as_cuda_convnet_does() -> None:
+    """wc x epsW of a weight a step, whatever the coeff of the loss; nothing of the biases."""
+    effect = effect_of("nin_cifar10")
+    taken = {name: group.decay_a_step[0] for group in effect.groups for name in group.names}
+    assert taken["conv1.weight"] == pytest.approx(1e-5)
+    assert taken["cccp6.weight"] == pytest.approx(1e-6)
+    assert taken["conv1.bias"] == taken["cccp6.bias"] == 0
+
+
+def test_cifar_resnets_take_64k_steps_whatever_is_loaded() -> None:
+    for samples in (3_000, 45_000, 50_000):
+        effect = effective_recipe(registry.card("cifar_resnet110"), find("cifar_resnet110"), samples=samples)
+        assert effect.steps == 64_000
+        assert [change.step for change in effect.changes] == [0, 400, 32_000, 48_000]
+
+
 def test_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipe", "lenet5", "--json", "--samples", "1000"]) == 0
     assert json.loads(capsys.readouterr().out)["steps"] == 2000

@@ -16,8 +16,14 @@ from convatlas.training.averaging import Average
 from convatlas.training.compiling import Compiled, is_long
 from convatlas.training.distributed import Processes
 from convatlas.training.losses import CrossEntropy, SquaredError
-from convatlas.training.mechanisms import ClipNorm, ClipValue, EarlyStopping, Ema, ParameterGroup, Polyak
-from convatlas.training.prepare import class_weights, make_optimizer, parameter_groups
+from convatlas.training.mechanisms import ClipNorm, ClipValue, EarlyStopping, Ema, FilterNorm, ParameterGroup, Polyak
+from convatlas.training.prepare import (
+    class_weights,
+    make_optimizer,
+    parameter_groups,
+    renormalise_filters,
+    set_batch_norm_momentum,
+)
 from convatlas.training.recipe import SGD, AdamW, DiagonalLM
 from convatlas.training.schedules import Cosine
 from convatlas.training.step import Learner
@@ -288,3 +294,20 @@ def test_a_recipe_with_every_mechanism_survives_its_file(tmp_path):
     path = tmp_path / "recipe.toml"
     path.write_text(recipes.to_toml(full))
     assert recipes.read(path) == full
+
+
+def test_filters_are_scaled_back_after_the_step_and_statistics_have_the_recipes_momentum() -> None:
+    conv, norm, linear = nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Linear(12, 2)
+    net = nn.Sequential(conv, norm, nn.Flatten(), linear)
+    with torch.no_grad():
+        conv.weight.fill_(0.5)
+        conv.weight[1] = 0.02
+        linear.weight.fill_(0.5)
+    renormalise_filters(net, FilterNorm(rms=0.1))
+    rms = conv.weight.detach().flatten(1).square().mean(dim=1).sqrt()
+    assert rms.tolist() == pytest.approx([0.1, 0.02, 0.1])
+    assert linear.weight.min() == 0.5  # fully connected layers are left alone
+    set_batch_norm_momentum(net, None)
+    assert norm.momentum == 0.1
+    set_batch_norm_momentum(net, 0.0003)
+    assert norm.momentum == 0.0003

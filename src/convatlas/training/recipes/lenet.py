@@ -18,8 +18,8 @@ ONLINE = (
 )
 
 LOSS = (
-    "The paper prints neither the j of equation 9 nor a factor before the sum, against which its mu is measured: here "
-    "j = 10 and 0.03, which are ours. With the bare sum F6 saturates and nothing is learned."
+    "The paper prints neither the j of its equation 9 nor a factor before the sum, against which its mu is measured: "
+    "here j = 10 and 0.03, which are ours. With the bare sum F6 saturates and nothing is learned."
 )
 
 LENET5 = Recipe(
