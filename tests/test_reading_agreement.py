@@ -20,6 +20,7 @@ from convatlas.data.detection import parts
 from convatlas.data.detection.check import check_boxes
 from convatlas.data.pose.annotations import read_people_parts
 from convatlas.errors import ConvatlasError
+from convatlas.report.html import save
 
 QUICK = ["--epochs", "1", "--batch-size", "2", "--device", "cpu", "--workers", "0", "--no-report"]
 
@@ -120,3 +121,21 @@ def test_annotations_that_are_no_files_are_named_and_no_background(name: str, ki
     else:
         with pytest.raises(ConvatlasError, match=f"{name} (is not a regular file|can't be read)"):
             parts(str(root))
+
+
+def test_a_list_of_relative_and_absolute_paths_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    reading.write(tmp_path, [f"{label}{i}.png" for label in "ab" for i in range(4)])
+    rows = [f"{name}{i}.png,{name}" for name in "ab" for i in range(4)]
+    (tmp_path / "x.csv").write_text("\n".join([*rows, "/dev/zero,a", f"{'x' * 5000},b"]))
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", "check", "x.csv"]) == 1
+    assert "training skips it" in capsys.readouterr().out
+    assert main(["train", "caffe_lenet", "--data", "x.csv", "--out", "run", *QUICK]) == 0
+    assert max(map(len, capsys.readouterr().err.splitlines())) < 3000
+
+
+def test_control_characters_of_names_are_written_out_in_pages(tmp_path: Path) -> None:
+    page = save(tmp_path / "x.html", "<p>a\x1b[31mb \u202e c\n</p>")
+    assert page.read_text() == "<p>a\\x1b[31mb \\u202e c\n</p>"

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from typing import IO, Any, cast
 
@@ -11,8 +12,10 @@ from convatlas.terminal.text import UNWRAPPED, AboveBars, announce, console, hus
 
 __all__ = [
     "UNWRAPPED", "announce", "console", "csv_text", "hush", "literal", "only_for", "print_json", "progress", "say",
-    "visible", "warn", "warn_of_choice", "without_nan",
+    "shorten", "visible", "warn", "warn_of_choice", "without_nan",
 ]  # fmt: skip
+
+_LONG_WORD = re.compile(r"\S{500,}")
 
 
 def say(sentence: str) -> None:
@@ -57,9 +60,14 @@ def warn_of_choice(notes: tuple[str, ...]) -> None:
             warn(f"weights {note}")
 
 
+def shorten(sentence: str) -> str:
+    """A sentence without the middle of what it quotes, where a value of thousands of characters was put into it."""
+    return _LONG_WORD.sub(lambda word: f"{word[0][:100]} ... {word[0][-100:]}", sentence)
+
+
 def warn(sentence: str) -> None:
     """A line on standard error that does not end the command; in a terminal it is broken between words."""
-    line = f"convatlas: {visible(sentence)}"
+    line = f"convatlas: {shorten(visible(sentence))}"
     if sys.stderr.isatty():
         Console(file=cast("IO[str]", AboveBars(sys.stderr)), highlight=False, emoji=False).print(line, markup=False)
     else:

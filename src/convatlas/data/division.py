@@ -109,6 +109,8 @@ def _keys(values: Any) -> tuple[Key, ...]:
 def keys(split: Divisible) -> Sequence[Key]:
     """What the images are called in their source, wherever that lies."""
     if paths := split.paths:
+        if len({os.path.isabs(path) for path in paths}) > 1:  # a list may have both
+            paths = tuple(map(os.path.abspath, paths))
         folder = os.path.commonpath([os.path.dirname(path) for path in paths])
         return [Path(os.path.relpath(path, folder)).as_posix() for path in paths]
     if isinstance(split, ShardSplit):

@@ -1,6 +1,7 @@
 """Pages from their templates: one environment, one look. A page is one file and asks for nothing."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +17,8 @@ from convatlas.errors import ConvatlasError
 from convatlas.io import write_file
 from convatlas.report import tables
 from convatlas.visualise.style import inline_svg
+
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True)
@@ -82,14 +85,14 @@ def svg(figure: Figure, label: str) -> Markup:
 
 
 def save(target: Path, page: str) -> Path:
-    """Writes a page completely or not at all; makes the folder.
+    """Writes a page completely or not at all; makes the folder. Control characters, of names, are written out.
 
     Raises:
         ConvatlasError: it can't be written.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_file(target, page)
+        write_file(target, _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), page))
     except OSError as error:
         raise ConvatlasError(f"{target} can't be written: {error.strerror}") from error
     return target
