@@ -7,7 +7,7 @@ and so on; whoever trains by the last one trains all four.
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from convatlas.training.own_losses import OwnLosses
 from convatlas.training.recipe import Recipe
@@ -15,10 +15,11 @@ from convatlas.training.recipes import find
 from convatlas.training.recipes.transfer import start_from
 from convatlas.training.run import RunFolder
 
-if TYPE_CHECKING:
-    from convatlas.training.loop import Trained
 
-Fit = Callable[..., "Trained"]  # (recipe, out, overwrite=, resume=)
+class Fit(Protocol):
+    """Trains a recipe in a folder."""
+
+    def __call__(self, stage: Recipe, folder: Path, *, overwrite: bool, resume: bool) -> object: ...
 
 
 def folder_of(out: Path, recipe: Recipe) -> Path:
