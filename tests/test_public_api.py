@@ -223,7 +223,7 @@ def test_flags_stand_in_for_arguments_on_the_command_line(capsys: pytest.Capture
     assert flags["batch_size"] == "--batch-size"
     assert name_flags("batch_size is 0; expected at least 1", flags) == "--batch-size is 0; expected at least 1"
     assert name_flags("pass overwrite=True to replace it", flags) == "pass --overwrite to replace it"
-    assert name_flags("the batch_size is 0", flags) == "the batch_size is 0"
+    assert name_flags("the batch_size is 0", flags) == "the --batch-size is 0"
     assert flags_of(["no such command"]) == {}
     assert flags_of(["weights", "import"])["out"] == "--out"
 

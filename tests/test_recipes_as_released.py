@@ -19,7 +19,6 @@ from convatlas.architectures.detection.spp import SPPDetector
 from convatlas.architectures.detection.yolo import Grid, yolo_losses
 from convatlas.blocks.mean_field import MeanField
 from convatlas.blocks.region_search import RegionSearch
-from convatlas.data import DataSet, load
 from convatlas.data.pose.transform import ChannelGain, RandomTurnAndScale
 from convatlas.data.preprocess import normalise
 from convatlas.errors import UsageError
@@ -308,25 +307,25 @@ def test_the_four_steps_of_faster_rcnn() -> None:
 
 
 def test_the_stage_before_is_trained_first_and_once(tmp_path: Path) -> None:
-    calls, notes, data = [], [], load("digits")
+    calls, notes = [], []
 
-    def fit(recipe: Recipe, _data: DataSet, folder: Path, **_: bool) -> None:
+    def fit(recipe: Recipe, folder: Path, **_: bool) -> None:
         calls.append((recipe.variant, folder.name, recipe.epochs))
         (folder / "checkpoints" / "last").mkdir(parents=True)
         (folder / "summary.json").write_text("{}")
 
     short = replace(find("faster_rcnn_zf", "published-alternating"), epochs=2)
-    recipe = stages.train_before(short, data, tmp_path / "run", fit, notes.append, overwrite=False)  # pyright: ignore
+    recipe = stages.train_before(short, tmp_path / "run", fit, notes.append, overwrite=False)  # pyright: ignore
     assert calls == [("alternating-rpn-2", "run-alternating-rpn-2", 2)]
     assert recipe.fine_tune is not None
     assert recipe.fine_tune.anew == ("cls_score", "bbox_pred")
     assert stages.goes_on(recipe, tmp_path / "run")
     assert not stages.goes_on(short, tmp_path / "run")
-    stages.train_before(short, data, tmp_path / "run", fit, notes.append, overwrite=False)  # pyright: ignore
+    stages.train_before(short, tmp_path / "run", fit, notes.append, overwrite=False)  # pyright: ignore
     assert len(calls) == 1
     fast = stages.stage_before(stages.stage_before(short))
     out = tmp_path / "run-alternating-fast-1"
-    recipe = stages.train_before(fast, data, out, fit, notes.append, overwrite=False)  # pyright: ignore
+    recipe = stages.train_before(fast, out, fit, notes.append, overwrite=False)  # pyright: ignore
     assert calls[1][1] == "run-alternating-rpn-1"
     assert isinstance(recipe.loss, OwnLosses)
     assert (recipe.fine_tune, "run-alternating-rpn-1" in recipe.loss.proposals) == (None, True)

@@ -93,7 +93,7 @@ def test_json_has_no_infinity() -> None:
 def test_long_work_speaks_where_no_terminal_listens(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(common, "SPEAKS_AFTER", 0.0)
+    monkeypatch.setattr("convatlas.terminal.text.SPEAKS_AFTER", 0.0)
     with common.progress("Reading") as step:
         step(3, 1000)
         while not (said := capsys.readouterr().err):  # the line comes from another thread

@@ -14,7 +14,9 @@ from convatlas.errors import UsageError
 DISPUTED = {
     "alexnet": 3,
     "bn_inception": 2,
+    "bn_inception_paper": 2,
     "bn_inception_slim": 1,
+    "densenet264": 1,
     "enet_640x360": 1,
     "faster_rcnn_zf": 1,
     "fractalnet20_cifar10": 1,

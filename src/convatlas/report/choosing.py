@@ -13,6 +13,7 @@ from convatlas.facts.scores import scores
 from convatlas.records import Task
 from convatlas.report.accuracy import published
 from convatlas.report.comparison import Request, compare
+from convatlas.training.tasks import TASKS
 from convatlas.weights.published import published as releases
 
 USUAL: dict[Task, str] = {
@@ -97,7 +98,7 @@ def choose(needs: Needs, *, on_progress: Progress | None = None) -> Choice:
 
 def _scored(needs: Needs) -> tuple[str, list[Candidate]]:
     """(the data set, its networks with their scores, the best first)."""
-    found = _classifiers() if needs.task == "classification" else _others(needs.task)
+    found = _classifiers() if TASKS[needs.task].has_classes else _others(needs.task)
     names = list(dict.fromkeys(one.data for one in found))
     wanted = squeeze({"imagenet": "ILSVRC-2012"}.get((needs.data or "").lower(), needs.data or USUAL[needs.task]))
     data = next((name for name in names if wanted in squeeze(name)), None)

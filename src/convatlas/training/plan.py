@@ -27,6 +27,7 @@ from convatlas.training.recipes import TRANSFER, adapted, find, of_large_images,
 from convatlas.training.setup import check_channels
 from convatlas.training.sources import load_data
 from convatlas.training.start_images import fed_as_trained
+from convatlas.training.tasks import TASKS
 from convatlas.training.trackers import check_trackers
 
 MANY = 1_000_000  # samples, as long as nobody has counted them
@@ -186,8 +187,8 @@ def choose(card: NetworkCard, asked: Asked, usual: Preprocessing, samples: int) 
     variant, weights = asked.recipe, asked.weights
     known = trained.read_card(weights, card.name) if weights else None
     theirs = trained.preprocessing_of(known) if known else None
-    preprocessing = theirs if theirs and card.task == "classification" else usual
-    if theirs and card.task != "classification":  # the window is the network's, the values are the weights'
+    preprocessing = theirs if theirs and TASKS[card.task].has_classes else usual
+    if theirs and not TASKS[card.task].has_classes:  # the window is the network's, the values are the weights'
         preprocessing = replace(usual, mean=theirs.mean, std=theirs.std, channel_order=theirs.channel_order)
     if weights is None:
         if variant is None:
@@ -195,7 +196,7 @@ def choose(card: NetworkCard, asked: Asked, usual: Preprocessing, samples: int) 
         return find(card.name, variant, preprocessing=preprocessing), preprocessing
     path = lasting(str(weights))
     of_another = known is not None and registry.card(known["network"]).name != card.name
-    if variant is None and of_another and card.task == "classification":
+    if variant is None and of_another and TASKS[card.task].has_classes:
         variant = "published"  # VGG's deeper nets start from net A, for the same classes
     if variant in (None, "transfer"):
         return TRANSFER[card.task](card, preprocessing, path, samples), preprocessing

@@ -9,7 +9,7 @@ Follows  Table 1 and figures 5, 6, 7 and 10 for `inception_v2_rethinking`. `ince
 Departs  Table 1 gives the grid sizes at which each group of modules begins; the filter banks stood in a supplement.
          In `inception_v2_rethinking` these are ours: the banks of v3 in the paper's modules, and a grid reduction
          (figure 10) as the last of the three and of the five modules, which is how v3 counts. Epsilon and
-         initialisation are tf-slim's. The paper gives no weight for the auxiliary loss; 0.3 is GoogLeNet's.
+         initialisation are tf-slim's. The paper gives no weight for the auxiliary loss; 0.4 is the release's.
 Shapes   B batch, C channels, H x W map, K classes. Layers and branches are numbered as in tf-slim.
 """
 
@@ -151,7 +151,7 @@ class InceptionV2(Network, nn.Sequential):
 class InceptionV3(TrunkWithHeads):
     """(B, in_channels, 299, 299) -> (B, K) logits; in train mode with those of the auxiliary head."""
 
-    auxiliary_weight = 0.3
+    auxiliary_weight = 0.4
 
     def __init__(self, *, num_classes: int = 1000, in_channels: int = 3) -> None:
         super().__init__(

@@ -14,6 +14,7 @@ from convatlas.report.seeing.network_panels import NETWORK_METHODS
 from convatlas.report.seeing.panel import Options, Panel, Part, Subject
 from convatlas.report.seeing.panels import METHODS, check_layer, see, subjects, subjects_of
 from convatlas.report.seeing.pools import open_pool
+from convatlas.training.tasks import TASKS
 from convatlas.visualise.evidence import as_classifier
 
 MANY, FEW = 8, 3  # images that are looked at one by one: of those given, and of data
@@ -82,7 +83,7 @@ def look(
         ConvatlasError: none of the images can be read, or the data that were asked for can't.
     """
     methods = choose_methods(question.methods)
-    if source.task != "classification":
+    if not TASKS[source.task].has_classes:
         as_classifier(source.net)
         source = replace(source, preprocessing=source.whole)
     check_layer(source, question.layer)
