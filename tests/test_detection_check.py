@@ -81,10 +81,12 @@ def test_the_command_says_it_and_ends_with_1(tmp_path: Path) -> None:
 
 
 def test_a_whole_folder_ends_with_0_and_names_images_without_annotation(tmp_path: Path) -> None:
-    for name in "ab":
-        Image.fromarray(np.full((20, 20, 3), ord(name), np.uint8)).save(tmp_path / f"{name}.png")
+    draw = np.random.default_rng(0)
+    for name in "abcdef":
+        Image.fromarray(draw.integers(0, 256, (20, 20, 3), np.uint8)).save(tmp_path / f"{name}.png")
     drawn = "<name>x</name><bndbox><xmin>2</xmin><ymin>2</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
-    (tmp_path / "a.xml").write_text(f"<annotation><object>{drawn}</object></annotation>")
+    for name in "acdef":
+        (tmp_path / f"{name}.xml").write_text(f"<annotation><object>{drawn}</object></annotation>")
     result = CliRunner().invoke(app, ["data", "check", str(tmp_path), "--task", "detection", "--json"])
     assert result.exit_code == 0
     assert [Path(file).name for file in json.loads(result.output)["unmarked_files"]] == ["b.png"]
