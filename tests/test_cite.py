@@ -60,8 +60,7 @@ def test_a_run_names_every_departure(run_folder: Path) -> None:
 
 def test_the_published_recipe_to_the_letter_departs_in_its_data_alone(tmp_path: Path) -> None:
     run = convatlas.train(
-        "caffe_lenet", recipe="published", epochs=11, out=tmp_path / "run", progress=False, workers=0,
-        settings={"batch_size": 64}, write_report=False,
+        "lenet5", recipe="published", epochs=20, out=tmp_path / "run", progress=False, workers=0, write_report=False
     )  # fmt: skip
     said = convatlas.cite(run).methods
     assert said is not None

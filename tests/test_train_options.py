@@ -307,3 +307,11 @@ def test_a_batch_on_which_a_network_cant_train_is_refused_before_the_data_are_re
     arguments = ["train", "stacked_hourglass_1", "--data", str(tmp_path), "--size", "64", "--batch-size", "1"]
     assert main(arguments) == 2
     assert "stacked_hourglass_1 can't train on 1 at 64 x 64 pixels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("asked", [{"epochs": 11}, {"settings": ("epochs=11",)}])
+def test_epochs_that_are_asked_for_are_epochs_where_the_source_counts_in_steps(asked):
+    published, _ = prepare(Asked(network="caffe_lenet", data="digits", recipe="published")).load()
+    assert published.stated_steps == 10_000
+    recipe, _ = prepare(Asked(network="caffe_lenet", data="digits", recipe="published", **asked)).load()
+    assert (recipe.epochs, recipe.stated_steps) == (11, None)

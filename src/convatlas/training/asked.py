@@ -46,6 +46,13 @@ class Asked:
         """The names of those that are there."""
         return [field.name for field in fields(self) if vars(self)[field.name] not in (None, False, ())]
 
+    @property
+    def names_epochs(self) -> bool:
+        """Whether a number of epochs is asked for, which then holds where the recipe's source counts in steps."""
+        return self.epochs is not None or any(
+            setting.partition("=")[0].strip() == "epochs" for setting in self.settings
+        )
+
 
 def with_options(recipe: Recipe, asked: Asked) -> Recipe:
     """The recipe with what is asked; `settings` come last.

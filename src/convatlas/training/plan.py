@@ -83,7 +83,8 @@ class Plan:
             seed=self.seed,
             data=self.source,
         )
-        return with_options(fed_as_trained(recipe), asked)
+        recipe = with_options(fed_as_trained(recipe), asked)
+        return replace(recipe, steps=None) if asked.names_epochs else recipe
 
 
 def prepare(asked: Asked, data_root: Path | None = None) -> Plan:

@@ -43,7 +43,7 @@ def stage_before(recipe: Recipe) -> Recipe:
         preprocessing=recipe.preprocessing,
         precision=recipe.precision,
     )
-    shortened = recipe.steps is not None and recipe.stated_steps is None
+    shortened = recipe.stated_steps is None and stage.stated_steps is not None
     return replace(stage, epochs=recipe.epochs) if shortened else stage
 
 
